@@ -1,0 +1,1 @@
+"""The validated nouns: models, formats, hardware, workloads, deployments, economics, scenarios."""

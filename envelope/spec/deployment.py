@@ -1,0 +1,75 @@
+"""Deployments: pools of replicas of a model on devices, and the routing between them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from envelope.provenance import Frozen
+
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class Parallelism(Frozen):
+    """How one replica is spread over devices; the product of all is its number of devices."""
+
+    tp: int = Field(default=1, ge=1, le=1024)
+    """Tensor parallelism."""
+    pp: int = Field(default=1, ge=1, le=256)
+    """Pipeline parallelism."""
+    ep: int = Field(default=1, ge=1, le=1024)
+    """Expert parallelism: ranks over which the routed experts are spread; divides tp·dp."""
+    dp: int = Field(default=1, ge=1, le=1024)
+    """Data-parallel attention ranks that share the experts."""
+
+    @model_validator(mode="after")
+    def _experts_fit(self) -> Self:
+        if (self.tp * self.dp) % self.ep:
+            raise ValueError(f"ep={self.ep} must divide tp·dp={self.tp * self.dp}")
+        return self
+
+    @property
+    def devices(self) -> int:
+        """Devices in one replica."""
+        return self.tp * self.pp * self.dp
+
+
+class EngineSettings(Frozen):
+    """Scheduler and memory settings of a replica; ``None`` takes the engine's default."""
+
+    max_num_seqs: Count | None = None
+    max_num_batched_tokens: Count | None = None
+    max_context_tokens: Count | None = None
+    """Longest prompt plus answer admitted; ``None`` is the model's own limit."""
+    memory_frac: float | None = Field(default=None, gt=0, le=1)
+    prefix_cache: bool | None = None
+    kv_blocks: Count | None = None
+    """Fixed number of KV blocks instead of what fits."""
+    draft_tokens: int = Field(default=0, ge=0, le=16)
+    """Speculative tokens per step (MTP or draft model); 0 is off."""
+    draft_acceptance_frac: float = Field(default=0.0, ge=0, lt=1)
+    """Probability that each speculative token is accepted, given the one before it was."""
+    offload_layers: int = Field(default=0, ge=0)
+    """Whole layers kept in host memory (llama.cpp ``-ngl`` counts the others)."""
+    offload_expert_layers: int = Field(default=0, ge=0)
+    """Layers whose routed experts are kept in host memory (llama.cpp ``--n-cpu-moe``)."""
+
+
+class Pool(Frozen):
+    """Identical replicas of one model on one kind of device."""
+
+    role: Literal["serve", "prefill", "decode", "seat"] = "serve"
+    """``seat`` is one replica per user, on that user's own device."""
+    model: str
+    hardware: str
+    weights: str = "native"
+    """Weight format id, or ``native`` for the format the checkpoint ships in."""
+    kv: str = "bf16"
+    engine: str = "vllm"
+    replicas: Count = 1
+    parallelism: Parallelism = Parallelism()
+    settings: EngineSettings = EngineSettings()
+
+    @property
+    def devices(self) -> int:
+        """Devices in the whole pool."""
+        return self.replicas * self.parallelism.devices

@@ -1,0 +1,249 @@
+"""Reading data files: the only place that opens YAML, finds files by name and words the errors.
+
+Every kind of record lives in one folder as one file per record, named after its id. A user's folders
+(``--data-dir``, ``ENVELOPE_DATA``) come before the packaged ones and have the same layout.
+"""
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from envelope.errors import InputError, Problem, unknown_name
+
+T = TypeVar("T", bound=BaseModel)
+
+MAX_FILE_BYTES = 8 * 2**20
+"""Largest data file or scenario that is read; keeps a mistaken path from filling the memory."""
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_search_path: tuple[Path, ...] | None = None
+
+
+def set_data_dirs(dirs: tuple[Path, ...]) -> None:
+    """Put the user's data folders before the packaged ones, for this process. Clears the caches."""
+    global _search_path
+    for folder in dirs:
+        if not folder.is_dir():
+            raise InputError(Problem("--data-dir", "", str(folder), "is not a folder"))
+    _search_path = dirs
+    _index.cache_clear()
+    _load_by_id.cache_clear()
+
+
+def data_dirs() -> tuple[Path, ...]:
+    """Return the folders searched for data, the user's first, the packaged one last."""
+    if _search_path is not None:
+        user = _search_path
+    else:
+        user = tuple(Path(p) for p in os.environ.get("ENVELOPE_DATA", "").split(os.pathsep) if p)
+    return (*user, *_packaged())
+
+
+def _packaged() -> tuple[Path, ...]:
+    """Return the packaged folders; a source checkout keeps profiles and scenarios beside the package."""
+    installed = _PACKAGE / "_data"
+    return (installed, _PACKAGE / "catalog") if installed.is_dir() else (_PACKAGE.parent, _PACKAGE / "catalog")
+
+
+def folders(kind: str) -> list[Path]:
+    """Return the existing folders that hold records of ``kind`` (``models``, ``hardware_profiles`` …)."""
+    return [d / kind for d in data_dirs() if (d / kind).is_dir()]
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises ``InputError`` if it is missing, too large, not UTF-8 or not YAML.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            rule = f"is larger than {MAX_FILE_BYTES // 2**20} MiB"
+            raise InputError(Problem(str(path), "", None, rule))
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(Problem(str(path), "", None, "no such file", _near_file(path))) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(Problem(str(path), "", None, f"cannot be read: {error}")) from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, name: str) -> Any:
+    """Return the content of YAML text; ``name`` stands for the file in errors."""
+    try:
+        return yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(Problem(name, where, None, f"is not valid YAML: {error.problem}")) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(Problem(name, "", None, f"is not valid YAML: {error}")) from None
+
+
+def validate(cls: type[T], data: Any, name: str) -> T:
+    """Return ``data`` as a ``cls``, or raise ``InputError`` with every problem and the nearest allowed key."""
+    if not isinstance(data, Mapping):
+        raise InputError(Problem(name, "", data, "must be a mapping of fields"))
+    try:
+        return cls.model_validate(data)
+    except ValidationError as error:
+        raise InputError([_problem(cls, data, name, dict(e)) for e in error.errors()]) from None
+
+
+def load_file(cls: type[T], path: Path) -> T:
+    """Return the record in one file; a record with an ``id`` must carry the file's name as its id."""
+    record = validate(cls, read_yaml(path), str(path))
+    ident = getattr(record, "id", None)
+    if ident is not None and ident != path.stem:
+        raise InputError(Problem(str(path), "id", ident, f"must equal the file name {path.stem!r}"))
+    return record
+
+
+def load(cls: type[T], kind: str, name: str, *, file: str, path: str) -> T:
+    """Return the record of ``kind`` called ``name`` (id or alias).
+
+    ``file`` and ``path`` say where the name was written, for the error.
+    """
+    ids = _index(kind)
+    if name in ids:
+        return _load_by_id(cls, kind, name)
+    target = _aliases(cls, kind).get(_key(name))
+    if target is not None:
+        return _load_by_id(cls, kind, target)
+    raise unknown_name(file, path, name, [*ids, *_aliases(cls, kind)], _LISTING.get(kind, kind))
+
+
+def load_all(cls: type[T], kind: str) -> list[T]:
+    """Return every record of ``kind``, sorted by id."""
+    return [_load_by_id(cls, kind, ident) for ident in sorted(_index(kind))]
+
+
+def ids(kind: str) -> list[str]:
+    """Return the ids of the records of ``kind``, sorted."""
+    return sorted(_index(kind))
+
+
+def path_of(kind: str, ident: str) -> Path:
+    """Return the file of a record by its id."""
+    return _index(kind)[ident]
+
+
+_LISTING = {"hardware_profiles": "hardware"}
+
+
+def _key(name: str) -> str:
+    return name.strip().lower().replace("_", "-").replace(" ", "-")
+
+
+@cache
+def _index(kind: str) -> dict[str, Path]:
+    """Return id → file; the first folder of the search path wins."""
+    found: dict[str, Path] = {}
+    for folder in folders(kind):
+        for file in sorted(folder.glob("*.yaml")):
+            found.setdefault(file.stem, file)
+    return found
+
+
+@cache
+def _load_by_id(cls: type[T], kind: str, ident: str) -> T:
+    return load_file(cls, _index(kind)[ident])
+
+
+@cache
+def _aliases_cached(cls: type[T], kind: str, _stamp: tuple[str, ...]) -> dict[str, str]:
+    table: dict[str, str] = {}
+    for record in load_all(cls, kind):
+        ident = str(getattr(record, "id", ""))
+        for alias in (ident, getattr(record, "name", ident), *getattr(record, "aliases", ())):
+            table.setdefault(_key(str(alias)), ident)
+            table.setdefault(_key(str(alias)).rsplit("/", 1)[-1], ident)
+    return table
+
+
+def _aliases(cls: type[T], kind: str) -> dict[str, str]:
+    return _aliases_cached(cls, kind, tuple(str(p) for p in _index(kind).values()))
+
+
+def _near_file(path: Path) -> str:
+    try:
+        names = [p.name for p in path.parent.iterdir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"nearest {str(path.parent / close[0])!r}" if close else ""
+
+
+def _problem(cls: type[BaseModel], data: Any, name: str, error: dict[str, Any]) -> Problem:
+    """Turn one pydantic error into one of ours, with the nearest field for an unknown key."""
+    loc = tuple(part for part in error["loc"] if not _is_union_tag(part))
+    value = _dig(data, error["loc"])
+    shown = _path_text(loc)
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(cls, error["loc"][:-1])
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        remedy = f"nearest {close[0]!r}" if close else f"allowed: {', '.join(known)}" if known else ""
+        return Problem(name, shown, None, "unknown field", remedy)
+    if error["type"] == "missing":
+        return Problem(name, shown, None, "is required")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:] if message else message
+    if isinstance(value, float) and not math.isfinite(value):
+        message = "must be a finite number"
+    return Problem(name, shown, None if isinstance(value, Mapping) else value, message)
+
+
+def _is_union_tag(part: object) -> bool:
+    """Pydantic puts tags such as ``function-after[…]`` into locations; a user never wrote them."""
+    return isinstance(part, str) and ("[" in part or "(" in part)
+
+
+def _path_text(loc: tuple[Any, ...]) -> str:
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _dig(data: Any, loc: tuple[Any, ...]) -> Any:
+    for part in loc:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            if not _is_union_tag(part):
+                return None
+    return data
+
+
+def _fields_at(cls: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Return the field names allowed at ``loc``, walking through lists, dicts and unions."""
+    options: list[type[BaseModel]] = [cls]
+    for part in loc:
+        if not isinstance(part, str):
+            continue
+        following = [o.model_fields[part] for o in options if part in o.model_fields]
+        if following:
+            options = [m for field in following for m in _models_in(field)]
+    return sorted({name for option in options for name in option.model_fields})
+
+
+def _models_in(field: FieldInfo) -> Iterator[type[BaseModel]]:
+    stack: list[Any] = [field.annotation]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, type) and issubclass(item, BaseModel):
+            yield item
+        stack.extend(get_args(item))
+
+
+Reporter = Callable[[float, str], None]
+"""Progress callback: share done (0–1) and what is being done."""

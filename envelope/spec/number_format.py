@@ -1,0 +1,43 @@
+"""Number formats: what a weight, an activation and a KV-cache entry occupy and which unit multiplies them."""
+
+from pydantic import Field
+
+from envelope.provenance import Sourced
+
+PARTS = (
+    "embed", "lm_head", "attention", "dense_ffn", "routed_experts", "shared_experts",
+    "router", "indexer", "linear_attention", "norm", "other",
+)  # fmt: skip
+"""Tensor classes that may have a number format of their own."""
+
+
+class NumberFormat(Sourced):
+    """One way of storing weights (and computing with them)."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    """Foreign names that resolve to this format, such as ``FP8`` or ``Q4_K - Medium``."""
+    family: str
+    """``float``, ``int``, ``microscaling``, ``gguf`` or ``onnx``."""
+    bits_per_weight: float = Field(gt=0, le=64)
+    """Stored bits per weight, scales and zero points included."""
+    compute: str
+    """Key of ``HardwareProfile.peak_flop_per_s`` for the matrix unit that multiplies it, such as ``bf16`` or
+    ``fp8``; weight-only formats compute in a wider format than they store."""
+    activation_bits: float = Field(default=16, gt=0)
+    """Bits per activation element that the matrix unit reads."""
+    quantizes_activations: bool = False
+    """Whether activations are quantised on the fly (costs a pass over them)."""
+    wide_parts: dict[str, str] = Field(default_factory=dict)
+    """Tensor class → format id of the parts that stay wider, such as ``{embed: bf16, lm_head: bf16}``."""
+    kv: bool = False
+    """Whether engines offer it as a KV-cache format."""
+    weights: bool = True
+    """Whether it is offered as a weight format."""
+    note: str = ""
+
+    @property
+    def bytes_per_weight(self) -> float:
+        """Stored bytes per weight, scales included."""
+        return self.bits_per_weight / 8
