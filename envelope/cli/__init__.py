@@ -1,0 +1,119 @@
+"""The command line: parses arguments, calls the same functions as scripts and the dashboard, prints."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from envelope import __version__
+from envelope.errors import EnvelopeError, ExitCode, InputError, MissingExtraError, nearest
+
+_COMMANDS = {
+    "compare": "compare the candidates of a scenario: verdict, service level, cost, recommendation",
+    "estimate": "memory, latency, throughput and energy of one deployment",
+    "replay": "replay a request trace, or a closed-loop load, against one deployment",
+    "validate": "score predictions against measured results",
+    "models": "list open-weight models, or show one",
+    "hardware": "list hardware profiles, or show one",
+    "servers": "list whole servers, or show one",
+    "hosted": "list hosted APIs with their tariffs, or show one",
+    "licences": "list licences, or show one",
+    "formats": "list number formats, or show one",
+    "engines": "list serving engines, or show one",
+    "scenarios": "list the scenarios that ship with the package",
+    "schema": "print the JSON Schema of a kind of data file",
+}
+"""Command → one line of help. A command's module is imported only when it is called."""
+
+_MODULE = {
+    "compare": "compare", "estimate": "estimate", "replay": "replay", "validate": "validate", "schema": "catalog",
+    "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",
+    "licences": "catalog", "formats": "catalog", "engines": "catalog", "scenarios": "catalog",
+}  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument parser whose errors read like every other error of the package."""
+
+    def error(self, message: str) -> "None":  # type: ignore[override]
+        """Print one clear line and leave with exit code 2."""
+        self.exit(ExitCode.BAD_INPUT, f"error: {message}; help: {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; console scripts call it without arguments."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return int(_run(args))
+    except InputError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return ExitCode.BAD_INPUT
+    except MissingExtraError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ExitCode.BAD_INPUT
+    except EnvelopeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return ExitCode.CRASH
+    except BrokenPipeError:
+        # The reader (head, less) went away; nothing is left to say, not even at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(args: list[str]) -> int:
+    top = _top_parser()
+    known = top.parse_args(args)
+    if known.command is None:
+        top.print_help()
+        return ExitCode.OK
+    if known.command not in _COMMANDS:
+        close = nearest(known.command, _COMMANDS)
+        hint = f"; nearest {close[0]!r}" if close else ""
+        print(f"error: unknown command {known.command!r}{hint}; list: envelope --help", file=sys.stderr)
+        return ExitCode.BAD_INPUT
+    parser = _Parser(prog=f"envelope {known.command}", description=_COMMANDS[known.command])
+    _add_data_dir(parser)
+    module = import_module(f"envelope.cli.{_MODULE[known.command]}")
+    module.add_arguments(parser, known.command)
+    options = parser.parse_args(known.rest)
+    _use_data_dirs([*(known.data_dir or []), *(options.data_dir or [])])
+    return int(module.run(options, known.command))
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    listing = "\n".join(f"  {name:<11} {text}" for name, text in _COMMANDS.items())
+    parser = _Parser(
+        prog="envelope",
+        usage="envelope [--data-dir DIR] COMMAND …",
+        description="Which deployment of which language model fits: memory, speed, service level, cost.",
+        epilog=f"commands:\n{listing}\n\nenvelope COMMAND --help explains a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"envelope {__version__}")
+    _add_data_dir(parser)
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
+    # Everything after the command belongs to it, --help included.
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir", action="append", metavar="DIR",
+        help="folder with your own models/, hardware_profiles/, scenarios/ …, searched first (repeatable; "
+        "also ENVELOPE_DATA)",
+    )  # fmt: skip
+
+
+def _use_data_dirs(dirs: list[str]) -> None:
+    if dirs:
+        from pathlib import Path
+
+        from envelope.spec.load import set_data_dirs
+
+        set_data_dirs(tuple(Path(d) for d in dirs))

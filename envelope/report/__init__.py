@@ -1,0 +1,1 @@
+"""Turning results into tables, charts and documents; computes nothing."""

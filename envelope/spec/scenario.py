@@ -1,0 +1,185 @@
+"""Scenarios: the work, the company, the constraints, the money and the candidates that compete."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from envelope.provenance import DateText, Frozen
+from envelope.spec.deployment import Pool
+from envelope.spec.economics import Economics
+from envelope.spec.workload import Workload
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+Tier = Literal["small", "mid", "frontier"]
+"""How hard a task a model can solve; a task class gives each tier's probability to fail."""
+
+Failure = Literal[
+    "leak", "wrong_answer", "unsafe_tool_use", "downtime", "silent_model_change", "cost_overrun"
+]
+"""The failure that a company cannot afford."""
+
+
+class Company(Frozen):
+    """Facts about the company that licences and data rules ask for."""
+
+    seats: int = Field(ge=1, le=10_000_000)
+    """People who use the assistant."""
+    monthly_active_users: int | None = Field(default=None, ge=0)
+    """Users of all products of the company in a month (Llama licences cap them); ``None`` means the seats."""
+    annual_revenue_usd: float | None = Field(default=None, ge=0)
+    territory: str = "US"
+    """Country or region where the models are used, as in licences: ``US``, ``EU``, ``DE`` …"""
+    redistributes_weights: bool = False
+    """Whether models or derivatives of them leave the company (on customers' devices, say)."""
+
+    @property
+    def licence_users(self) -> int:
+        """Users that a licence's monthly-user cap counts."""
+        return self.seats if self.monthly_active_users is None else self.monthly_active_users
+
+
+class Constraints(Frozen):
+    """Hard limits: a candidate that breaks one is infeasible."""
+
+    private_stays: bool = True
+    """Whether requests marked private may only be served inside the building."""
+    slo_attainment_min_frac: Fraction = 0.95
+    """Share of the busiest hour's requests that must meet every limit of their class's SLO."""
+    served_min_frac: Fraction = 0.99
+    """Share of the requests that must be served at all (neither refused nor dropped)."""
+    solved_min_frac: Fraction = 0.0
+    """Share of the tasks that must be solved, by the difficulty of the classes and the tier of the models."""
+    budget_usd: float | None = Field(default=None, gt=0)
+    """Most that the whole horizon may cost (present value)."""
+    offline: bool = False
+    """Whether the assistant must work without any network."""
+    pinned_model: bool = False
+    """Whether the model must not change without the company's own decision."""
+    max_power_w: float | None = Field(default=None, gt=0)
+    """Electrical power that the site can feed and cool."""
+    max_rack_units: float | None = Field(default=None, gt=0)
+    hosted_regions: tuple[str, ...] = ()
+    """Regions where a hosted API may process data; empty means anywhere."""
+    hosted_may_train: bool = False
+    """Whether a hosted provider may train on the requests by default."""
+
+
+class HostedUse(Frozen):
+    """A hosted API as part of a candidate."""
+
+    api: str
+    """Id of the hosted model in the catalog."""
+    tier: Tier = "frontier"
+    batch_frac: Fraction = 0.0
+    """Share of the hosted requests that can wait for the provider's batch tariff."""
+    rpm: int | None = Field(default=None, ge=1)
+    """Requests per minute that the account may send; ``None`` takes the catalog's limit, if known."""
+    tpm: int | None = Field(default=None, ge=1)
+    """Tokens per minute that the account may send."""
+
+
+class Routing(Frozen):
+    """Which request goes where. Whatever the policy, a private request stays inside when it must."""
+
+    policy: Literal["local_only", "hosted_only", "overflow", "escalate", "by_sensitivity", "long_context"]
+    overflow_wait_s: float = Field(default=10.0, ge=0)
+    """``overflow``: expected local wait above which a request that may leave is sent out."""
+    escalate_after_failure: bool = True
+    """``escalate``: whether hard tasks are first tried locally, whose time and cost then count."""
+    long_context_tokens: int = Field(default=32_768, ge=1)
+    """``long_context``: prompt length above which a request goes to the second pool or the hosted API."""
+
+
+class Acquisition(Frozen):
+    """How the devices of a candidate are paid for."""
+
+    kind: Literal["purchase", "on_demand", "reserved_1y", "reserved_3y", "spot", "seat_uplift"] = "purchase"
+    """``seat_uplift``: the seats' own laptops, bought a class better than they would be anyway."""
+    server: str | None = None
+    """Id of the server in the catalog that holds the devices (price, power, rack units)."""
+    device_price_usd: float | None = Field(default=None, gt=0)
+    """Price of one device, or of one seat's uplift, when the profile's own price does not apply."""
+    price_source: str | None = Field(default=None, min_length=3)
+    """Where ``device_price_usd`` comes from, such as a quote number."""
+    price_date: DateText | None = None
+    hours_per_day: float = Field(default=24.0, gt=0, le=24)
+    """Hours a day for which rented devices run."""
+
+    @model_validator(mode="after")
+    def _own_price_has_source(self) -> Self:
+        if self.device_price_usd is not None and self.price_source is None:
+            raise ValueError("device_price_usd needs price_source")
+        return self
+
+
+class Candidate(Frozen):
+    """One possible deployment (a *bench*): pools of local replicas, a hosted API, or both."""
+
+    id: Name
+    name: str
+    pools: tuple[Pool, ...] = ()
+    tier: Tier = "small"
+    """How hard a task the local model solves."""
+    hosted: HostedUse | None = None
+    routing: Routing | None = None
+    """``None`` means local only with pools and hosted only without."""
+    acquisition: Acquisition = Acquisition()
+    on_premises: bool = True
+    """Whether the pools stand in the building (or on the seats); rented cloud devices do not."""
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _has_something(self) -> Self:
+        if not self.pools and self.hosted is None:
+            raise ValueError("needs pools, a hosted API, or both")
+        policy = self.route.policy
+        if policy != "local_only" and self.hosted is None and policy != "long_context":
+            raise ValueError(f"routing policy {policy!r} needs a hosted API")
+        if policy != "hosted_only" and not self.pools:
+            raise ValueError(f"routing policy {policy!r} needs pools")
+        return self
+
+    @property
+    def route(self) -> Routing:
+        """The routing, with the default for what the candidate has."""
+        if self.routing is not None:
+            return self.routing
+        return Routing(policy="local_only" if self.pools else "hosted_only")
+
+
+class SimulationSettings(Frozen):
+    """How much of the work is simulated."""
+
+    seeds: int = Field(default=2, ge=1, le=1000)
+    """Independent repetitions; the confidence interval comes from them."""
+    seed: int = Field(default=1, ge=0)
+    max_requests: int = Field(default=20_000, ge=100, le=5_000_000)
+    """Requests simulated per repetition at most; larger fleets are simulated by a share of their replicas."""
+
+
+class Scenario(Frozen):
+    """A question about a deployment, with everything needed to answer it."""
+
+    id: Name
+    name: str
+    question: str
+    story: str = ""
+    """Whose question it is and what matters to them."""
+    failure_not_affordable: Failure
+    company: Company
+    workload: Workload
+    constraints: Constraints = Constraints()
+    economics: Economics
+    simulation: SimulationSettings = SimulationSettings()
+    candidates: tuple[Candidate, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Self:
+        seen: set[str] = set()
+        for candidate in self.candidates:
+            if candidate.id in seen:
+                raise ValueError(f"two candidates are called {candidate.id!r}")
+            seen.add(candidate.id)
+        return self
