@@ -173,10 +173,7 @@ def _scenarios(options: argparse.Namespace) -> int:
     if options.json:
         write_json([{"id": s.id, "name": s.name, "question": s.question, "file": str(p)} for s, p in found])
         return ExitCode.OK
-    rows = [
-        [s.id, str(len(s.candidates)), s.failure_not_affordable.replace("_", " "), s.question]
-        for s, _ in found
-    ]
+    rows = [[s.id, str(len(s.candidates)), s.failure_not_affordable.replace("_", " "), s.question] for s, _ in found]
     print_table(["id", "candidates", "must not happen", "question"], rows, title=f"{len(rows)} scenarios")
     print(f"envelope compare {found[0][0].id} runs one." if found else "", file=sys.stderr)
     return ExitCode.OK

@@ -21,11 +21,7 @@ def si(value: float | None, unit: str = "", digits: int = 3) -> str:
     for step, name in _PREFIXES:
         if abs(value) >= step * 0.9995:
             scale, prefix = step, name
-    return (
-        f"{value / scale:.{digits}g} {prefix}{unit}".strip()
-        if abs(value / scale) < 1000
-        else f"{value:.3g} {unit}"
-    )
+    return f"{value / scale:.{digits}g} {prefix}{unit}".strip() if abs(value / scale) < 1000 else f"{value:.3g} {unit}"
 
 
 _PREFIXES = (

@@ -52,9 +52,7 @@ def data_dirs() -> tuple[Path, ...]:
 def _packaged() -> tuple[Path, ...]:
     """Return the packaged folders; a source checkout keeps profiles and scenarios beside the package."""
     installed = _PACKAGE / "_data"
-    return (
-        (installed, _PACKAGE / "catalog") if installed.is_dir() else (_PACKAGE.parent, _PACKAGE / "catalog")
-    )
+    return (installed, _PACKAGE / "catalog") if installed.is_dir() else (_PACKAGE.parent, _PACKAGE / "catalog")
 
 
 def folders(kind: str) -> list[Path]:

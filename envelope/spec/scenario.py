@@ -15,9 +15,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Tier = Literal["small", "mid", "frontier"]
 """How hard a task a model can solve; a task class gives each tier's probability to fail."""
 
-Failure = Literal[
-    "leak", "wrong_answer", "unsafe_tool_use", "downtime", "silent_model_change", "cost_overrun"
-]
+Failure = Literal["leak", "wrong_answer", "unsafe_tool_use", "downtime", "silent_model_change", "cost_overrun"]
 """The failure that a company cannot afford."""
 
 

@@ -69,7 +69,11 @@ BOUNDS = ("compute", "memory", "communication", "overhead")
 
 
 def constant_step(
-    step_s: float, *, max_num_seqs: int = 256, max_batched_tokens: int = 8192, per_prefill_token_s: float = 0.0
+    step_s: float,
+    *,
+    max_num_seqs: int = 256,
+    max_batched_tokens: int = 8192,
+    per_prefill_token_s: float = 0.0,
 ) -> StepTables:
     """Return tables of a step that takes ``step_s`` whatever it holds (plus a time per prefill token).
 
