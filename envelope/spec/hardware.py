@@ -133,6 +133,8 @@ class ServerProfile(Sourced):
     device_count: int = Field(ge=1)
     power_max_w: Positive
     power_idle_w: NonNegative | None = None
+    power_typical_w: Positive | None = None
+    """Draw under sustained load, where measured or published."""
     rack_units: NonNegative | None = None
     host_memory_bytes: NonNegative | None = None
     cpu: str = ""
