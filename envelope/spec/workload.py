@@ -1,0 +1,269 @@
+"""The work that a deployment must do: task classes, their lengths and limits, and when requests arrive."""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from envelope.provenance import Frozen, Sourced
+from envelope.spec.lengths import Distribution, mean_of
+from envelope.spec.load import load
+from envelope.units import SECONDS_PER_DAY
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+
+Sensitivity = Literal["private", "internal", "public"]
+"""Who may see a request: ``private`` never leaves the building, ``internal`` may go to a provider whose data
+terms the company accepts, ``public`` anywhere."""
+
+SENSITIVITIES: tuple[Sensitivity, ...] = ("public", "internal", "private")
+"""Sensitivities from the freest to the strictest; their index is the code that the simulation uses."""
+
+
+class Difficulty(Frozen):
+    """Probability that a model of each tier fails the task."""
+
+    small: Fraction = 0.0
+    """Models of about 8 billion parameters."""
+    mid: Fraction = 0.0
+    """Models of about 70 billion parameters."""
+    frontier: Fraction = 0.0
+    """The best models there are."""
+
+    @model_validator(mode="after")
+    def _bigger_is_not_worse(self) -> Self:
+        if not self.small >= self.mid >= self.frontier:
+            raise ValueError("a larger tier must not fail more often than a smaller one")
+        return self
+
+
+class Slo(Frozen):
+    """Limits that one request must keep to count as good; ``None`` is no limit."""
+
+    ttft_s: Positive | None = None
+    """Time to the first token, queue included."""
+    tpot_s: Positive | None = None
+    """Time per output token after the first, mean over the request."""
+    e2e_s: Positive | None = None
+    """Time to the last token."""
+    attainment_frac: Fraction = 0.95
+    """Share of the requests that must keep all limits."""
+
+
+class Session(Frozen):
+    """A dialogue or an agent's run: the next call waits for the answer, the tool and sometimes the person."""
+
+    calls: Distribution
+    """Calls of the model per session."""
+    first_input_tokens: Distribution
+    """Prompt of the first call, system prompt included."""
+    appended_tokens: Distribution
+    """Tokens that each later call adds to the context, besides the previous answer."""
+    gap_s: Distribution
+    """Time from an answer to the next call after a tool."""
+    user_gap_s: Distribution | None = None
+    """The same when a person writes the next prompt."""
+    user_gap_frac: Fraction = 0.0
+    """Share of the later calls that a person begins."""
+    max_context_tokens: Positive | None = None
+    """Context at which the client compacts the dialogue."""
+    compacted_tokens: Positive = 36_400.0
+    """Context after compaction."""
+
+
+class Documents(Frozen):
+    """Prompts that begin with one of a set of shared documents, so that a prefix cache may hold them."""
+
+    count: int = Field(ge=1, le=1_000_000)
+    tokens: Distribution
+    zipf: float = Field(default=1.0, ge=0, le=5)
+    """Exponent of the documents' popularity; 0 is equal."""
+    use_frac: Fraction = 1.0
+    """Share of the requests that begin with a shared document."""
+
+
+class TaskShape(Frozen):
+    """What a preset says about a kind of task."""
+
+    input_tokens: Distribution | None = None
+    """Prompt length, system prompt included; ``None`` only with a session."""
+    output_tokens: Distribution | None = None
+    system_prompt_tokens: int = Field(default=0, ge=0, le=10_000_000)
+    """Leading tokens that all requests of the class share."""
+    documents: Documents | None = None
+    session: Session | None = None
+    difficulty: Difficulty = Difficulty()
+    slo: Slo = Slo()
+
+
+class WorkloadPreset(Sourced):
+    """A kind of task with lengths measured on a named trace."""
+
+    id: str
+    name: str
+    task: TaskShape
+    note: str = ""
+
+
+class TaskClass(TaskShape):
+    """One kind of request: how long, how sensitive, how hard and how soon it must be answered."""
+
+    id: Name
+    name: str = ""
+    preset: str | None = None
+    """Id of a preset whose fields apply where this class gives none."""
+    share: Positive = 1.0
+    """Share of all requests (calls of the model), relative to the other classes."""
+    sensitivity: Sensitivity | dict[Sensitivity, Fraction] = "internal"
+    """One sensitivity, or the share of the requests of each."""
+    priority: int = Field(default=0, ge=-100, le=100)
+    """Engines with a priority queue serve smaller numbers first."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, data: Any) -> Any:
+        name = data.get("preset") if isinstance(data, dict) else None
+        if not isinstance(name, str):
+            return data
+        preset = load(WorkloadPreset, "workloads", name, file="workload", path="tasks.preset")
+        return _merged(preset.task.model_dump(mode="python", exclude_unset=True), data)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.input_tokens is None and self.session is None:
+            raise ValueError("needs input_tokens, a session or a preset")
+        if self.output_tokens is None:
+            raise ValueError("needs output_tokens or a preset")
+        if isinstance(self.sensitivity, dict) and not math.isclose(sum(self.sensitivity.values()), 1.0, abs_tol=1e-6):
+            raise ValueError("the shares of sensitivity must sum to 1")
+        return self
+
+    @property
+    def sensitivity_mix(self) -> dict[Sensitivity, float]:
+        """Share of the requests by sensitivity."""
+        return dict(self.sensitivity) if isinstance(self.sensitivity, dict) else {self.sensitivity: 1.0}
+
+    @property
+    def mean_calls(self) -> float:
+        """Mean calls per session (1 without sessions)."""
+        return max(1.0, mean_of(self.session.calls)) if self.session else 1.0
+
+
+class RateCurve(Frozen):
+    """Load by hour and day, relative to the weekly mean."""
+
+    weekday_hours: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=24, max_length=24)
+    """Weight of each local hour of a working day, mean 1."""
+    weekend_hours: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=24, max_length=24)
+    weekend_to_weekday_frac: float = Field(default=1.0, ge=0, le=10)
+    """Requests of a day at the weekend per request of a working day."""
+
+    @model_validator(mode="after")
+    def _some_load(self) -> Self:
+        if sum(self.weekday_hours) + self.weekend_to_weekday_frac * sum(self.weekend_hours) <= 0:
+            raise ValueError("the curve has no load at all")
+        return self
+
+    def hour_weights(self) -> list[float]:
+        """Return the weights of the week's 168 hours from Monday 00:00, with mean 1."""
+        weekday = _scaled(self.weekday_hours, 24.0)
+        weekend = _scaled(self.weekend_hours, 24.0 * self.weekend_to_weekday_frac)
+        return _scaled([*weekday * 5, *weekend * 2], 168.0)
+
+
+class Arrivals(Frozen):
+    """How requests (or sessions) follow each other at a given mean rate."""
+
+    kind: Literal["poisson", "gamma", "weibull", "on_off", "constant"] = "poisson"
+    cv: Positive = 1.0
+    """``gamma``, ``weibull``: standard deviation over mean of the gaps."""
+    on_s: Positive = 9.0
+    """``on_off``: mean length of a burst."""
+    off_s: Positive = 27.0
+    """``on_off``: mean pause between bursts."""
+    curve: RateCurve | None = None
+    """Day and week shape; ``None`` is a constant rate."""
+    rate_noise_cv: float = Field(default=0.0, ge=0, le=2)
+    """Extra variation of the rate from ten minutes to ten minutes (standard deviation over mean)."""
+
+
+class Workload(Frozen):
+    """All the work in a scenario: give ``requests_per_day``, or ``seats`` and ``requests_per_seat_day``."""
+
+    tasks: tuple[TaskClass, ...] = Field(min_length=1, max_length=64)
+    requests_per_day: Positive | None = None
+    """Requests (calls of the model) on an average day of the week."""
+    seats: int | None = Field(default=None, ge=1, le=100_000_000)
+    requests_per_seat_day: Positive | None = None
+    arrivals: Arrivals = Arrivals()
+    growth_frac_per_year: float = Field(default=0.0, ge=-1, le=20)
+    """Change of the number of requests from year to year (0.3 is 30 % more)."""
+    trace: str | None = None
+    """Log file whose requests are replayed instead of drawn ones."""
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _rate_given_once(self) -> Self:
+        by_seat = self.seats is not None and self.requests_per_seat_day is not None
+        if (self.requests_per_day is not None) == by_seat:
+            raise ValueError("needs either requests_per_day or seats and requests_per_seat_day")
+        seen = [task.id for task in self.tasks]
+        if len(set(seen)) != len(seen):
+            raise ValueError("two tasks have the same id")
+        return self
+
+    @property
+    def daily_requests(self) -> float:
+        """Requests on an average day."""
+        if self.requests_per_day is not None:
+            return self.requests_per_day
+        return float(self.seats or 0) * float(self.requests_per_seat_day or 0)
+
+    @property
+    def mean_rate_per_s(self) -> float:
+        """Requests per second, mean over the week."""
+        return self.daily_requests / SECONDS_PER_DAY
+
+    @property
+    def hour_weights(self) -> list[float]:
+        """Weights of the week's 168 hours from Monday 00:00, with mean 1."""
+        return self.arrivals.curve.hour_weights() if self.arrivals.curve else [1.0] * 168
+
+    @property
+    def peak_hour(self) -> int:
+        """Busiest hour of the week, 0 is Monday 00:00–01:00."""
+        weights = self.hour_weights
+        return weights.index(max(weights))
+
+    @property
+    def peak_rate_per_s(self) -> float:
+        """Requests per second in the busiest hour."""
+        return self.mean_rate_per_s * max(self.hour_weights)
+
+    def rate_in_year(self, year: int) -> float:
+        """Return the growth factor of ``year`` (0 is the first)."""
+        return float((1.0 + self.growth_frac_per_year) ** year)
+
+    def shares(self) -> list[float]:
+        """Return each task's share of all requests, summing to 1."""
+        total = sum(task.share for task in self.tasks)
+        return [task.share / total for task in self.tasks]
+
+
+def _scaled(weights: list[float] | tuple[float, ...], total: float) -> list[float]:
+    have = sum(weights)
+    return [w * total / have for w in weights] if have > 0 else [0.0] * len(weights)
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return ``over`` on top of ``base``; parts that are records merge unless ``over`` names another kind."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and "kind" not in value:
+            out[key] = _merged(old, value)
+        else:
+            out[key] = value
+    return out
