@@ -1,0 +1,195 @@
+"""Money: defaults with ranges and sources, recurring cost items, and the choices of one scenario."""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from envelope.errors import nearest
+from envelope.provenance import DateText, Evidence, Frozen, Sourced
+from envelope.spec.load import load_all
+from envelope.spec.ranges import Range, Spread, named, number
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
+
+Group = Literal[
+    "hardware", "facility", "energy", "rental", "hosted", "staff", "software", "assurance", "model_work", "client",
+    "carbon", "tax", "other",
+]  # fmt: skip
+"""Heading under which a cost line is summed."""
+
+AppliesTo = Literal["any", "self_hosted", "owned", "rented", "seat", "hosted"]
+"""Candidates that pay an item: ``self_hosted`` runs weights on servers, owned or rented; ``seat`` on laptops."""
+
+Per = Literal[
+    "candidate", "node", "device", "rack", "seat", "it_kw", "it_kwh", "seat_kwh", "output_mtok", "solved_task",
+    "failed_task", "purchase", "installed",
+]  # fmt: skip
+"""What an item is multiplied by. ``purchase`` is the price of each server bought, when it is bought;
+``installed`` the original price of all servers in service; ``node`` counts eight devices."""
+
+
+class Default(Frozen):
+    """A planning value with its range and origin."""
+
+    value: float
+    low: float
+    high: float
+    """``low`` to ``high`` is a planning range (a triangle around ``value``), not a confidence interval."""
+    unit: str
+    """Unit; one that begins with a currency, such as ``EUR/kWh``, is converted to dollars."""
+    label: str
+    source: str = Field(min_length=3)
+    date: DateText
+    evidence: Evidence
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low <= self.value <= self.high:
+            raise ValueError("value must lie between low and high")
+        return self
+
+    @property
+    def currency(self) -> str:
+        """Currency in which the value is given; empty if it is no money."""
+        head = self.unit.split("/")[0].split(" ")[0]
+        return head if len(head) == 3 and head.isupper() and head != "FTE" else ""
+
+
+class CostItem(Frozen):
+    """A cost line that is the product of its factors and of what it is charged per."""
+
+    id: Name
+    label: str
+    group: Group
+    applies_to: AppliesTo = "any"
+    per: Per = "candidate"
+    when: Literal["start", "per_year", "per_month", "end"] = "per_year"
+    """``per_year`` amounts are paid in twelve equal parts; ``start`` and ``end`` once."""
+    factors: tuple[Range, ...] = Field(min_length=1)
+    """Numbers, or names of defaults, that are multiplied."""
+    divided_by: tuple[Range, ...] = ()
+    growth: Name | None = None
+    """Name of the yearly price change that the item follows; ``None`` keeps today's price."""
+    site: Literal["own_room", "colocation", "own_build"] | None = None
+    """The only kind of site at which the item is paid; ``None`` is any."""
+    optional: bool = False
+    """Whether the item counts only if the scenario includes it by id."""
+    capex: bool = False
+    payer: str = "IT"
+    """Who pays, for charging back."""
+    note: str = ""
+
+
+class EconomicFacts(Sourced):
+    """One file of the catalog of money: defaults, items and regional names."""
+
+    id: str
+    name: str
+    defaults: dict[Name, Default] = {}
+    items: tuple[CostItem, ...] = ()
+    regions: dict[Name, dict[Name, Name]] = {}
+    """Region → general name (``electricity``) → default (``electricity_de``)."""
+
+
+@cache
+def _facts(_stamp: tuple[int, ...]) -> EconomicFacts:
+    records = load_all(EconomicFacts, "economics")
+    return EconomicFacts(
+        id="all",
+        name="all facts about money",
+        sources=records[0].sources,
+        defaults={name: default for record in records for name, default in record.defaults.items()},
+        items=tuple(item for record in records for item in record.items),
+        regions={region: names for record in records for region, names in record.regions.items()},
+    )
+
+
+def facts() -> EconomicFacts:
+    """Return the defaults, items and regions of all files of the catalog together."""
+    return _facts(tuple(id(record) for record in load_all(EconomicFacts, "economics")))
+
+
+class Economics(Frozen):
+    """The money of a scenario. Rates are nominal and per year; amounts in dollars without value-added tax.
+
+    Every field and every default of the catalog is an *input* with a name; ``inputs`` overrides any of them.
+    """
+
+    horizon_months: int = Field(default=36, ge=12, le=84)
+    """Months that are counted, from 12 to 84."""
+    start: DateText = "2026-12"
+    """Month in which service begins; prices announced for a later date count from then on."""
+    region: Name = "us"
+    """Where staff, electricity and grid carbon are taken from, unless given."""
+    site: Literal["own_room", "colocation", "own_build"] = "own_room"
+    """Where owned servers stand: an existing room, rented space, or a room that has to be built."""
+    site_includes_power: bool = False
+    """Whether the colocation contract is all-in, so that electricity is not paid on top."""
+    discount_rate_frac_per_year: Range = named("wacc")
+    """Nominal yearly rate at which later payments count less."""
+    inflation_frac_per_year: Range = named("inflation")
+    """Price change of services and software."""
+    wage_growth_frac_per_year: Range = named("wage_growth")
+    electricity_growth_frac_per_year: Range = named("electricity_price_growth")
+    colocation_growth_frac_per_year: Range = named("colo_price_growth")
+    hardware_price_trend_frac_per_year: Range = named("hardware_price_trend")
+    """Price change of the same device, new; growth and replacement are bought at that year's price."""
+    rental_price_trend_frac_per_year: Range = named("gpu_rental_trend")
+    """Price change of rented devices; a reserved price stays for its term."""
+    hosted_price_trend_frac_per_year: Range = named("api_price_trend_frontier")
+    """Price change of the hosted tier, with the model changes that re-validation is paid for."""
+    demand_growth_frac_per_year: Range = number(0.0)
+    """Growth of tokens, energy and tasks when the usage is given for one year only."""
+    electricity_usd_per_kwh: Range = named("electricity")
+    pue: Range = named("pue_average")
+    """Energy of the site over energy of its computers."""
+    colocation_usd_per_kw_month: Range = named("colo_retail")
+    hardware_life_months: int = Field(default=48, ge=12, le=120)
+    """Age at which owned devices are sold and replaced."""
+    depreciation: Literal["straight_line", "declining"] = "straight_line"
+    depreciation_years: int = Field(default=4, ge=1, le=10)
+    """Years over which the books write a purchase off."""
+    declining_rate_frac: float = Field(default=0.4, gt=0, lt=1)
+    """``declining``: share of the book value written off each year."""
+    tax_rate_frac: Range = number(0.0)
+    """Corporate tax; above 0, running costs and depreciation reduce it (a negative cost)."""
+    lease_rate_frac_per_year: Range = named("lease_rate")
+    lease_months: int = Field(default=36, ge=12, le=84)
+    usd_per_currency: dict[Annotated[str, Field(pattern=r"^[A-Z]{3}$")], Range] = {"EUR": named("eur_usd")}
+    """Dollars for one unit of a foreign currency, with date and source."""
+    include: tuple[Name, ...] = ()
+    """Optional cost items that are paid, such as ``oncall`` or ``fine_tuning_lora_8b``."""
+    skip: tuple[Name, ...] = ()
+    """Cost items of the catalog that are not paid."""
+    extra: tuple[CostItem, ...] = ()
+    """Cost items of the scenario's own."""
+    inputs: dict[Name, Range] = {}
+    """Values in place of defaults of the catalog, by name."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        known = facts()
+        items = {item.id for item in (*known.items, *self.extra)}
+        _check("region", [self.region], known.regions)
+        _check("include", self.include, items)
+        _check("skip", self.skip, items)
+        general = {name for names in known.regions.values() for name in names}
+        _check("inputs", self.inputs, {*known.defaults, *general})
+        spreads = [getattr(self, name) for name in type(self).model_fields]
+        used = [s for s in (*spreads, *self.inputs.values()) if isinstance(s, Spread)]
+        used += [s for item in self.extra for s in (*item.factors, *item.divided_by)]
+        names = {*known.defaults, *general, *type(self).model_fields}
+        _check("default", [s.default for s in used if s.default is not None], names)
+        return self
+
+
+def _check(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise ``ValueError`` for the first of ``names`` that is not known."""
+    options = set(known)
+    for name in names:
+        if name not in options:
+            close = nearest(name, options)
+            raise ValueError(f"{what} {name!r} unknown; nearest {', '.join(map(repr, close))}")
