@@ -106,15 +106,19 @@ def _servers() -> tuple[type[BaseModel], str, dict[str, Column]]:
 
 
 def _hosted() -> tuple[type[BaseModel], str, dict[str, Column]]:
-    from envelope.spec.hosted import HostedModel
+    from datetime import date
 
+    from envelope.spec.hosted import HostedModel
+    from envelope.units import MTOK
+
+    today = date.today()
     return HostedModel, "hosted", {
         "id": lambda h: h.id,
         "provider": lambda h: h.provider,
-        "context": lambda h: text.count(h.context_window_tokens),
-        "input /M": lambda h: text.money(h.unit_price("input")),
-        "cached /M": lambda h: text.money(h.unit_price("cached_input")),
-        "output /M": lambda h: text.money(h.unit_price("output")),
+        "context": lambda h: text.count(h.context_tokens),
+        "input /M": lambda h: text.money(h.usd_per_token("input", day=today) * MTOK),
+        "cached /M": lambda h: text.money(h.usd_per_token("cached_input", day=today) * MTOK),
+        "output /M": lambda h: text.money(h.usd_per_token("output", day=today) * MTOK),
         "priced": lambda h: h.sources["default"].date,
     }  # fmt: skip
 

@@ -27,9 +27,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
         table.add_column(name, justify="right" if numeric else "left", no_wrap=index == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(soft_wrap=False)
     # A pipe has no width of its own: lines must not be folded at 80 columns there.
-    console.print(table, width=None if console.is_terminal else 200)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _is_numeric(cell: str) -> bool:

@@ -76,7 +76,7 @@ def money(usd: float | None) -> str:
         return f"{sign}${size / 1e3:.3g} k"
     if size >= 1000:
         return f"{sign}${size:,.0f}"
-    return f"{sign}${size:.2f}" if size >= 1 or size == 0 else f"{sign}${size:.3g}"
+    return f"{sign}${size:.2f}" if size >= 0.0995 or size == 0 else f"{sign}${size:.3g}"
 
 
 def seconds(value_s: float | None) -> str:

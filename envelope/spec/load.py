@@ -24,7 +24,17 @@ MAX_FILE_BYTES = 8 * 2**20
 """Largest data file or scenario that is read; keeps a mistaken path from filling the memory."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_BASE):  # type: ignore[misc]
+    """Safe loader that keeps dates as the text a person wrote, as every schema here expects."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+    for first, rules in _BASE.yaml_implicit_resolvers.items()
+}
 
 _search_path: tuple[Path, ...] | None = None
 
@@ -80,7 +90,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, name: str) -> Any:
     """Return the content of YAML text; ``name`` stands for the file in errors."""
     try:
-        return yaml.load(text, Loader=_LOADER)  # noqa: S506 - a safe loader
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -132,3 +132,7 @@ def test_nearest_prefers_the_closest_name() -> None:
     assert (
         nearest("h100-sxm", ["nvidia-a100-sxm-80gb", "nvidia-h100-sxm-80gb", "apple-m1"])[0] == "nvidia-h100-sxm-80gb"
     )
+
+
+def test_dates_stay_text() -> None:
+    assert load.parse_yaml("day: 2026-11-23\nmonth: 2026-11", "d.yaml") == {"day": "2026-11-23", "month": "2026-11"}

@@ -1,0 +1,1 @@
+"""Joining performance, serving and money into verdicts and comparisons."""

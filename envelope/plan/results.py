@@ -1,0 +1,152 @@
+"""What a comparison says: verdict, margins, service level, cost and evidence of each candidate."""
+
+from typing import Any
+
+from pydantic import Field
+
+from envelope.provenance import Evidence, Frozen
+from envelope.spec.scenario import Failure
+
+
+class ConstraintResult(Frozen):
+    """One hard constraint applied to one candidate."""
+
+    id: str
+    """Name of the rule, such as ``memory`` or ``slo_attainment``."""
+    satisfied: bool
+    value: float | None = None
+    """What the candidate has or needs, in ``unit``."""
+    limit: float | None = None
+    """What the rule allows, in ``unit``."""
+    unit: str = ""
+    margin_frac: float | None = None
+    """Distance to the limit as a fraction of it; negative when broken."""
+    explanation: str
+    """One sentence with the numbers."""
+    fix: str | None = None
+    """Smallest change found that would satisfy the rule."""
+
+
+class Percentiles(Frozen):
+    """A latency distribution in seconds."""
+
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+
+class ClassResult(Frozen):
+    """Service level of one task class in the busiest hour."""
+
+    id: str
+    requests: int
+    slo_attainment_frac: float | None
+    ttft_p95_s: float | None = None
+    e2e_p95_s: float | None = None
+    hosted_frac: float = 0.0
+    """Share served by the hosted API."""
+
+
+class ServiceLevel(Frozen):
+    """What the simulation of the busiest hour found."""
+
+    slo_attainment_frac: float = Field(ge=0, le=1)
+    """Share of the offered requests that were served within every limit of their SLO."""
+    slo_attainment_low_frac: float
+    slo_attainment_high_frac: float
+    """95 % confidence interval over seeds."""
+    served_frac: float
+    ttft: Percentiles | None = None
+    itl: Percentiles | None = None
+    e2e: Percentiles | None = None
+    hosted_frac: float = 0.0
+    refused_frac: float = 0.0
+    requests_simulated: int
+    simulated_s: float
+    peak_requests_per_s: float
+    device_utilisation_frac: float | None = None
+    classes: tuple[ClassResult, ...] = ()
+
+
+class CostLine(Frozen):
+    """One line of the cost over the horizon."""
+
+    id: str
+    label: str
+    npv_usd: float
+    """Present value of the payments, a positive cost."""
+    nominal_usd: float
+    formula: str = ""
+    source: str = ""
+    date: str = ""
+    evidence: Evidence = Evidence.ASSUMED
+
+
+class CandidateResult(Frozen):
+    """Everything found about one candidate."""
+
+    id: str
+    name: str
+    feasible: bool
+    constraints: tuple[ConstraintResult, ...]
+    binding: str | None = None
+    """Id of the broken constraint that is furthest from its limit, or, if feasible, the closest to it."""
+    service: ServiceLevel | None = None
+    """``None`` when the candidate cannot run at all (no memory, unsupported format …)."""
+    slo_attainment_frac: float | None = None
+    solved_frac: float | None = None
+    """Expected share of the tasks that are solved."""
+    cost_npv: float | None = None
+    """Present value in dollars of all payments over the horizon, a positive cost."""
+    cost_by_line: dict[str, float] = Field(default_factory=dict)
+    """Cost line → present value in dollars; the values sum to ``cost_npv``."""
+    cost_by_year: tuple[float, ...] = ()
+    """Nominal payments by year in dollars."""
+    lines: tuple[CostLine, ...] = ()
+    usd_per_request: float | None = None
+    usd_per_solved_task: float | None = None
+    usd_per_mtok: float | None = None
+    usd_per_seat_month: float | None = None
+    private_requests_left: int = 0
+    """Private requests that left the building in a year; measured in the simulation's records."""
+    requests_left_per_year: float = 0.0
+    """All requests that left the building in a year."""
+    energy_kwh_per_year: float | None = None
+    devices: int = 0
+    power_max_w: float | None = None
+    evidence: Evidence = Evidence.ASSUMED
+    """Weakest link behind the figures."""
+    evidence_notes: tuple[str, ...] = ()
+
+
+class Comparison(Frozen):
+    """The answer to a scenario's question."""
+
+    scenario: str
+    name: str
+    question: str
+    failure_not_affordable: Failure
+    horizon_years: float
+    requests_per_year: float
+    candidates: tuple[CandidateResult, ...]
+    recommended: str | None
+    runner_up: str | None
+    reasons: tuple[str, ...]
+    version: str
+
+    @property
+    def feasible(self) -> bool:
+        """Whether any candidate is feasible."""
+        return self.recommended is not None
+
+    def candidate(self, ident: str) -> CandidateResult:
+        """Return one candidate's result; raises ``KeyError`` for an unknown id."""
+        for result in self.candidates:
+            if result.id == ident:
+                return result
+        raise KeyError(ident)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return self.model_dump(mode="json")

@@ -1,0 +1,137 @@
+"""A comparison as a person reads it in a terminal."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from envelope.plan.results import CandidateResult, Comparison
+from envelope.report import text
+
+_SHOWN_LINES = 6
+"""Cost lines shown by name; the smaller ones are summed."""
+
+
+def print_comparison(result: Comparison, *, file: object | None = None) -> None:
+    """Print a comparison: verdict table, cost table, why not the others, recommendation."""
+    console = Console(file=file or sys.stdout, highlight=False)  # type: ignore[arg-type]
+    if not console.is_terminal:
+        console = Console(file=file or sys.stdout, highlight=False, width=140)  # type: ignore[arg-type]
+    for part in _parts(result):
+        console.print(part)
+
+
+def _parts(result: Comparison) -> Iterable[RenderableType]:
+    yield Text(f"\n{result.name}", style="bold")
+    yield Text(result.question, style="italic")
+    per_day = result.requests_per_year / 365.25
+    must_not = result.failure_not_affordable.replace("_", " ")
+    yield Text(
+        f"{text.count(per_day)} requests a day on average · {result.horizon_years:g} years · "
+        f"the failure that must not happen: {must_not}\n"
+    )
+    yield _verdicts(result)
+    yield _costs(result)
+    yield from _why_not(result.candidates)
+    yield _recommendation(result)
+
+
+def _verdicts(result: Comparison) -> Table:
+    table = Table(title="Verdict (service level in the busiest hour)", box=SIMPLE_HEAD, title_justify="left")
+    table.add_column("candidate", min_width=20, overflow="fold")
+    for name in ("fits", "SLO met", "TTFT p95", "ITL mean", "solved", "cost", "per request", "left the building"):
+        table.add_column(name, justify="left" if name == "fits" else "right", no_wrap=True)
+    for item in sorted(result.candidates, key=_rank):
+        table.add_row(_label(result, item), *_cells(item), style="" if item.feasible else "dim")
+    return table
+
+
+def _rank(item: CandidateResult) -> tuple[bool, float]:
+    return not item.feasible, item.cost_npv if item.cost_npv is not None else float("inf")
+
+
+def _label(result: Comparison, item: CandidateResult) -> Text:
+    if item.id == result.recommended:
+        return Text.assemble(("★ ", "bold yellow"), (item.name, "bold"))
+    return Text(f"  {item.name}")
+
+
+def _cells(item: CandidateResult) -> list[RenderableType]:
+    service = item.service
+    verdict = Text("yes", style="green") if item.feasible else Text("no", style="red")
+    left = "none" if item.requests_left_per_year == 0 else f"{text.si(item.requests_left_per_year)}/year"
+    if item.private_requests_left:
+        left = f"{text.si(item.private_requests_left)} PRIVATE/year"
+    return [
+        verdict,
+        text.percent(item.slo_attainment_frac, 1),
+        text.seconds(service.ttft.p95_s) if service and service.ttft else "–",
+        text.seconds(service.itl.mean_s) if service and service.itl else "–",
+        text.percent(item.solved_frac),
+        text.money(item.cost_npv),
+        text.money(item.usd_per_request),
+        left,
+    ]
+
+
+def _costs(result: Comparison) -> RenderableType:
+    priced = [c for c in sorted(result.candidates, key=_rank) if c.cost_npv is not None]
+    if not priced:
+        return Text("")
+    lines = _largest_lines(priced)
+    title = f"Cost over {result.horizon_years:g} years by line (present value)"
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
+    table.add_column("candidate", min_width=20, overflow="fold")
+    labels = {line.id: line.label for c in priced for line in c.lines}
+    for line in lines:
+        table.add_column(labels[line], justify="right", overflow="fold")
+    table.add_column("other", justify="right")
+    table.add_column("total", justify="right", style="bold")
+    for item in priced:
+        shown = [item.cost_by_line.get(line, 0.0) for line in lines]
+        rest = (item.cost_npv or 0.0) - sum(shown)
+        cells = [text.money(v) if v else "·" for v in shown]
+        rest_cell = text.money(rest) if rest > 0.5 else "·"
+        table.add_row(item.name, *cells, rest_cell, text.money(item.cost_npv), style="" if item.feasible else "dim")
+    return table
+
+
+def _largest_lines(priced: Sequence[CandidateResult]) -> list[str]:
+    """Return the ids of the lines with the largest share of any candidate's cost."""
+    weight: dict[str, float] = {}
+    for item in priced:
+        for line, usd in item.cost_by_line.items():
+            weight[line] = max(weight.get(line, 0.0), usd / max(item.cost_npv or 1.0, 1.0))
+    return sorted(weight, key=lambda line: -weight[line])[:_SHOWN_LINES]
+
+
+def _why_not(candidates: Sequence[CandidateResult]) -> Iterable[RenderableType]:
+    broken = [c for c in candidates if not c.feasible]
+    if not broken:
+        return
+    yield Text("Why not the others", style="bold")
+    for item in broken:
+        yield Text(f"  {item.name}", style="red")
+        for rule in item.constraints:
+            if not rule.satisfied:
+                yield Padding(Text(f"✘ {rule.explanation}"), (0, 0, 0, 4))
+                if rule.fix:
+                    yield Padding(Text(f"→ {rule.fix}", style="cyan"), (0, 0, 0, 6))
+
+
+def _recommendation(result: Comparison) -> RenderableType:
+    if result.recommended is None:
+        return Text("\nNo candidate fits. The smallest changes found stand above.\n", style="bold red")
+    best = result.candidate(result.recommended)
+    lines: list[RenderableType] = [Text.assemble("\nRecommended: ", (best.name, "bold green"))]
+    lines += [Padding(Text(f"• {reason}"), (0, 0, 0, 2)) for reason in result.reasons]
+    if result.runner_up:
+        other = result.candidate(result.runner_up)
+        lines.append(Text.assemble("Runner-up: ", (other.name, "bold"), f" at {text.money(other.cost_npv)}"))
+    notes = "; ".join(best.evidence_notes[:3])
+    lines.append(Text(f"Weakest evidence behind these figures: {best.evidence}. {notes}\n", style="dim"))
+    return Group(*lines)
