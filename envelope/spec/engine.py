@@ -15,6 +15,8 @@ class Engine(Sourced):
     aliases: tuple[str, ...] = ()
     efficiency_family: str
     """Value of ``EfficiencyCurve.engine`` whose constants it uses first (``vllm``, ``trtllm``, ``llama.cpp`` …)."""
+    efficiency_fallbacks: tuple[str, ...] = ("any",)
+    """Values of ``EfficiencyCurve.engine`` asked next, in order."""
     batching: Literal["continuous", "static", "single"]
     chunked_prefill: bool
     prefix_cache: bool

@@ -74,6 +74,8 @@ class EfficiencyCurve(Frozen):
     """Engine id that the constants were measured with, or ``any``."""
     form: str
     constants: dict[str, float]
+    peak: str | None = None
+    """Key of ``peak_flop_per_s`` that ``eff_c`` is a share of; ``None`` is the format's own compute key."""
     error_median_frac: float | None = Field(default=None, ge=0)
     """Median absolute percentage error of the fit on the rows it was made from (a fraction)."""
     rows: int | None = Field(default=None, ge=0)
