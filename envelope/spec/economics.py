@@ -75,6 +75,8 @@ class CostItem(Frozen):
     """Name of the yearly price change that the item follows; ``None`` keeps today's price."""
     site: Literal["own_room", "colocation", "own_build"] | None = None
     """The only kind of site at which the item is paid; ``None`` is any."""
+    assets: tuple[Literal["server", "device", "seat"], ...] = ("server", "device")
+    """Kinds of owned machines that count, for items per ``purchase`` or ``installed``."""
     optional: bool = False
     """Whether the item counts only if the scenario includes it by id."""
     capex: bool = False

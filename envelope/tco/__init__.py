@@ -1,0 +1,26 @@
+"""Total cost of ownership: cost lines, cash flows, net present value, uncertainty.
+
+Everything is in nominal US dollars before value-added tax. A cost is positive in a cost line; in a cash flow an
+outflow is negative. Month 0 is the start of service, when things are bought; running costs of a month are paid
+at its end.
+"""
+
+from envelope.tco.cashflow import irr, npv, payback_months
+from envelope.tco.evaluate import evaluate
+from envelope.tco.result import Comparison, LineResult, TcoResult, compare
+from envelope.tco.usage import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices
+
+__all__ = [
+    "AnnualUsage",
+    "Comparison",
+    "HostedTokens",
+    "LineResult",
+    "OwnedAsset",
+    "RentedDevices",
+    "TcoResult",
+    "compare",
+    "evaluate",
+    "irr",
+    "npv",
+    "payback_months",
+]

@@ -1,0 +1,110 @@
+"""From usage and economics to a result: price the lines and sum them up."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envelope.provenance import weakest
+from envelope.spec.economics import Economics
+from envelope.tco.acquire import by_month, parents
+from envelope.tco.carbon import carbon_kg_by_month
+from envelope.tco.cashflow import discount_factors
+from envelope.tco.inputs import Values, point_values
+from envelope.tco.lines import Line, amounts
+from envelope.tco.model import Model, build, complete
+from envelope.tco.result import LineResult, TcoResult, UnitCosts, by_year
+from envelope.tco.tax import TAX, tax_by_month, tax_result
+from envelope.tco.usage import AnnualUsage
+from envelope.units import MTOK
+
+Floats = NDArray[np.float64]
+
+
+def monthly_costs(model: Model, values: Values) -> dict[str, Floats]:
+    """Return the cost of each line by month, [draws, H + 1], with the tax line if there is tax."""
+    full = complete(model, values)
+    costs = {line.id: amounts(line, full, model.horizon_months) for line in model.lines}
+    tax = tax_by_month(model, costs, full["tax_rate_frac"])
+    return costs if tax is None else costs | {TAX: tax}
+
+
+def evaluate(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsage]) -> TcoResult:
+    """Return the costs of a deployment that is used as ``usage`` says, at the point value of every input.
+
+    Nominal dollars before value-added tax; purchases at month 0 and at the start of later years, running costs
+    at the end of each month, present values at month 0 with the nominal ``discount_rate_frac_per_year``. Prices
+    are today's in the first year and move at each anniversary.
+    """
+    model = build(economics, usage)
+    values = point_values(model.inputs)
+    costs = monthly_costs(model, values)
+    rate = float(values["discount_rate_frac_per_year"][0])
+    factors = discount_factors(rate, model.horizon_months)
+    lines = [_line_result(line, costs[line.id][0], factors, model) for line in model.lines]
+    if TAX in costs:
+        lines.append(tax_result(costs[TAX][0], factors, model))
+    total = np.sum([cost[0] for cost in costs.values()], axis=0) if costs else np.zeros(model.horizon_months + 1)
+    present = float(total @ factors)
+    carbon = carbon_kg_by_month(model, values)[0]
+    return TcoResult(
+        horizon_months=model.horizon_months,
+        discount_rate_frac_per_year=rate,
+        lines=tuple(lines),
+        by_year_usd=tuple(by_year(total).tolist()),
+        total_usd=float(total.sum()),
+        cost_npv_usd=present,
+        capex_usd=sum(line.total_usd for line in lines if line.capex),
+        opex_usd=sum(line.total_usd for line in lines if not line.capex),
+        unit_costs=_unit_costs(model, present, factors),
+        carbon_kg=float(carbon.sum()),
+        carbon_kg_by_year=tuple(by_year(carbon).tolist()),
+        assumed_frac=_assumed_frac(lines),
+    )
+
+
+def _line_result(line: Line, months: Floats, factors: Floats, model: Model) -> LineResult:
+    names = tuple(dict.fromkeys(parent for name in line.input_names for parent in parents(name)))
+    origins = [model.inputs[name] for name in names]
+    quantity, total = line.quantity_total(), float(months.sum())
+    return LineResult(
+        id=line.id,
+        label=line.label,
+        group=line.group,
+        formula=line.formula,
+        quantity=quantity,
+        unit=line.unit,
+        unit_price_usd=total / quantity if quantity else 0.0,
+        by_month_usd=tuple(months.tolist()),
+        by_year_usd=tuple(by_year(months).tolist()),
+        total_usd=total,
+        present_value_usd=float(months @ factors),
+        capex=line.capex,
+        payer=line.payer,
+        inputs=names,
+        source="; ".join(dict.fromkeys(f"{i.name}: {i.source}" for i in origins)),
+        date=min((i.date for i in origins), default=""),
+        evidence=weakest(i.evidence for i in origins),
+        note=line.note,
+    )
+
+
+def _unit_costs(model: Model, present_usd: float, factors: Floats) -> UnitCosts:
+    def levelised(yearly: list[float]) -> float | None:
+        quantity = float(by_month(yearly, model.horizon_months) @ factors) / 12.0
+        return present_usd / quantity if quantity > 0 else None
+
+    years = model.years
+    return UnitCosts(
+        usd_per_mtok=levelised([(u.input_tokens + u.output_tokens) / MTOK for u in years]),
+        usd_per_output_mtok=levelised([u.output_tokens / MTOK for u in years]),
+        usd_per_request=levelised([u.requests for u in years]),
+        usd_per_seat_month=levelised([u.seats * 12.0 for u in years]),
+        usd_per_solved_task=levelised([u.solved_tasks for u in years]),
+    )
+
+
+def _assumed_frac(lines: Sequence[LineResult]) -> float:
+    whole = sum(abs(line.present_value_usd) for line in lines)
+    assumed = sum(abs(line.present_value_usd) for line in lines if line.evidence == "assumed")
+    return assumed / whole if whole else 0.0

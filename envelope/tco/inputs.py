@@ -1,0 +1,145 @@
+"""Inputs of the cost lines: named numbers in dollars with their ranges and sources."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envelope.errors import InputError, Problem
+from envelope.provenance import DateText, Evidence
+from envelope.spec.economics import Economics, facts
+from envelope.spec.ranges import Spread
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One named number, resolved: in dollars if money, with where it came from."""
+
+    name: str
+    label: str
+    spread: Spread
+    unit: str
+    source: str
+    date: DateText
+    evidence: Evidence
+    note: str = ""
+    default: str = ""
+    """Name of the catalog's default behind it, if any."""
+    overridden: bool = False
+    """Whether the scenario gave its own number."""
+
+    @property
+    def point(self) -> float:
+        """The number itself, without its uncertainty."""
+        return self.spread.point
+
+
+Inputs = Mapping[str, Input]
+Values = Mapping[str, Floats]
+"""Input name → one number, or one number per draw."""
+
+
+def resolve(economics: Economics) -> dict[str, Input]:
+    """Return every input of the catalog and of the scenario by name.
+
+    A default that the scenario replaces (``inputs``) keeps its name; general names (``electricity``) stand for
+    the default of the region. Amounts in a foreign currency become dollars at the scenario's dated rate.
+    """
+    found = {name: _from_default(economics, name) for name in facts().defaults}
+    general_names = facts().regions[economics.region]
+    own = economics.inputs
+    found |= {n: _from_scenario(economics, n, spread, found) for n, spread in own.items() if n not in general_names}
+    found |= {general: replace(found[specific], name=general) for general, specific in general_names.items()}
+    found |= {n: _from_scenario(economics, n, spread, found) for n, spread in own.items() if n in general_names}
+    for field in Economics.model_fields:
+        spread = getattr(economics, field)
+        if isinstance(spread, Spread):
+            found[field] = _from_scenario(economics, field, spread, found)
+    return found
+
+
+def own_input(economics: Economics, name: str, label: str, spread: Spread, unit: str) -> Input:
+    """Return an input that the usage brings along, such as the price of a server."""
+    if spread.default is not None:
+        return replace(_from_default(economics, spread.default), name=name, label=label)
+    if spread.currency is not None:
+        spread = spread.scaled(_usd_per(economics, spread.currency, name))
+    evidence = spread.evidence or (Evidence.DATASHEET if spread.source else Evidence.ASSUMED)
+    return Input(name, label, spread, unit, spread.source or "given by the caller", spread.date or "2026", evidence)
+
+
+def point_values(inputs: Inputs) -> dict[str, Floats]:
+    """Return every input as an array of its one point value."""
+    return {name: np.array([item.point]) for name, item in inputs.items()}
+
+
+def _from_default(economics: Economics, name: str) -> Input:
+    default = facts().defaults[name]
+    spread = Spread(low=default.low, mode=default.value, high=default.high)
+    if default.low == default.high:
+        spread = Spread(value=default.value)
+    unit = default.unit
+    if default.currency and default.currency != "USD":
+        spread = spread.scaled(_usd_per(economics, default.currency, f"inputs.{name}"))
+        unit = "USD" + unit[3:]
+    return Input(
+        name=name,
+        label=default.label,
+        spread=spread,
+        unit=unit,
+        source=default.source,
+        date=default.date,
+        evidence=default.evidence,
+        note=default.note,
+        default=name,
+    )
+
+
+def _from_scenario(economics: Economics, name: str, spread: Spread, known: Inputs) -> Input:
+    if spread.default is not None:
+        return replace(known[spread.default], name=name)
+    rate = _usd_per(economics, spread.currency, name) if spread.currency else 1.0
+    before = known.get(name)
+    return Input(
+        name=name,
+        label=before.label if before else name.replace("_", " "),
+        spread=spread.scaled(rate),
+        unit=before.unit if before else _unit_of(name),
+        source=spread.source or "the scenario",
+        date=spread.date or economics.start,
+        evidence=spread.evidence or (Evidence.DATASHEET if spread.source else Evidence.ASSUMED),
+        overridden=True,
+    )
+
+
+def _usd_per(economics: Economics, currency: str, path: str) -> float:
+    """Return the dollars for one unit of a currency, at the scenario's rate."""
+    if currency == "USD":
+        return 1.0
+    rate = economics.usd_per_currency.get(currency)
+    if rate is None:
+        known = ", ".join(["USD", *economics.usd_per_currency])
+        rule = f"has no exchange rate; known: {known}"
+        remedy = f"add economics.usd_per_currency.{currency} with date and source"
+        raise InputError(Problem("economics", path, currency, rule, remedy))
+    name = rate.default
+    override = economics.inputs.get(name) if name is not None else None
+    if name is not None and override is None:
+        return facts().defaults[name].value
+    return (override or rate).point
+
+
+_UNITS = ("usd_per_kw_month", "usd_per_kwh", "frac_per_year", "frac")
+
+
+def _unit_of(name: str) -> str:
+    suffix = next((u for u in _UNITS if name.endswith(u)), "")
+    return {"usd_per_kw_month": "USD/kW-month", "usd_per_kwh": "USD/kWh", "frac_per_year": "1/year"}.get(suffix, "")
+
+
+def used_by(names: Iterable[str], inputs: Inputs) -> dict[str, Input]:
+    """Return the inputs with these names, in their order, each once."""
+    return {name: inputs[name] for name in dict.fromkeys(names)}

@@ -1,0 +1,138 @@
+"""Results: cost lines by month and year, present values, unit costs, and the comparison of two candidates."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envelope.provenance import Evidence, Frozen
+from envelope.spec.economics import Group
+from envelope.tco.cashflow import irr, npv, payback_months
+
+Floats = NDArray[np.float64]
+
+
+class LineResult(Frozen):
+    """One cost line, computed."""
+
+    id: str
+    label: str
+    group: Group
+    formula: str
+    quantity: float
+    """Quantity over the whole horizon."""
+    unit: str
+    unit_price_usd: float
+    """Mean price of one unit over the horizon: the total by the quantity; 0 without quantity."""
+    by_month_usd: tuple[float, ...]
+    """Months 0 … H; a cost is positive."""
+    by_year_usd: tuple[float, ...]
+    """Year 0 (purchase) and years 1, 2 …"""
+    total_usd: float
+    """Nominal sum."""
+    present_value_usd: float
+    capex: bool
+    payer: str
+    inputs: tuple[str, ...]
+    """Names of the inputs that it depends on."""
+    source: str
+    date: str
+    """Oldest date among its inputs."""
+    evidence: Evidence
+    """Weakest evidence among its inputs."""
+    note: str = ""
+
+
+class UnitCosts(Frozen):
+    """Levelised costs: present value of the costs over present value of the quantity; ``None`` without quantity."""
+
+    usd_per_mtok: float | None
+    """Per million tokens, input and output together."""
+    usd_per_output_mtok: float | None
+    usd_per_request: float | None
+    usd_per_seat_month: float | None
+    usd_per_solved_task: float | None
+
+
+class TcoResult(Frozen):
+    """Costs of one candidate over the horizon, nominal dollars, a cost positive."""
+
+    horizon_months: int
+    discount_rate_frac_per_year: float
+    lines: tuple[LineResult, ...]
+    by_year_usd: tuple[float, ...]
+    total_usd: float
+    cost_npv_usd: float
+    """Present value of all costs at month 0 (positive)."""
+    capex_usd: float
+    opex_usd: float
+    unit_costs: UnitCosts
+    carbon_kg: float
+    """Electricity of owned machines and laptops times the grid's factor, plus making the servers; hosted and rented
+    devices are not counted, as their providers do not publish it."""
+    carbon_kg_by_year: tuple[float, ...]
+    assumed_frac: float
+    """Share of the costs (in absolute present value) whose weakest input is assumed."""
+
+    @property
+    def npv_usd(self) -> float:
+        """Net present value: the costs as outflows, hence negative."""
+        return -self.cost_npv_usd
+
+    @property
+    def cost_by_line(self) -> dict[str, float]:
+        """Present value of each line; sums to ``cost_npv_usd``."""
+        return {line.id: line.present_value_usd for line in self.lines}
+
+    @property
+    def cost_by_group(self) -> dict[str, float]:
+        """Present value of each group; sums to ``cost_npv_usd``."""
+        groups: dict[str, float] = {}
+        for line in self.lines:
+            groups[line.group] = groups.get(line.group, 0.0) + line.present_value_usd
+        return groups
+
+    @property
+    def flow_usd(self) -> Floats:
+        """Monthly cash flow of months 0 … H; outflows are negative."""
+        total = np.zeros(self.horizon_months + 1)
+        for line in self.lines:
+            total -= np.asarray(line.by_month_usd)
+        return total
+
+
+class Comparison(Frozen):
+    """A candidate against a baseline that does the same work: what the extra investment brings back."""
+
+    saving_npv_usd: float
+    """Present value saved by the candidate (negative if it costs more)."""
+    irr_frac_per_year: float | None
+    """Rate of return of the extra investment; ``None`` if there is none, or no single rate."""
+    payback_months: float | None
+    """Months until the extra investment is earned back, undiscounted; ``None`` if never within the horizon."""
+    discounted_payback_months: float | None
+
+
+def compare(candidate: TcoResult, baseline: TcoResult) -> Comparison:
+    """Return the saving, return and payback of ``candidate`` against ``baseline`` over the same horizon.
+
+    The cash flow is the baseline's cost less the candidate's: first negative if the candidate needs an
+    investment, later positive where it is cheaper to run.
+    """
+    if candidate.horizon_months != baseline.horizon_months:
+        raise ValueError("the two results must cover the same horizon")
+    rate = candidate.discount_rate_frac_per_year
+    flow = candidate.flow_usd - baseline.flow_usd
+    return Comparison(
+        saving_npv_usd=npv(rate, flow),
+        irr_frac_per_year=irr(flow),
+        payback_months=payback_months(flow),
+        discounted_payback_months=payback_months(flow, rate),
+    )
+
+
+def by_year(months: Floats) -> Floats:
+    """Return the sums of year 0 (month 0) and of years 1, 2 …; the last may be partial. Works on the last axis."""
+    starts: Sequence[int] = [0, *range(1, months.shape[-1], 12)]
+    sums: Floats = np.add.reduceat(months, starts, axis=-1)
+    return sums

@@ -1,0 +1,71 @@
+"""Tax saved by costs and depreciation, for scenarios with a tax rate."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envelope.spec.economics import Economics
+from envelope.tco.cashflow import depreciation_shares
+from envelope.tco.model import Model
+from envelope.tco.result import LineResult, by_year
+
+Floats = NDArray[np.float64]
+
+TAX = "tax"
+"""Id of the line."""
+
+
+def tax_by_month(model: Model, costs: dict[str, Floats], rate: Floats) -> Floats | None:
+    """Return the tax saved by deducting running costs and depreciation (a negative cost), or ``None`` at rate 0.
+
+    Purchases are written off month by month from the purchase on, the rest at the end of the horizon; proceeds of
+    sales are taxed when received. Losses are assumed to offset other income at once.
+    """
+    if not np.any(rate):
+        return None
+    horizon = model.horizon_months
+    write_off = _write_off_matrix(model.economics, horizon)
+    deductions = np.zeros((1, horizon + 1))
+    for line in model.lines:
+        cost = costs[line.id]
+        bought = line.capex and not line.id.startswith("residual.")
+        deductions = deductions + (cost @ write_off if bought else cost)
+    tax: Floats = -rate[:, None] * deductions
+    return tax
+
+
+def _write_off_matrix(economics: Economics, horizon_months: int) -> Floats:
+    """Return [bought in month, deducted in month]: rows sum to 1."""
+    shares = depreciation_shares(economics.depreciation, economics.depreciation_years, economics.declining_rate_frac)
+    monthly = np.repeat(shares / 12.0, 12)
+    matrix = np.zeros((horizon_months + 1, horizon_months + 1))
+    for month in range(horizon_months):
+        part = monthly[: horizon_months - month]
+        matrix[month, month + 1 : month + 1 + len(part)] = part
+        matrix[month, horizon_months] += 1.0 - part.sum()
+    matrix[horizon_months, horizon_months] = 1.0
+    return matrix
+
+
+def tax_result(months: Floats, factors: Floats, model: Model) -> LineResult:
+    """Return the tax line, computed."""
+    rate = model.inputs["tax_rate_frac"]
+    base = float(months.sum()) / -rate.point
+    return LineResult(
+        id=TAX,
+        label="Tax saved by costs and depreciation",
+        group="tax",
+        formula="-(running costs + depreciation) × tax_rate_frac",
+        quantity=base,
+        unit="USD deducted",
+        unit_price_usd=-rate.point,
+        by_month_usd=tuple(months.tolist()),
+        by_year_usd=tuple(by_year(months).tolist()),
+        total_usd=float(months.sum()),
+        present_value_usd=float(months @ factors),
+        capex=False,
+        payer="finance",
+        inputs=("tax_rate_frac",),
+        source=rate.source,
+        date=rate.date,
+        evidence=rate.evidence,
+    )
