@@ -7,7 +7,9 @@ at its end.
 
 from envelope.tco.cashflow import irr, npv, payback_months
 from envelope.tco.evaluate import evaluate
+from envelope.tco.machines import machines
 from envelope.tco.result import Comparison, LineResult, TcoResult, compare
+from envelope.tco.tariff import bill_usd, hosted_tokens
 from envelope.tco.usage import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices
 
 __all__ = [
@@ -18,9 +20,12 @@ __all__ = [
     "OwnedAsset",
     "RentedDevices",
     "TcoResult",
+    "bill_usd",
     "compare",
     "evaluate",
+    "hosted_tokens",
     "irr",
+    "machines",
     "npv",
     "payback_months",
 ]
