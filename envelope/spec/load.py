@@ -124,11 +124,10 @@ def load(cls: type[T], kind: str, name: str, *, file: str, path: str) -> T:
     ``file`` and ``path`` say where the name was written, for the error.
     """
     ids = _index(kind)
-    if name in ids:
-        return _load_by_id(cls, kind, name)
-    target = _aliases(cls, kind).get(_key(name))
+    target = name if name in ids else _aliases(cls, kind).get(_key(name))
     if target is not None:
-        return _load_by_id(cls, kind, target)
+        record: T = _load_by_id(cls, kind, target)
+        return record
     raise unknown_name(file, path, name, [*ids, *_aliases(cls, kind)], _LISTING.get(kind, kind))
 
 

@@ -1,0 +1,45 @@
+"""The wheel carries its data: installed in an empty environment it runs the main job from any folder."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_holds_every_data_file(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    expected = {f"envelope/_data/{p.relative_to(ROOT)}" for d in ("hardware_profiles", "scenarios") for p in (ROOT / d).glob("*.yaml")}
+    expected |= {str(p.relative_to(ROOT)) for p in (ROOT / "envelope" / "catalog").rglob("*.yaml")}
+    assert len(expected) > 200
+    assert expected <= held
+
+
+def test_an_installed_wheel_runs_the_main_job_from_any_folder(wheel: Path, tmp_path: Path) -> None:
+    # Dependencies come from the running environment, so that the test needs no network; the package itself
+    # is imported from the unpacked wheel alone.
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run = "import sys; from envelope.cli import main; import envelope; print(envelope.__file__, file=sys.stderr); sys.exit(main())"
+    command = [sys.executable, "-c", run, "compare", "scenarios/field-devices.yaml", "--json"]
+    done = subprocess.run(
+        command, cwd=elsewhere, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(site), "PATH": ""}
+    )
+    assert str(site) in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recommended"]
