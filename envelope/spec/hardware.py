@@ -79,9 +79,50 @@ class EfficiencyCurve(Frozen):
     error_median_frac: float | None = Field(default=None, ge=0)
     """Median absolute percentage error of the fit on the rows it was made from (a fraction)."""
     rows: int | None = Field(default=None, ge=0)
+    spread_frac: float | None = Field(default=None, ge=0)
+    """Median over the rows of (median − best) / best time of the repeats; how noisy the machine was."""
     evidence: Evidence
     source: str
     date: DateText
+
+
+class Storage(Frozen):
+    """Sequential read of large files, which bounds how fast weights load."""
+
+    cold_read_bytes_per_s: Positive
+    """From the device, nothing of the file in the page cache."""
+    warm_read_bytes_per_s: Positive
+    """From the page cache."""
+    spread_frac: NonNegative = 0.0
+    """(median − best) / best time of the repeats."""
+    note: str = ""
+
+
+class Conditions(Frozen):
+    """What a probe ran under; a reader judges by it whether the numbers are those of a quiet machine."""
+
+    date: DateText
+    mode: Literal["quick", "full", "custom"]
+    complete: bool
+    """False if the probe was interrupted and some sensors are missing."""
+    cores_allowed: Positive
+    """CPU cores that the limits leave to the process; may be a fraction."""
+    cores_limited_by: Literal["machine", "affinity", "cgroup v1", "cgroup v2"]
+    cores_online: int = Field(ge=1)
+    memory_limit_bytes: Positive
+    """Smallest of the machine's memory and the cgroup limits."""
+    load_1min: NonNegative | None = None
+    foreign_cpu_frac: NonNegative | None = None
+    """Share of the machine's CPU time that other processes used while the probe ran."""
+    steal_cpu_frac: NonNegative | None = None
+    """Share of the CPU time that the hypervisor gave to others."""
+    clock_hz: Positive | None = None
+    temperature_c: float | None = None
+    blas: str = ""
+    """BLAS library of numpy and the core architecture that it chose."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    """What made a number doubtful, and sensors that are not readable here."""
 
 
 class HardwareProfile(Sourced):
@@ -106,6 +147,9 @@ class HardwareProfile(Sourced):
     power: Power
     price: Price | None = None
     efficiency: tuple[EfficiencyCurve, ...] = ()
+    storage: Storage | None = None
+    conditions: Conditions | None = None
+    """Set in profiles that ``envelope probe`` wrote."""
     note: str = ""
 
     @model_validator(mode="after")
