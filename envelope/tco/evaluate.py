@@ -92,7 +92,7 @@ def _line_result(line: Line, months: Floats, factors: Floats, model: Model) -> L
 def _unit_costs(model: Model, present_usd: float, factors: Floats) -> UnitCosts:
     def levelised(yearly: list[float]) -> float | None:
         quantity = float(by_month(yearly, model.horizon_months) @ factors) / 12.0
-        return present_usd / quantity if quantity > 0 else None
+        return present_usd / quantity if quantity > 1e-9 else None
 
     years = model.years
     return UnitCosts(
