@@ -33,6 +33,10 @@ class NumberFormat(Sourced):
     """Tensor class → format id of the parts that stay wider, such as ``{embed: bf16, lm_head: bf16}``."""
     kv: bool = False
     """Whether engines offer it as a KV-cache format."""
+    kv_rope_bits: float | None = Field(default=None, gt=0)
+    """Bits of the rotary elements of a cached latent where a KV format keeps them wider."""
+    kv_indexer_bits: float | None = Field(default=None, gt=0)
+    """Bits per element of the indexer's cached keys where they differ."""
     weights: bool = True
     """Whether it is offered as a weight format."""
     note: str = ""
