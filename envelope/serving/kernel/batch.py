@@ -1,0 +1,299 @@
+"""Who is in the batch: admission, chunks of prefill, growth of the KV blocks and preemption."""
+
+import math
+
+from envelope.serving.compiled import kernel
+from envelope.serving.kernel.blocks import cached_blocks, hold_cached, publish, release, take
+from envelope.serving.kernel.clock import prefill_total
+from envelope.serving.kernel.heaps import dequeue, enqueue, first_waiting, push_finish, remove_finish
+from envelope.serving.kernel.layout import *  # noqa: F403
+
+
+@kernel
+def grown_blocks(st, s, b, steps):
+    """Return the blocks that slot ``s`` has needed in its first ``steps`` decode steps."""
+    stride = st[b + R_STRIDE]
+    c = st[s + S_PHASE]
+    return (c + steps + stride - 1) // stride - (c + stride - 1) // stride
+
+
+@kernel
+def growth_need(st, b, steps):
+    """Return the blocks that all decoding sequences need together in the next ``steps`` steps."""
+    stride = st[b + R_STRIDE]
+    phase = st[b + R_PHASE]
+    need = (steps // stride) * st[b + R_DECODES]
+    g = st[b + R_STEP]
+    for j in range(steps % stride):
+        need += st[phase + (-(g + j)) % stride]
+    return need
+
+
+@kernel
+def steps_with_room(st, b, most):
+    """Return how many decode steps, at most ``most``, the free blocks allow."""
+    n = st[b + R_DECODES]
+    free = st[b + R_FREE]
+    if n == 0 or growth_need(st, b, most) <= free:
+        return most
+    stride = st[b + R_STRIDE]
+    steps = (free // n) * stride
+    free -= (free // n) * n
+    g = st[b + R_STEP] + steps
+    while steps < most:
+        need = st[st[b + R_PHASE] + (-g) % stride]
+        if need > free:
+            return steps
+        free -= need
+        steps += 1
+        g += 1
+    return most
+
+
+@kernel
+def generated_now(st, sx, rq, b, x, s):
+    """Return the tokens that the sequence of slot ``s`` has produced so far."""
+    done = rq[st[s + S_REQUEST] * Q_SIZE + Q_GENERATED]
+    if st[s + S_STATE] == SLOT_DECODE:
+        done += int(sx[x + X_GROWTH] * (st[b + R_STEP] - st[s + S_BASE_STEP]))
+    return done
+
+
+@kernel
+def begin_decode(st, sx, rq, rx, b, x, s, t):
+    """Turn slot ``s``, whose prompt is in the KV cache, into a decoding one."""
+    i = st[s + S_REQUEST]
+    q = i * Q_SIZE
+    growth = sx[x + X_GROWTH]
+    left = rq[q + Q_OUTPUT] - rq[q + Q_GENERATED]
+    steps = left
+    if st[b + R_DRAFT] > 0:
+        spread = rx[i * F_SIZE + F_NORMAL] * math.sqrt(left * sx[x + X_GROWTH_VAR] / growth) / growth
+        most = 1 + st[b + R_DRAFT]
+        steps = max(1, (left + most - 1) // most, int(math.ceil(left / growth + spread)))
+    stride = st[b + R_STRIDE]
+    context = st[s + S_TARGET]
+    block = st[b + R_BLOCK]
+    st[s + S_STATE] = SLOT_DECODE
+    st[s + S_CONTEXT] = context
+    st[s + S_BASE_STEP] = st[b + R_STEP]
+    st[s + S_FINISH] = st[b + R_STEP] + steps
+    st[s + S_PHASE] = (context % block) * stride // block
+    st[st[b + R_PHASE] + (st[s + S_PHASE] - st[b + R_STEP]) % stride] += 1
+    st[st[b + R_CLASS] + rq[q + Q_CLASS]] += 1
+    sx[x + X_CONTEXT] += context
+    st[b + R_DECODES] += 1
+    push_finish(st, b, s)
+
+
+@kernel
+def end_decode(st, sx, rq, b, x, s):
+    """Take slot ``s`` out of the decoding ones (not out of the completion heap)."""
+    steps = st[b + R_STEP] - st[s + S_BASE_STEP]
+    st[s + S_BLOCKS] += grown_blocks(st, s, b, steps)
+    st[st[b + R_PHASE] + (st[s + S_PHASE] - st[s + S_BASE_STEP]) % st[b + R_STRIDE]] -= 1
+    st[st[b + R_CLASS] + rq[st[s + S_REQUEST] * Q_SIZE + Q_CLASS]] -= 1
+    sx[x + X_CONTEXT] -= st[s + S_CONTEXT] + sx[x + X_GROWTH] * steps
+    st[b + R_DECODES] -= 1
+    if st[b + R_DECODES] == 0:
+        sx[x + X_CONTEXT] = 0.0
+
+
+@kernel
+def free_slot(st, rq, b, s, computed, comes_back):
+    """Give back the blocks and the place of slot ``s``."""
+    release(st, rq, b, st[s + S_REQUEST], s, computed, comes_back)
+    st[s + S_REQUEST] = st[b + R_SLOTS_FREE]
+    st[b + R_SLOTS_FREE] = s
+    st[b + R_RUNNING] -= 1
+
+
+@kernel
+def youngest(st, rq, b):
+    """Return the running slot that is preempted first: lowest priority, then latest admitted."""
+    best = -1
+    for k in range(st[b + R_SEQS]):
+        s = st[b + R_SLOT] + k * S_SIZE
+        if st[s + S_STATE] == SLOT_FREE:
+            continue
+        if best < 0:
+            best = s
+            continue
+        level = rq[st[s + S_REQUEST] * Q_SIZE + Q_LEVEL]
+        worst = rq[st[best + S_REQUEST] * Q_SIZE + Q_LEVEL]
+        if level > worst or (level == worst and st[s + S_ADMITTED] > st[best + S_ADMITTED]):
+            best = s
+    return best
+
+
+@kernel
+def evict_slot(st, sx, rq, rx, b, x, s, t):
+    """Take slot ``s`` out of the batch; what it computed is lost unless its blocks stay cached."""
+    i = st[s + S_REQUEST]
+    q = i * Q_SIZE
+    computed = st[s + S_DONE]
+    if st[s + S_STATE] == SLOT_DECODE:
+        tokens = generated_now(st, sx, rq, b, x, s)
+        steps = st[b + R_STEP] - st[s + S_BASE_STEP]
+        remove_finish(st, b, s)
+        end_decode(st, sx, rq, b, x, s)
+        computed = st[s + S_CONTEXT] + int(sx[x + X_GROWTH] * steps)
+        rq[q + Q_GENERATED] = tokens
+        rx[i * F_SIZE + F_LAST] = t
+    if s == st[b + R_CURRENT]:
+        st[b + R_CURRENT] = -1
+    free_slot(st, rq, b, s, computed, True)
+
+
+@kernel
+def preempt(st, sx, rq, rx, b, x, s, t):
+    """Send slot ``s`` back to the front of the queue; it will be recomputed."""
+    i = st[s + S_REQUEST]
+    evict_slot(st, sx, rq, rx, b, x, s, t)
+    rq[i * Q_SIZE + Q_PREEMPTIONS] += 1
+    rq[i * Q_SIZE + Q_FLAGS] &= ~FLAG_READY
+    st[b + R_PREEMPTIONS] += 1
+    enqueue(st, rq, b, i, True)
+
+
+@kernel
+def make_room(st, sx, rq, rx, b, x, t):
+    """Preempt until every decoding sequence can take its next block, and take them; returns how many went."""
+    gone = 0
+    while st[b + R_DECODES] > 0 and growth_need(st, b, 1) > st[b + R_FREE]:
+        preempt(st, sx, rq, rx, b, x, youngest(st, rq, b), t)
+        gone += 1
+    if st[b + R_DECODES] > 0:
+        take(st, rq, b, growth_need(st, b, 1))
+    return gone
+
+
+@kernel
+def compute_chunk(st, sx, rq, tb, b, x, s, tokens):
+    """Compute ``tokens`` more prompt tokens of slot ``s`` in the step; returns False if blocks are short."""
+    i = st[s + S_REQUEST]
+    q = i * Q_SIZE
+    block = st[b + R_BLOCK]
+    done = st[s + S_DONE]
+    have = st[s + S_BLOCKS] + st[s + S_SHARED] - st[s + S_DUPLICATE]
+    need = (done + tokens + block - 1) // block + st[b + R_FIXED] - have
+    if need > st[b + R_FREE]:
+        return False
+    if need > 0:
+        take(st, rq, b, need)
+        st[s + S_BLOCKS] += need
+    st[s + S_DONE] = done + tokens
+    st[b + R_TOKENS_IN] += tokens
+    publish(st, rq, b, q, s, (done + tokens) // block)
+    p = st[b + R_TABLE]
+    sx[x + X_ATTENTION] += prefill_total(tb, p, float(done + tokens)) - prefill_total(tb, p, float(done))
+    sx[x + X_ATTENTION] += tb[p + P_PREFILL_TOKEN_S] * tokens
+    return True
+
+
+@kernel
+def settle_chunk(st, b, s):
+    """Note whether slot ``s`` has its whole prompt after this step or goes on with the next chunk."""
+    if st[s + S_DONE] >= st[s + S_TARGET]:
+        st[s + S_STATE] = SLOT_FRESH
+        st[st[b + R_HEAP] + st[b + R_SEQS] + st[b + R_FRESH]] = s
+        st[b + R_FRESH] += 1
+        st[b + R_CURRENT] = -1
+    else:
+        st[b + R_CURRENT] = s
+
+
+@kernel
+def open_slot(st, rq, b, i):
+    """Give request ``i`` a slot and hold the cached beginning of its prompt."""
+    q = i * Q_SIZE
+    s = st[b + R_SLOTS_FREE]
+    st[b + R_SLOTS_FREE] = st[s + S_REQUEST]
+    st[s + S_REQUEST] = i
+    st[s + S_BLOCKS] = 0
+    st[s + S_STATE] = SLOT_PREFILL
+    st[s + S_TARGET] = rq[q + Q_INPUT] + rq[q + Q_GENERATED]
+    hold_cached(st, rq, b, q, s)
+    block = st[b + R_BLOCK]
+    usable = min(st[s + S_SHARED], (st[s + S_TARGET] - 1) // block)
+    st[s + S_DUPLICATE] = st[s + S_SHARED] - usable
+    st[s + S_DONE] = usable * block
+    st[s + S_ADMITTED] = st[b + R_ADMITTED]
+    st[b + R_ADMITTED] += 1
+    st[b + R_RUNNING] += 1
+    st[b + R_PEAK_RUNNING] = max(st[b + R_PEAK_RUNNING], st[b + R_RUNNING])
+    if rq[q + Q_GENERATED] == 0:
+        rq[q + Q_HIT] = st[s + S_DONE]
+        st[b + R_TOKENS_HIT] += st[s + S_DONE]
+    return s
+
+
+@kernel
+def admission_need(st, rq, b, i, budget):
+    """Return the tokens of the first chunk of request ``i`` and the free blocks that it takes."""
+    q = i * Q_SIZE
+    block = st[b + R_BLOCK]
+    target = rq[q + Q_INPUT] + rq[q + Q_GENERATED]
+    hit, free_hit = cached_blocks(st, rq, b, q)
+    usable = min(hit, (target - 1) // block)
+    left = target - usable * block
+    tokens = left if st[b + R_CHUNKED] == 0 else min(left, budget)
+    blocks = (usable * block + tokens + block - 1) // block - usable
+    return tokens, blocks + free_hit + st[b + R_FIXED]
+
+
+@kernel
+def admit_ready(st, sx, rq, rx, b, x, i, t):
+    """Admit a request whose KV came from a prefill replica; returns False if blocks are short."""
+    q = i * Q_SIZE
+    block = st[b + R_BLOCK]
+    target = rq[q + Q_INPUT]
+    need = (target + block - 1) // block + st[b + R_FIXED] + 1
+    if need > st[b + R_FREE]:
+        return False
+    dequeue(st, rq, b, i)
+    s = open_slot(st, rq, b, i)
+    need = (target + block - 1) // block + st[b + R_FIXED] - st[s + S_SHARED]
+    take(st, rq, b, need)
+    st[s + S_BLOCKS] = need
+    st[s + S_TARGET] = target
+    st[s + S_DONE] = target
+    begin_decode(st, sx, rq, rx, b, x, s, t)
+    take(st, rq, b, grown_blocks(st, s, b, 1))
+    return True
+
+
+@kernel
+def admit_waiting(st, sx, rq, rx, tb, b, x, t, budget, tokens):
+    """Admit waiting requests in order while tokens, places and blocks last; returns the step's prompt tokens."""
+    st[b + R_BLOCKED] = BLOCKED_NOT
+    if st[b + R_STATIC] and st[b + R_RUNNING] > 0:
+        st[b + R_BLOCKED] = BLOCKED_STATIC
+        return tokens
+    while st[b + R_WAITING] > 0 and st[b + R_CURRENT] < 0:
+        i = first_waiting(st, b)
+        if st[b + R_RUNNING] >= st[b + R_SEQS]:
+            st[b + R_BLOCKED] = BLOCKED_SEQS
+            return tokens
+        if budget - tokens <= 0:
+            st[b + R_BLOCKED] = BLOCKED_BUDGET
+            return tokens
+        if rq[i * Q_SIZE + Q_FLAGS] & FLAG_READY:
+            if not admit_ready(st, sx, rq, rx, b, x, i, t):
+                st[b + R_BLOCKED] = BLOCKED_KV
+                return tokens
+            budget -= 1 + st[b + R_DRAFT]
+            continue
+        chunk, need = admission_need(st, rq, b, i, budget - tokens)
+        if st[b + R_CHUNKED] == 0 and tokens > 0 and chunk > budget - tokens:
+            st[b + R_BLOCKED] = BLOCKED_BUDGET
+            return tokens
+        if need > st[b + R_FREE]:
+            st[b + R_BLOCKED] = BLOCKED_KV
+            return tokens
+        dequeue(st, rq, b, i)
+        s = open_slot(st, rq, b, i)
+        compute_chunk(st, sx, rq, tb, b, x, s, chunk)
+        settle_chunk(st, b, s)
+        tokens += chunk
+    return tokens

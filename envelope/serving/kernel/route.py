@@ -1,0 +1,249 @@
+"""The router: which replica, or the hosted API, a request goes to."""
+
+from envelope.serving.compiled import kernel
+from envelope.serving.kernel.heaps import enqueue
+from envelope.serving.kernel.hosted import try_hosted
+from envelope.serving.kernel.layout import *  # noqa: F403
+from envelope.serving.kernel.replica import cut_run, done, fails, may_enter, wake
+
+
+@kernel
+def replica_at(st, sx, r):
+    """Return the offsets of replica ``r`` in ``st`` and ``sx``."""
+    return st[H_REPLICA] + r * R_SIZE, int(sx[G_REPLICA]) + r * X_SIZE
+
+
+@kernel
+def usable(st, rq, b, i, pool):
+    """Return whether a replica is up, in the pool, and takes request ``i``'s length and sensitivity."""
+    if st[b + R_UP] == 0 or st[b + R_POOL] != pool:
+        return False
+    return may_enter(st, rq, i, st[b + R_INSIDE])
+
+
+@kernel
+def least_outstanding(st, rq, i, pool):
+    """Return the usable replica with the fewest requests, or −1; ties go round."""
+    n = st[H_REPLICAS]
+    best = -1
+    fewest = 0
+    start = st[H_TURN] % n
+    for k in range(n):
+        r = (start + k) % n
+        b = st[H_REPLICA] + r * R_SIZE
+        if usable(st, rq, b, i, pool) and (best < 0 or st[b + R_OUTSTANDING] < fewest):
+            best = r
+            fewest = st[b + R_OUTSTANDING]
+    if best >= 0:
+        st[H_TURN] = best + 1
+    return best
+
+
+@kernel
+def next_in_turn(st, rq, i, pool):
+    """Return the next usable replica in turn, or −1."""
+    n = st[H_REPLICAS]
+    for k in range(n):
+        r = (st[H_TURN] + k) % n
+        if usable(st, rq, st[H_REPLICA] + r * R_SIZE, i, pool):
+            st[H_TURN] = r + 1
+            return r
+    return -1
+
+
+@kernel
+def nth_of_pool(st, rq, i, pool, n):
+    """Return the ``n``-th replica of the pool, counted round, if it is usable, else −1."""
+    size = 0
+    first = -1
+    for r in range(st[H_REPLICAS]):
+        if st[st[H_REPLICA] + r * R_SIZE + R_POOL] == pool:
+            size += 1
+            if first < 0:
+                first = r
+    if size == 0:
+        return -1
+    r = first + n % size
+    return r if usable(st, rq, st[H_REPLICA] + r * R_SIZE, i, pool) else -1
+
+
+@kernel
+def affine(st, rq, i, pool):
+    """Return the replica that probably holds the prompt's beginning, unless it is much busier than the others."""
+    q = i * Q_SIZE
+    best = least_outstanding(st, rq, i, pool)
+    if best < 0:
+        return best
+    home = rq[q + Q_HOME]
+    if home < 0 and rq[q + Q_PATH_LEN] > 1:
+        home = nth_of_pool(st, rq, i, pool, st[st[H_PATH] + rq[q + Q_PATH] + 1])
+    if home < 0:
+        return best
+    b = st[H_REPLICA] + home * R_SIZE
+    fewest = st[st[H_REPLICA] + best * R_SIZE + R_OUTSTANDING]
+    if usable(st, rq, b, i, pool) and st[b + R_OUTSTANDING] <= 2 * fewest + 8:
+        return home
+    return best
+
+
+@kernel
+def choose_replica(st, rq, i, pool):
+    """Return the replica that takes request ``i``, or −1 if none of the pool can."""
+    balance = st[H_BALANCE]
+    if balance == ROUND_ROBIN:
+        return next_in_turn(st, rq, i, pool)
+    if balance == PER_SEAT:
+        return nth_of_pool(st, rq, i, pool, rq[i * Q_SIZE + Q_SEAT])
+    if balance == PREFIX_AFFINE:
+        return affine(st, rq, i, pool)
+    return least_outstanding(st, rq, i, pool)
+
+
+@kernel
+def fits(st, rq, i, r):
+    """Return whether replica ``r`` can ever hold request ``i``: its context and its KV blocks."""
+    b = st[H_REPLICA] + r * R_SIZE
+    q = i * Q_SIZE
+    tokens = rq[q + Q_INPUT] + rq[q + Q_OUTPUT]
+    blocks = (tokens + st[b + R_BLOCK] - 1) // st[b + R_BLOCK] + st[b + R_FIXED] + 1
+    if st[b + R_CHUNKED] == 0 and tokens > st[b + R_MAX_CONTEXT]:
+        return False
+    return tokens <= st[b + R_MAX_CONTEXT] and blocks <= st[b + R_BLOCKS]
+
+
+@kernel
+def submit(st, sx, rq, rx, tb, i, r, t):
+    """Put request ``i`` into the queue of replica ``r``."""
+    b, x = replica_at(st, sx, r)
+    rq[i * Q_SIZE + Q_STATUS] = STATUS_QUEUED
+    rq[i * Q_SIZE + Q_SERVER] = r
+    rx[i * F_SIZE + F_QUEUED] = t
+    if st[b + R_INSIDE] == 0:
+        rq[i * Q_SIZE + Q_LEFT] = 1
+    st[b + R_OUTSTANDING] += 1
+    if st[b + R_WAITING] == 0:
+        cut_run(st, sx, tb, b, x, t)
+    enqueue(st, rq, b, i, False)
+    wake(st, sx, b, x, t)
+
+
+@kernel
+def expected_wait(st, sx, rq, i):
+    """Return the wait that a newcomer must expect: queue length over the recent rate of completions."""
+    best = NEVER
+    for r in range(st[H_REPLICAS]):
+        b, x = replica_at(st, sx, r)
+        if st[b + R_UP] == 0 or not fits(st, rq, i, r):
+            continue
+        wait = 0.0
+        if st[b + R_WAITING] > 0 or st[b + R_RUNNING] >= st[b + R_SEQS]:
+            wait = (st[b + R_WAITING] + 1) * max(sx[x + X_GAP], 0.0)
+        best = min(best, wait)
+    return best
+
+
+@kernel
+def wants_out(st, sx, rq, rx, i):
+    """Return whether the policy would send request ``i`` to the hosted API now."""
+    policy = st[H_POLICY]
+    q = i * Q_SIZE
+    if policy == HOSTED_ONLY:
+        return True
+    if policy == OVERFLOW:
+        return expected_wait(st, sx, rq, i) > sx[G_WAIT_LIMIT]
+    if policy == ESCALATE:
+        return st[H_AFTER_FAILURE] == 0 and fails(st, sx, rq, rx, i, st[st[H_REPLICA] + R_TIER])
+    if policy == BY_SENSITIVITY:
+        return rq[q + Q_SENSITIVITY] <= st[H_LEAVE_LEVEL]
+    if policy == LONG_CONTEXT and st[H_POOLS] < 2:
+        return rq[q + Q_INPUT] > st[H_LONG_TOKENS]
+    return False
+
+
+@kernel
+def route(st, sx, rq, rx, tb, i, t):
+    """Send a new (or returned) request ``i`` where the policy says and privacy allows."""
+    q = i * Q_SIZE
+    if wants_out(st, sx, rq, rx, i):
+        answer = try_hosted(st, sx, rq, rx, i, t)
+        if answer == 1:
+            if st[H_POLICY] == OVERFLOW:
+                rq[q + Q_FLAGS] |= FLAG_SPILLED
+            return
+        if answer == 0:
+            rq[q + Q_FLAGS] |= FLAG_DEGRADED
+            if st[H_REPLICAS] == 0:
+                done(st, sx, rq, rx, i, t, STATUS_REFUSED_PRIVATE)
+                return
+        elif st[H_REPLICAS] == 0:
+            done(st, sx, rq, rx, i, t, STATUS_REFUSED_HOSTED)
+            return
+    route_inside(st, sx, rq, rx, tb, i, t)
+
+
+@kernel
+def route_inside(st, sx, rq, rx, tb, i, t):
+    """Send request ``i`` to a replica; without one it waits, goes out if policy and privacy allow, or is refused."""
+    pool = 0
+    if st[H_POLICY] == LONG_CONTEXT and st[H_POOLS] > 1 and rq[i * Q_SIZE + Q_INPUT] > st[H_LONG_TOKENS]:
+        pool = 1
+    r = choose_replica(st, rq, i, pool)
+    if r < 0 and st[H_POLICY] == LONG_CONTEXT and st[H_POOLS] > 1:
+        r = choose_replica(st, rq, i, 1 - pool)
+    if r >= 0 and fits(st, rq, i, r):
+        submit(st, sx, rq, rx, tb, i, r, t)
+        return
+    if st[H_POLICY] != LOCAL_ONLY and rq[i * Q_SIZE + Q_ATTEMPTS] == 0:
+        answer = try_hosted(st, sx, rq, rx, i, t)
+        if answer == 1:
+            rq[i * Q_SIZE + Q_FLAGS] |= FLAG_SPILLED
+            return
+        if answer == 0:
+            rq[i * Q_SIZE + Q_FLAGS] |= FLAG_DEGRADED
+    if r >= 0:
+        done(st, sx, rq, rx, i, t, STATUS_REFUSED_LENGTH)
+    elif allowed_somewhere(st, rq, i):
+        park(st, rq, i)
+    else:
+        done(st, sx, rq, rx, i, t, STATUS_REFUSED_PRIVATE)
+
+
+@kernel
+def allowed_somewhere(st, rq, i):
+    """Return whether any replica, up or down, may take request ``i``'s sensitivity."""
+    for r in range(st[H_REPLICAS]):
+        if may_enter(st, rq, i, st[st[H_REPLICA] + r * R_SIZE + R_INSIDE]):
+            return True
+    return False
+
+
+@kernel
+def park(st, rq, i):
+    """Let request ``i`` wait until a replica comes up."""
+    q = i * Q_SIZE
+    rq[q + Q_FLAGS] |= FLAG_PARKED
+    rq[q + Q_STATUS] = STATUS_QUEUED
+    rq[q + Q_LINK] = -1
+    tail = st[H_PARKED_TAIL]
+    if tail >= 0:
+        rq[tail * Q_SIZE + Q_LINK] = i
+    else:
+        st[H_PARKED_HEAD] = i
+    st[H_PARKED_TAIL] = i
+
+
+@kernel
+def hosted_again(st, sx, rq, rx, tb, i, t):
+    """Try the hosted API (again) for request ``i``; if it cannot, fall back to what there is inside."""
+    q = i * Q_SIZE
+    answer = try_hosted(st, sx, rq, rx, i, t)
+    if answer == 1:
+        return
+    if rq[q + Q_FLAGS] & FLAG_ESCALATED:
+        rq[q + Q_FLAGS] &= ~FLAG_ESCALATED
+        rq[q + Q_FLAGS] |= FLAG_DEGRADED
+        done(st, sx, rq, rx, i, t, STATUS_DONE)
+    elif st[H_REPLICAS] == 0:
+        done(st, sx, rq, rx, i, t, STATUS_REFUSED_HOSTED)
+    else:
+        route_inside(st, sx, rq, rx, tb, i, t)

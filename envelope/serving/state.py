@@ -1,0 +1,256 @@
+"""Building the kernel's flat arrays from a fleet and its requests."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envelope.serving.compiled import entry
+from envelope.serving.fleet import BALANCES, POLICIES, ROLES, TIERS, Fleet, HostedConfig, PoolConfig
+from envelope.serving.kernel import layout as k
+from envelope.serving.requests import Floats, Ints, Requests
+from envelope.serving.tables import packed_tables
+
+BINS = 512
+EDGES: Floats = np.concatenate([[0.0], np.geomspace(1e-5, 1e3, BINS - 1)])
+"""Lower edges of the histogram of gaps between tokens: 64 bins per factor of ten."""
+
+
+@dataclass(slots=True)
+class State:
+    """The five flat arrays of a run."""
+
+    st: Any
+    sx: Any
+    rq: Any
+    rx: Any
+    tb: Any
+    compiled: bool
+
+    def call(self, name: str, *args: float) -> Any:
+        """Call an entry point of the kernel."""
+        return entry(name, compiled=self.compiled)(self.st, self.sx, self.rq, self.rx, self.tb, *args)
+
+
+def build(
+    fleet: Fleet, requests: Requests, *, compiled: bool, ticks: int, tick_s: float, outages: Floats
+) -> State:
+    """Return the state at time 0."""
+    tables, table_at = packed_tables([pool.replica.steps for pool in fleet.replicas])
+    levels, level = np.unique([-c.priority for c in requests.classes], return_inverse=True)
+    level = len(levels) - 1 - level
+    rq, rx = _request_arrays(requests, level)
+    layout = _Layout(fleet, requests, len(levels), ticks)
+    st = np.zeros(layout.st_size, dtype=np.int64)
+    sx = np.zeros(layout.sx_size)
+    _fill_header(st, sx, fleet, requests, layout, outages)
+    st[k.H_TICKS], sx[k.G_TICK_S] = ticks, tick_s
+    for r, pool in enumerate(fleet.replicas):
+        _fill_replica(st, sx, r, pool, layout, table_at[r], requests)
+        st[layout.replica + r * k.R_SIZE + k.R_POOL] = fleet.pools.index(pool)
+    state = State(st, sx, rq.ravel(), rx.ravel(), tables, compiled)
+    if not compiled:
+        for name in ("st", "sx", "rq", "rx", "tb"):
+            setattr(state, name, getattr(state, name).tolist())
+    return state
+
+
+def _request_arrays(requests: Requests, level: Ints) -> tuple[Ints, Floats]:
+    n = len(requests)
+    rq = np.zeros((n, k.Q_SIZE), dtype=np.int64)
+    rx = np.zeros((n, k.F_SIZE))
+    columns = {
+        k.Q_INPUT: requests.input_tokens,
+        k.Q_OUTPUT: requests.output_tokens,
+        k.Q_CLASS: requests.task,
+        k.Q_SENSITIVITY: requests.sensitivity,
+        k.Q_LEVEL: level[requests.task],
+        k.Q_CHAIN: requests.chain,
+        k.Q_PATH: requests.path_start[:-1],
+        k.Q_PATH_LEN: np.diff(requests.path_start),
+        k.Q_FOLLOWER: requests.follower,
+        k.Q_SEAT: requests.seat,
+    }
+    for at, column in columns.items():
+        rq[:, at] = column
+    for at in (k.Q_LINK, k.Q_SERVER, k.Q_SELF, k.Q_HOME):
+        rq[:, at] = -1
+    rx[:, k.F_ARRIVAL] = requests.arrival_s
+    rx[:, k.F_GAP] = requests.gap_s
+    rx[:, k.F_UNIFORM] = requests.uniform
+    rx[:, k.F_NORMAL] = requests.normal
+    rx[:, k.F_NORMAL_RATE] = requests.normal_rate
+    rx[:, k.F_FIRST] = rx[:, k.F_FINISH] = math.nan
+    return rq, rx
+
+
+class _Layout:
+    """Offsets of the regions of ``st`` and ``sx``."""
+
+    def __init__(self, fleet: Fleet, requests: Requests, levels: int, ticks: int) -> None:
+        pools = fleet.replicas
+        self.replicas, self.levels, self.classes = len(pools), levels, len(requests.classes)
+        self._ints, self._floats = k.H_SIZE, k.G_SIZE
+        n = len(requests)
+        self.first = np.flatnonzero(~requests.follows)
+        self.order = self.ints(len(self.first))
+        self.heap, self.heap_x = self.ints(3 * (n + 8)), self.floats(n + 8)
+        self.path, self.node = self.ints(len(requests.path)), self.ints(requests.node_tokens.size)
+        self.tick_out, self.tick_x = self.ints(k.TICK_INTS * ticks), self.floats(2 * ticks)
+        self.itl, self.edges = self.ints(self.classes * BINS), self.floats(BINS)
+        self.fail = self.floats(3 * self.classes)
+        self.replica, self.replica_x = self.ints(k.R_SIZE * len(pools)), self.floats(k.X_SIZE * len(pools))
+        self.slots, self.heaps, self.phases, self.queues, self.counts = [], [], [], [], []
+        self.spares, self.spare_count, self.nodes, self.chains = [], [], [], []
+        shared = -1
+        for pool in pools:
+            c = pool.replica
+            self.slots.append(self.ints(c.slots * k.S_SIZE))
+            self.heaps.append(self.ints(2 * c.slots))
+            self.phases.append(self.ints(stride_of(pool)))
+            self.queues.append(self.ints(2 * levels))
+            self.counts.append(self.ints(self.classes))
+            spare = min(c.kv_blocks + 2, 4 * n + 64) if c.prefix_cache else 0
+            self.spare_count.append(spare)
+            self.spares.append(self.ints(spare * k.E_SIZE))
+            cached = len(requests.node_tokens) if c.prefix_cache else 0
+            self.nodes.append(self.ints(cached * k.E_SIZE))
+            if fleet.router.balance != "per_seat" or shared < 0:
+                shared = self.ints((requests.chains if c.prefix_cache else 0) * k.E_SIZE)
+            self.chains.append(shared)
+        self.chain_end = self._ints
+        self.outages = -1
+
+    def ints(self, size: int) -> int:
+        """Reserve a region of ``st`` and return its offset."""
+        at = self._ints
+        self._ints += int(size)
+        return at
+
+    def floats(self, size: int) -> int:
+        """Reserve a region of ``sx`` and return its offset."""
+        at = self._floats
+        self._floats += int(size)
+        return at
+
+    @property
+    def st_size(self) -> int:
+        """Length of ``st``."""
+        return self._ints
+
+    @property
+    def sx_size(self) -> int:
+        """Length of ``sx``, with room for outages at its end."""
+        if self.outages < 0:
+            self.outages = self.floats(2 * MAX_OUTAGES)
+        return self._floats
+
+
+MAX_OUTAGES = 4096
+"""Outages of the hosted API in one run at most."""
+
+
+def stride_of(pool: PoolConfig) -> int:
+    """Return the decode steps after which a sequence needs another KV block."""
+    return max(1, int(pool.replica.block_tokens / pool.replica.tokens_per_step))
+
+
+def _fill_header(
+    st: Ints, sx: Floats, fleet: Fleet, requests: Requests, at: _Layout, outages: Floats
+) -> None:
+    router, roles = fleet.router, [p.role for p in fleet.pools]
+    order = at.first[np.argsort(requests.arrival_s[at.first], kind="stable")]
+    values = {
+        k.H_REPLICAS: at.replicas, k.H_REQUESTS: len(requests), k.H_CLASSES: at.classes, k.H_LEVELS: at.levels,
+        k.H_STREAM: len(order), k.H_POLICY: POLICIES.index(router.policy),
+        k.H_BALANCE: BALANCES.index(router.balance), k.H_PRIVATE_STAYS: int(router.private_stays),
+        k.H_HAS_HOSTED: int(fleet.hosted is not None), k.H_LEAVE_LEVEL: router.leave_level,
+        k.H_LONG_TOKENS: router.long_context_tokens, k.H_AFTER_FAILURE: int(router.escalate_after_failure),
+        k.H_LOADGEN: requests.concurrency or -1, k.H_PARKED_HEAD: -1, k.H_PARKED_TAIL: -1,
+        k.H_REPLICA: at.replica, k.H_HEAP: at.heap, k.H_ORDER: at.order, k.H_PATH: at.path, k.H_NODE: at.node,
+        k.H_TICK_OUT: at.tick_out, k.H_ITL: at.itl, k.H_BINS: BINS, k.H_POOLS: len(fleet.pools),
+        k.H_DECODE_POOL: roles.index("decode") if "decode" in roles else -1,
+        k.H_OUTAGES: min(len(outages) // 2, MAX_OUTAGES),
+        k.H_FEEDBACK: int(bool(requests.follows.any()) or "decode" in roles or router.policy == "escalate"),
+    }  # fmt: skip
+    for where, value in values.items():
+        st[where] = value
+    st[at.order : at.order + len(order)] = order
+    st[at.path : at.path + len(requests.path)] = requests.path
+    st[at.node : at.node + requests.node_tokens.size] = requests.node_tokens.ravel()
+    floats = {
+        k.G_END: requests.span_s, k.G_REPLICA: at.replica_x, k.G_HEAP: at.heap_x, k.G_OUTAGE: at.outages,
+        k.G_TICK_OUT: at.tick_x, k.G_EDGES: at.edges, k.G_FAIL: at.fail, k.G_WAIT_LIMIT: router.overflow_wait_s,
+        k.G_TRANSFER_S: fleet.kv_transfer_s_per_token, k.G_TRANSFER_BASE_S: fleet.kv_transfer_base_s,
+        k.G_RETIRED: k.NEVER,
+    }  # fmt: skip
+    for where, amount in floats.items():
+        sx[where] = amount
+    sx[at.edges : at.edges + BINS] = EDGES
+    sx[at.outages : at.outages + 2 * int(st[k.H_OUTAGES])] = outages[: 2 * MAX_OUTAGES]
+    for c, info in enumerate(requests.classes):
+        d = info.difficulty
+        sx[at.fail + 3 * c : at.fail + 3 * c + 3] = (d.small, d.mid, d.frontier)
+    if fleet.hosted is not None:
+        _fill_hosted(st, sx, fleet.hosted)
+
+
+def _fill_hosted(st: Ints, sx: Floats, hosted: HostedConfig) -> None:
+    st[k.H_MAX_RETRIES] = hosted.max_retries
+    rpm = math.inf if hosted.rpm is None else hosted.rpm
+    tpm = math.inf if hosted.tpm is None else hosted.tpm
+    floats = {
+        k.G_RPM_RATE: min(rpm / 60, 1e15), k.G_RPM_LEVEL: min(rpm, 1e18), k.G_RPM_SIZE: min(max(rpm, 1.0), 1e18),
+        k.G_TPM_RATE: min(tpm / 60, 1e15), k.G_TPM_LEVEL: min(tpm, 1e18), k.G_TPM_SIZE: min(tpm, 1e18),
+        k.G_TTFT_MU: math.log(hosted.ttft_p50_s), k.G_TTFT_SIGMA: hosted.ttft_sigma,
+        k.G_TOKEN_MU: math.log(hosted.tokens_per_s_p50), k.G_TOKEN_SIGMA: hosted.tokens_per_s_sigma,
+        k.G_UNCACHED_S: hosted.uncached_s_per_token, k.G_CONTEXT_S: hosted.context_s_per_token,
+        k.G_BACKOFF_S: hosted.backoff_s, k.G_BACKOFF_MAX_S: hosted.backoff_max_s,
+        k.G_RETIRED: k.NEVER if hosted.retired_after_s is None else hosted.retired_after_s,
+        k.G_CACHE_S: hosted.cache_ttl_s,
+    }  # fmt: skip
+    for where, amount in floats.items():
+        sx[where] = amount
+
+
+def _fill_replica(
+    st: Ints, sx: Floats, r: int, pool: PoolConfig, at: _Layout, table: int, requests: Requests
+) -> None:
+    c = pool.replica
+    b, x = at.replica + r * k.R_SIZE, at.replica_x + r * k.X_SIZE
+    limit = c.kv_blocks * c.block_tokens if c.max_context_tokens is None else c.max_context_tokens
+    values = {
+        k.R_UP: 1, k.R_SEQS: c.slots, k.R_BUDGET: c.max_num_batched_tokens, k.R_BLOCK: c.block_tokens,
+        k.R_BLOCKS: c.kv_blocks, k.R_FIXED: c.fixed_blocks_per_seq, k.R_CACHE: int(c.prefix_cache),
+        k.R_CHUNKED: int(c.chunked_prefill), k.R_STATIC: int(c.batching == "static"), k.R_CURRENT: -1,
+        k.R_HEAD: -1, k.R_TAIL: -1, k.R_SPARE: -1, k.R_SLOT: at.slots[r], k.R_HEAP: at.heaps[r],
+        k.R_PHASE: at.phases[r], k.R_QUEUE: at.queues[r], k.R_TABLE: table, k.R_NODES: at.nodes[r],
+        k.R_CHAINS: at.chains[r], k.R_DRAFT: c.draft_tokens, k.R_STRIDE: stride_of(pool),
+        k.R_CLASS: at.counts[r], k.R_MAX_CONTEXT: limit, k.R_INSIDE: int(pool.inside),
+        k.R_TIER: TIERS.index(pool.tier), k.R_ROLE: ROLES.index(pool.role), k.R_SLOTS_FREE: at.slots[r],
+    }  # fmt: skip
+    for where, value in values.items():
+        st[b + where] = value
+    slots = at.slots[r] + k.S_SIZE * np.arange(c.slots)
+    st[slots + k.S_REQUEST] = np.append(slots[1:], -1)
+    st[at.queues[r] : at.queues[r] + 2 * at.levels] = -1
+    sx[x + k.X_TIME], sx[x + k.X_GAP], sx[x + k.X_IDLE_W] = k.NEVER, -1.0, c.steps.idle_w
+    sx[x + k.X_GROWTH], sx[x + k.X_GROWTH_VAR] = c.tokens_per_step, c.tokens_per_step_var
+    _fill_blocks(st, b, c.kv_blocks, at, r, len(requests.node_tokens), requests.chains)
+
+
+def _fill_blocks(st: Ints, b: int, blocks: int, at: _Layout, r: int, nodes: int, chains: int) -> None:
+    """Put all blocks into one unused entry and link the others."""
+    st[b + k.R_FREE] = blocks
+    if not st[b + k.R_CACHE]:
+        return
+    for base, count in ((at.nodes[r], nodes), (at.chains[r], chains)):
+        st[base + k.E_SIZE * np.arange(count) + k.E_OWNER] = -2
+    spare = at.spares[r] + k.E_SIZE * np.arange(at.spare_count[r])
+    st[spare + k.E_NEXT] = np.append(spare[1:], -1)
+    first = int(spare[0])
+    st[b + k.R_SPARE] = st[first + k.E_NEXT]
+    st[first + k.E_PREV], st[first + k.E_NEXT] = -1, -1
+    st[first + k.E_BLOCKS], st[first + k.E_OWNER] = blocks, -1
+    st[b + k.R_HEAD] = st[b + k.R_TAIL] = first
