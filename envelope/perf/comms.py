@@ -1,0 +1,113 @@
+"""Time of messages between devices: all-reduce, all-to-all, hand-over between pipeline stages."""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from envelope.perf.efficiency import Chosen
+from envelope.perf.roofline import Floats
+from envelope.spec.hardware import HardwareProfile, Link
+
+MEASURED: Final = (2, 4, 8)
+"""Group sizes that all-reduce curves are measured at."""
+NETWORK_LATENCY_S: Final = 1.2e-5
+"""One hop between nodes over RDMA, where a profile gives none (a judgement; NCCL over InfiniBand)."""
+NETWORK_FRAC: Final = 0.8
+"""Share of a NIC's line rate that collectives reach (a judgement)."""
+NO_LINK_BYTES_PER_S: Final = 1.25e9
+"""10 Gbit/s Ethernet: what devices without a known link are joined by."""
+FAST: Final = ("nvlink", "infinity_fabric", "other", "c2c")
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """How a group of devices is joined: a fast or PCIe tier inside a node, a network beyond it."""
+
+    link: Link
+    """Tier inside the node."""
+    node_devices: int
+    """Devices that the inner tier joins."""
+    network_bytes_per_s: float
+    """Per device, beyond the node."""
+
+
+def fabric(hardware: HardwareProfile, node_devices: int | None = None) -> Fabric:
+    """Return the tiers that join devices of one profile; ``node_devices`` is the server's device count."""
+    fast = next((link for link in hardware.links if link.kind in FAST and link.kind != "c2c"), None)
+    pcie = hardware.link("pcie")
+    network = hardware.link("network")
+    node = node_devices or (fast.peers if fast and fast.peers else 8)
+    wide = Link(kind="network", bandwidth_bytes_per_s=NO_LINK_BYTES_PER_S)
+    if fast is not None and (fast.peers or 8) >= 2:
+        node = min(node, fast.peers or node) if node_devices is None else node
+        inner = fast if (fast.peers or node) >= 2 else pcie or wide
+    else:
+        inner = pcie or network or wide
+    line = network.bandwidth_bytes_per_s if network else NO_LINK_BYTES_PER_S
+    return Fabric(inner, max(node, 1), line)
+
+
+def all_reduce_s(message_bytes: Floats, devices: int, net: Fabric, curve: Chosen) -> Floats:
+    r"""Return the time of an all-reduce of ``message_bytes`` over ``devices``; 0 for one device.
+
+    ``t0 + log·ln(1 + S/s0) + 2(n−1)/n·S/(bus·link)`` within a node; across nodes a ring over the network on top
+    of the inner one, each device carrying its share. Constants by group size, interpolated in log n.
+    """
+    if devices <= 1:
+        return np.zeros_like(message_bytes)
+    inside = min(devices, net.node_devices)
+    time = _within_node(message_bytes, inside, net, curve)
+    nodes = math.ceil(devices / net.node_devices)
+    if nodes > 1:
+        share = message_bytes / max(inside, 1)
+        hops = 2.0 * (nodes - 1) / nodes
+        time = time + 2.0 * math.ceil(math.log2(nodes)) * NETWORK_LATENCY_S
+        time = time + hops * share / (net.network_bytes_per_s * NETWORK_FRAC)
+    return time
+
+
+def _within_node(message_bytes: Floats, devices: int, net: Fabric, curve: Chosen) -> Floats:
+    if devices <= 1:
+        return np.zeros_like(message_bytes)
+    start = _by_size(curve, "t0_s", devices)
+    bus = _by_size(curve, "bus", devices) * net.link.bandwidth_bytes_per_s
+    log, scale = _by_size(curve, "log_s", devices), _by_size(curve, "scale_bytes", devices)
+    ring = 2.0 * (devices - 1) / devices * message_bytes / bus
+    grow = log * np.log1p(message_bytes / scale) if scale > 0 else 0.0
+    return start + grow + ring
+
+
+def _by_size(curve: Chosen, name: str, devices: int) -> float:
+    """Return a constant for a group of ``devices``, interpolated in log2 between the measured sizes."""
+    known = [n for n in MEASURED if f"{name}_{n}" in curve.constants]
+    if not known:
+        return 0.0
+    values = [curve.constants[f"{name}_{n}"] for n in known]
+    return float(np.interp(math.log2(devices), [math.log2(n) for n in known], values))
+
+
+def all_to_all_s(tokens: Floats, top_k: int, hidden: int, ranks: int, net: Fabric, curve: Chosen) -> Floats:
+    """Return dispatch plus combine of routed tokens between ``ranks``, each holding ``tokens``/ranks of them.
+
+    Each token goes to min(top_k, ranks) ranks, 1 byte per element out (fp8) and 2 back (bf16); latency as of an
+    all-reduce start, twice (Zhao et al., DeepEP, https://github.com/deepseek-ai/DeepEP).
+    """
+    if ranks <= 1:
+        return np.zeros_like(tokens)
+    copies = float(min(top_k, ranks)) * (ranks - 1) / ranks
+    moved = tokens / ranks * copies * hidden * 3.0
+    inside = ranks <= net.node_devices
+    rate = net.link.bandwidth_bytes_per_s * 0.6 if inside else net.network_bytes_per_s * NETWORK_FRAC
+    start = 2.0 * _by_size(curve, "t0_s", min(ranks, 8)) if inside else 4.0 * NETWORK_LATENCY_S
+    return start + moved / rate
+
+
+def hand_over_s(tokens: Floats, hidden: int, net: Fabric, stages: int) -> Floats:
+    """Return the time to pass the activations of ``tokens`` through ``stages`` − 1 pipeline borders (bf16)."""
+    if stages <= 1:
+        return np.zeros_like(tokens)
+    inside = stages <= net.node_devices
+    rate = net.link.bandwidth_bytes_per_s * 0.7 if inside else net.network_bytes_per_s * NETWORK_FRAC
+    return (stages - 1) * (1e-5 + tokens * hidden * 2.0 / rate)

@@ -1,0 +1,192 @@
+"""The operators of one step with their costs over a grid of token counts, on the busiest device."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from envelope.perf.comms import Fabric, all_reduce_s, all_to_all_s, hand_over_s
+from envelope.perf.efficiency import Chosen, format_keys, peak_flop_per_s, pick
+from envelope.perf.gemm import gemm_cost
+from envelope.perf.memory import offload_fracs
+from envelope.perf.moe import ExpertShare, experts_cost
+from envelope.perf.replica import ReplicaSpec
+from envelope.perf.roofline import Floats, OpCost, communication_cost, roofline_cost
+from envelope.perf.work import Experts, Linear, Operators, operators
+from envelope.spec.number_format import NumberFormat
+
+HOST_FLOP_PER_S = 6e11
+"""What a desktop's or server share's CPU reaches in offloaded layers (a judgement: 16 cores of AVX2)."""
+HOST_FRAC = 0.6
+"""Share of the host memory's bandwidth that CPU kernels reach in offloaded layers (a judgement)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A replica with the numbers that every operator needs."""
+
+    replica: ReplicaSpec
+    work: Operators
+    net: Fabric
+    units: float
+    bandwidth_bytes_per_s: float
+
+    def curve(self, op: str, number_format: NumberFormat) -> tuple[Chosen, float]:
+        """Return the constants of ``op`` for a format and the peak that its compute share refers to."""
+        chosen = pick(self.replica.hardware, self.replica.engine, op, format_keys(number_format))
+        peak, _ = peak_flop_per_s(self.replica.hardware, chosen.peak or number_format.compute)
+        return chosen, peak
+
+
+def bench(replica: ReplicaSpec) -> Bench:
+    """Return the numbers of a replica that every operator needs."""
+    hardware = replica.hardware
+    return Bench(
+        replica=replica,
+        work=operators(replica.model),
+        net=replica.fabric,
+        units=float(hardware.units or 64),
+        bandwidth_bytes_per_s=hardware.device_memory.bandwidth_bytes_per_s,
+    )
+
+
+def token_costs(b: Bench, tokens: Floats) -> list[OpCost]:
+    """Return the costs that depend on the number of tokens in a step alone.
+
+    Data-parallel ranks and pipeline micro-batches each see their share of the tokens; routed experts see all
+    tokens of their group.
+    """
+    par = b.replica.parallelism
+    group = np.maximum(tokens / par.pp, 1.0)
+    local = np.maximum(group / par.dp, 1.0)
+    found = [_linear(b, linear, local) for linear in b.work.linears if linear.tokens == "all"]
+    found += [_experts(b, experts, group) for experts in b.work.experts]
+    found.append(_elementwise(b, local))
+    found += _communication(b, local, group)
+    return _with_offload(b, found, local)
+
+
+def sampled_costs(b: Bench, sequences: Floats) -> list[OpCost]:
+    """Return the costs that depend on the number of sampled sequences: LM head, logits, sampling."""
+    par = b.replica.parallelism
+    local = np.maximum(sequences / (par.pp * par.dp), 1.0)
+    found = [_linear(b, linear, local) for linear in b.work.linears if linear.tokens == "sampled"]
+    passes = 4.0
+    moved = local * b.replica.model.vocab * 4.0 * passes / par.tp
+    zero = np.zeros_like(local)
+    found.append(
+        roofline_cost(
+            "sampling",
+            zero,
+            moved,
+            compute_s=zero,
+            memory_s=moved / (0.6 * b.bandwidth_bytes_per_s),
+            fixed_s=0.0,
+            p=1.0,
+            peak_s=zero,
+            bus_s=moved / b.bandwidth_bytes_per_s,
+        )  # fmt: skip
+    )
+    return found
+
+
+def _linear(b: Bench, linear: Linear, tokens: Floats) -> OpCost:
+    tp = b.replica.parallelism.tp
+    number_format = b.replica.format_of(linear.part)
+    curve, peak = b.curve("gemm", number_format)
+    n = linear.n / tp if linear.split == "column" else linear.n
+    k = linear.k / tp if linear.split == "row" else linear.k
+    return gemm_cost(
+        linear.name, tokens, n, k,
+        weight_bytes=number_format.bytes_per_weight, curve=curve, peak_flop_per_s=peak,
+        bandwidth_bytes_per_s=b.bandwidth_bytes_per_s, units=b.units, count=linear.layers,
+    )  # fmt: skip
+
+
+def _experts(b: Bench, experts: Experts, tokens: Floats) -> OpCost:
+    par = b.replica.parallelism
+    number_format = b.replica.format_of("routed_experts")
+    curve, peak = b.curve("moe", number_format)
+    return experts_cost(
+        experts, tokens, ExpertShare(ep=par.ep, tp=par.tp * par.dp // par.ep),
+        weight_bytes=number_format.bytes_per_weight, curve=curve, peak_flop_per_s=peak,
+        bandwidth_bytes_per_s=b.bandwidth_bytes_per_s, units=b.units, skew=b.replica.expert_skew,
+    )  # fmt: skip
+
+
+def _elementwise(b: Bench, tokens: Floats) -> OpCost:
+    """Return norms, residuals, rotary embedding and activations: about 16 passes over the hidden state a layer."""
+    curve, _ = b.curve("elementwise", b.replica.format_of("norm"))
+    moved = tokens * b.work.hidden * 2.0 * 16.0
+    zero = np.zeros_like(tokens)
+    return roofline_cost(
+        "elementwise", zero, moved, compute_s=zero, memory_s=moved / (curve["eff_b"] * b.bandwidth_bytes_per_s),
+        fixed_s=curve["t0_s"] * curve["kernels"], p=1.0, peak_s=zero, bus_s=moved / b.bandwidth_bytes_per_s,
+        count=b.work.layers,
+    )  # fmt: skip
+
+
+def _communication(b: Bench, local: Floats, group: Floats) -> list[OpCost]:
+    par = b.replica.parallelism
+    found: list[OpCost] = []
+    if par.devices == 1:
+        return found
+    curve, _ = b.curve("all_reduce", b.replica.format_of("norm"))
+    expert_layers = sum(e.layers for e in b.work.experts)
+    scattered = expert_layers if par.dp > 1 else 0
+    if par.tp > 1:
+        reduces = 2 * b.work.layers - scattered + 1
+        message = local * b.work.hidden * 2.0
+        one = all_reduce_s(message, par.tp, b.net, curve)
+        start = all_reduce_s(np.zeros_like(message), par.tp, b.net, curve)
+        found.append(communication_cost("all_reduce", reduces * one, reduces * start))
+    if scattered:
+        top_k = max(e.top_k for e in b.work.experts)
+        ranks = par.tp * par.dp
+        one = all_to_all_s(group, top_k, b.work.hidden, ranks, b.net, curve)
+        start = all_to_all_s(np.zeros_like(group), top_k, b.work.hidden, ranks, b.net, curve)
+        found.append(communication_cost("all_to_all", scattered * one, scattered * start))
+    if par.pp > 1:
+        one = hand_over_s(local, b.work.hidden, b.net, par.pp)
+        found.append(communication_cost("hand_over", one, hand_over_s(np.zeros_like(local), 1, b.net, par.pp)))
+    return found
+
+
+def _with_offload(b: Bench, costs: list[OpCost], tokens: Floats) -> list[OpCost]:
+    """Move the shares of offloaded layers and experts from the device to the host, if any are."""
+    layers, experts = offload_fracs(b.replica)
+    if layers == 0 and experts == 0:
+        return costs
+    kept, moved_flop, moved_bytes = [], np.zeros_like(tokens), np.zeros_like(tokens)
+    for cost in costs:
+        part = layers
+        if cost.name == "routed_experts":
+            part = layers + (1 - layers) * experts
+        kept.append(_scaled(cost, 1 - part))
+        moved_flop = moved_flop + part * cost.flop
+        moved_bytes = moved_bytes + part * cost.bytes
+    return [*kept, _host_cost(b, moved_flop, moved_bytes)]
+
+
+def _host_cost(b: Bench, flop: Floats, moved: Floats) -> OpCost:
+    """Return the time of offloaded weights: computed by the host's cores, or streamed over the link if faster."""
+    host = b.replica.host_memory
+    bandwidth = host.bandwidth_bytes_per_s if host else b.bandwidth_bytes_per_s / 4
+    link = b.replica.hardware.link("c2c", "pcie")
+    on_host = flop / HOST_FLOP_PER_S + moved / (HOST_FRAC * bandwidth)
+    streamed = moved / link.bandwidth_bytes_per_s / 0.8 if link else np.full_like(moved, np.inf)
+    peak, _ = peak_flop_per_s(b.replica.hardware, "bf16")
+    streamed = streamed + flop / (0.4 * peak)
+    time = np.minimum(on_host, streamed)
+    zero = np.zeros_like(time)
+    return roofline_cost(
+        "offloaded", flop, moved, compute_s=zero, memory_s=time, fixed_s=0.0, p=1.0,
+        peak_s=zero, bus_s=moved / max(bandwidth, b.bandwidth_bytes_per_s),
+    )  # fmt: skip
+
+
+def _scaled(cost: OpCost, factor: float) -> OpCost:
+    return replace(
+        cost, time_s=cost.time_s * factor, compute_s=cost.compute_s * factor, memory_s=cost.memory_s * factor,
+        communication_s=cost.communication_s * factor, overhead_s=cost.overhead_s * factor,
+        peak_s=cost.peak_s * factor, bus_s=cost.bus_s * factor, flop=cost.flop * factor, bytes=cost.bytes * factor,
+    )  # fmt: skip

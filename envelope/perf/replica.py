@@ -1,0 +1,145 @@
+"""The resolved records of one replica: model, device, engine, formats, parallelism, settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from envelope.perf.comms import Fabric, fabric
+from envelope.perf.work import part_format
+from envelope.spec.deployment import EngineSettings, Parallelism, Pool
+from envelope.spec.engine import Engine
+from envelope.spec.hardware import HardwareProfile, MemoryDomain, ServerProfile
+from envelope.spec.load import load, load_all
+from envelope.spec.model import Model
+from envelope.spec.number_format import NumberFormat
+
+WHERE = "arguments"
+"""What errors name as the file when a replica is resolved from function arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """One replica with every name resolved to its record."""
+
+    model: Model
+    hardware: HardwareProfile
+    engine: Engine
+    weights: NumberFormat | None
+    """Format of all quantisable tensors; ``None`` is the format that the checkpoint ships in, part by part."""
+    kv: NumberFormat
+    formats: Mapping[str, NumberFormat]
+    parallelism: Parallelism = Parallelism()
+    settings: EngineSettings = EngineSettings()
+    server: ServerProfile | None = None
+    expert_skew: float = 0.0
+    """Exponent of the experts' popularity, rank^(−skew); 0 is uniform routing."""
+
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences that one step may hold."""
+        return self.settings.max_num_seqs or self.engine.default_max_num_seqs
+
+    @property
+    def max_num_batched_tokens(self) -> int:
+        """Tokens that one step may hold; never fewer than one step of every sequence."""
+        wanted = self.settings.max_num_batched_tokens or self.engine.default_max_batched_tokens
+        return max(wanted, self.max_num_seqs * self.query_tokens)
+
+    @property
+    def query_tokens(self) -> int:
+        """Tokens of one decoding sequence in one step: 1, or 1 + draft tokens."""
+        return 1 + self.settings.draft_tokens
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Expected progress of a decoding sequence in one step, 1 + a + a² + … over the draft tokens.
+
+        Leviathan, Kalman, Matias: Fast Inference from Transformers via Speculative Decoding (ICML 2023), eq. 1.
+        """
+        accept = self.settings.draft_acceptance_frac
+        return sum(accept**i for i in range(self.query_tokens))
+
+    @property
+    def host_memory(self) -> MemoryDomain | None:
+        """Memory behind the device's link, if the profile knows one."""
+        return next((d for d in self.hardware.memory[1:] if d.name == "host"), None)
+
+    @property
+    def fabric(self) -> Fabric:
+        """Links that join the devices of this replica."""
+        return fabric(self.hardware, self.server.device_count if self.server else None)
+
+    def format_of(self, part: str) -> NumberFormat:
+        """Return the number format of a tensor class."""
+        return part_format(self.model, part, self.weights or "native", self.formats)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Identity of the resolved records, for caches that keep the records alive."""
+        return (
+            id(self.model), id(self.hardware), id(self.engine), id(self.weights), id(self.kv), self.parallelism,
+            self.settings, id(self.server), self.expert_skew,
+        )  # fmt: skip
+
+
+@cache
+def _formats_of(_stamp: tuple[int, ...]) -> dict[str, NumberFormat]:
+    return {record.id: record for record in load_all(NumberFormat, "formats")}
+
+
+def all_formats() -> Mapping[str, NumberFormat]:
+    """Return every number format by id."""
+    records = load_all(NumberFormat, "formats")
+    return _formats_of(tuple(id(record) for record in records))
+
+
+def resolve(
+    *,
+    model: str | Model,
+    hardware: str | HardwareProfile,
+    engine: str | Engine = "vllm",
+    weights: str = "native",
+    kv: str = "bf16",
+    parallelism: Parallelism | None = None,
+    settings: EngineSettings | None = None,
+    server: str | None = None,
+    expert_skew: float = 0.0,
+    file: str = WHERE,
+) -> ReplicaSpec:
+    """Return the replica that these names (or records) describe.
+
+    Raises ``InputError`` for an unknown name, with the nearest ones. ``file`` says where the names stand.
+    """
+    if isinstance(model, str):
+        model = load(Model, "models", model, file=file, path="model")
+    if isinstance(hardware, str):
+        hardware = load(HardwareProfile, "hardware_profiles", hardware, file=file, path="hardware")
+    if isinstance(engine, str):
+        engine = load(Engine, "engines", engine, file=file, path="engine")
+    return ReplicaSpec(
+        model=model,
+        hardware=hardware,
+        engine=engine,
+        weights=None if weights == "native" else load(NumberFormat, "formats", weights, file=file, path="weights"),
+        kv=load(NumberFormat, "formats", kv, file=file, path="kv"),
+        formats=all_formats(),
+        parallelism=parallelism or Parallelism(),
+        settings=settings or EngineSettings(),
+        server=load(ServerProfile, "servers", server, file=file, path="server") if server else None,
+        expert_skew=expert_skew,
+    )
+
+
+def from_pool(pool: Pool, *, server: str | None = None, file: str = WHERE) -> ReplicaSpec:
+    """Return one replica of a pool."""
+    return resolve(
+        model=pool.model,
+        hardware=pool.hardware,
+        engine=pool.engine,
+        weights=pool.weights,
+        kv=pool.kv,
+        parallelism=pool.parallelism,
+        settings=pool.settings,
+        server=server,
+        file=file,
+    )
