@@ -1,0 +1,159 @@
+"""``envelope estimate``: one deployment and request shape, or many by ``--batch``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from envelope.cli.output import print_table, write_json
+from envelope.errors import ExitCode, InputError, Problem
+
+_FLAGS: dict[str, tuple[type, str]] = {
+    "model": (str, "model id or alias, such as llama-3.1-8b"),
+    "hardware": (str, "hardware profile, such as nvidia-h100-sxm-80gb"),
+    "count": (int, "devices (default: one replica's worth)"),
+    "weights": (str, "weight format (default: the checkpoint's own)"),
+    "kv": (str, "KV-cache format (default: bf16)"),
+    "tp": (int, "tensor parallelism (default: what count, pp and dp leave)"),
+    "ep": (int, "expert parallelism (default: 1)"),
+    "pp": (int, "pipeline parallelism (default: 1)"),
+    "dp": (int, "data-parallel attention ranks (default: 1)"),
+    "engine": (str, "serving engine (default: vllm)"),
+    "input": (int, "prompt tokens (default: 1024)"),
+    "output": (int, "answer tokens (default: 256)"),
+    "concurrency": (int, "requests in flight (default: 1)"),
+    "server": (str, "server that holds the devices"),
+}
+_SETTINGS = {
+    "max-num-seqs": int, "max-num-batched-tokens": int, "max-context-tokens": int, "memory-frac": float,
+    "kv-blocks": int, "draft-tokens": int, "draft-acceptance-frac": float, "offload-layers": int,
+    "offload-expert-layers": int,
+}  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
+    """Declare the arguments."""
+    for name, (kind, help_text) in _FLAGS.items():
+        parser.add_argument(f"--{name}", type=kind, help=help_text)
+    engine = parser.add_argument_group("engine settings")
+    for name, kind in _SETTINGS.items():
+        engine.add_argument(f"--{name}", type=kind)
+    parser.add_argument("--batch", metavar="ROWS.jsonl", help="one query a line, with these names as keys; - is stdin")
+    parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
+
+
+def run(options: argparse.Namespace, _command: str) -> int:
+    """Print one estimate, or one JSON line per row of the batch."""
+    if options.batch:
+        return _batch(options.batch)
+    from envelope.plan.estimate import estimate_row
+
+    row = _row(options)
+    missing = [
+        Problem("command line", f"--{name}", None, "is required") for name in ("model", "hardware") if name not in row
+    ]
+    if missing:
+        raise InputError(missing)
+    result = estimate_row(row, "command line")
+    if options.json:
+        write_json(result.to_dict())
+    else:
+        _show(result, row)
+    return ExitCode.OK if result.feasible else ExitCode.INFEASIBLE
+
+
+def _row(options: argparse.Namespace) -> dict[str, Any]:
+    given = vars(options)
+    row = {name: given[name] for name in _FLAGS if given[name] is not None}
+    keys = [name.replace("-", "_") for name in _SETTINGS]
+    settings = {key: given[key] for key in keys if given[key] is not None}
+    return {**row, **({"settings": settings} if settings else {})}
+
+
+def _batch(name: str) -> int:
+    """Print one result line per input line; a bad line gives an ``error`` object and exit code 4."""
+    from envelope.plan.estimate import estimate_row
+
+    bad = done = 0
+    for number, line in _lines(name):
+        where = f"{name}:{number}"
+        try:
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise InputError(Problem(where, "", None, f"is not JSON: {error}")) from None
+            out = estimate_row(row, where).to_dict()
+            out = {"row": number, **out}
+        except InputError as error:
+            bad += 1
+            out = {"row": number, "error": [str(p) for p in error.problems]}
+        done += 1
+        sys.stdout.write(json.dumps(out, allow_nan=False) + "\n")
+    if bad:
+        print(f"error: {bad} of {done} rows are wrong; their lines carry 'error'", file=sys.stderr)
+    if bad and bad == done:
+        return ExitCode.BAD_INPUT
+    return ExitCode.PARTIAL if bad else ExitCode.OK
+
+
+def _lines(name: str) -> Iterator[tuple[int, str]]:
+    if name == "-":
+        yield from ((i, text) for i, text in enumerate(sys.stdin, 1) if text.strip())
+        return
+    path = Path(name)
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from ((i, text) for i, text in enumerate(file, 1) if text.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(Problem("--batch", "", name, f"cannot be read: {error}")) from None
+
+
+def _show(result: Any, row: dict[str, Any]) -> None:
+    from envelope.report import text
+
+    for reason in result.reasons:
+        print(f"{'✘' if reason.blocks else '!'} {reason}")
+    if result.memory:
+        print(result.memory.equation)
+        columns = [
+            "memory of one device",
+            "capacity",
+            "weights",
+            "KV cache",
+            "activations",
+            "overhead",
+            "requests held",
+        ]
+        rows = [
+            [d.name, *(text.gb(x) for x in (d.capacity_bytes, d.weights_bytes, d.kv_bytes, d.activations_bytes, d.overhead_bytes)),
+             text.count(d.max_concurrency)]
+            for d in result.memory.domains
+        ]  # fmt: skip
+        print_table(columns, rows)
+    if result.feasible:
+        print_table(["figure", "value", "meaning"], _figures(result, row, text))
+    if result.provenance:
+        print(f"Weakest evidence: {result.provenance.evidence}")
+        for item in result.provenance.inputs:
+            print(f"  {item.input}: {item.evidence} ({item.source})")
+
+
+def _figures(result: Any, row: dict[str, Any], text: Any) -> list[list[str]]:
+    shares = result.bottleneck.get("decode") or {}
+    top = ", ".join(f"{k} {v:.0%}" for k, v in sorted(shares.items(), key=lambda kv: -kv[1]) if v >= 0.005)
+    return [
+        ["TTFT", text.seconds(result.ttft_s), "arrival to first token"],
+        ["ITL", text.seconds(result.itl_s), "gap between tokens"],
+        ["E2E", text.seconds(result.e2e_s), "arrival to last token"],
+        [
+            "output",
+            f"{text.si(result.output_tokens_per_s)} tokens/s",
+            f"{row.get('concurrency', 1)} requests in flight",
+        ],
+        ["prefill", f"{text.si(result.prefill_tokens_per_s)} tokens/s", "one prompt alone"],
+        ["power", f"{text.si(result.power_w, 'W')}", "all devices, mean"],
+        ["energy", f"{text.si(result.energy_per_output_token_j, 'J')}", "per output token"],
+        ["decode limit", top, "share of a decode step"],
+    ]

@@ -1,0 +1,115 @@
+"""One deployment and one request shape, from names to numbers; the same function serves rows in bulk."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from envelope.errors import InputError, Problem
+from envelope.perf.estimate import Estimate
+from envelope.perf.estimate import estimate as estimate_replica
+from envelope.perf.replica import resolve
+from envelope.provenance import Frozen
+from envelope.spec.deployment import EngineSettings, Parallelism
+from envelope.spec.load import validate
+
+Whole = Annotated[int, Field(ge=1, le=100_000_000)]
+
+
+class EstimateQuery(Frozen):
+    """What ``envelope estimate`` asks, by names; one row of ``--batch``."""
+
+    model: str
+    """Model id or alias."""
+    hardware: str
+    """Hardware profile id or alias."""
+    count: Whole | None = None
+    """Devices; ``None`` is one replica's worth. A multiple runs as several replicas that share the load."""
+    weights: str = "native"
+    """Weight format, or ``native`` for the format the checkpoint ships in."""
+    kv: str = "bf16"
+    """KV-cache format."""
+    tp: Whole | None = None
+    """Tensor parallelism; ``None`` takes the devices that ``count``, ``pp`` and ``dp`` leave."""
+    ep: Whole = 1
+    """Expert parallelism."""
+    pp: Whole = 1
+    """Pipeline parallelism."""
+    dp: Whole = 1
+    """Data-parallel attention ranks of one replica."""
+    engine: str = "vllm"
+    """Serving engine."""
+    input: Whole = 1024
+    """Prompt tokens."""
+    output: Whole = 256
+    """Answer tokens."""
+    concurrency: Whole = 1
+    """Requests in flight in the whole deployment."""
+    server: str | None = None
+    """Server that holds the devices (its links decide between NVLink and network)."""
+    settings: EngineSettings = EngineSettings()
+    """Scheduler and memory settings."""
+
+
+def estimate(**query: Any) -> Estimate:
+    """Return memory, latency, throughput, power and provenance of one deployment and request shape.
+
+    Keyword arguments are the fields of ``EstimateQuery``. Raises ``InputError`` for unknown names, wrong numbers
+    and a parallelism that does not fit the devices.
+    """
+    return estimate_query(validate(EstimateQuery, query, "arguments"))
+
+
+def estimate_row(row: Mapping[str, Any], where: str) -> Estimate:
+    """Return the estimate of one row; ``where`` names file and line in errors."""
+    return estimate_query(validate(EstimateQuery, row, where), where)
+
+
+def estimate_query(query: EstimateQuery, where: str = "arguments") -> Estimate:
+    """Return the estimate of a validated query."""
+    parallelism, replicas = _layout(query, where)
+    replica = resolve(
+        model=query.model,
+        hardware=query.hardware,
+        engine=query.engine,
+        weights=query.weights,
+        kv=query.kv,
+        parallelism=parallelism,
+        settings=query.settings,
+        server=query.server,
+        file=where,
+    )
+    each = math.ceil(query.concurrency / replicas)
+    one = estimate_replica(replica, query.input, query.output, each)
+    return _scaled(one, replicas) if replicas > 1 and one.feasible else one
+
+
+def _layout(query: EstimateQuery, where: str) -> tuple[Parallelism, int]:
+    """Return the parallelism of one replica and the number of replicas."""
+    fixed = query.pp * query.dp
+    count = query.count or (query.tp or 1) * fixed
+    tp = query.tp or max(count // fixed, 1)
+    devices = tp * fixed
+    if count % devices:
+        rule = f"is not a multiple of tp·pp·dp = {tp}·{query.pp}·{query.dp} = {devices}"
+        near = max(count // devices, 1) * devices
+        raise InputError(Problem(where, "count", count, rule, f"nearest {near}"))
+    if (tp * query.dp) % query.ep:
+        rule = f"must divide tp·dp = {tp * query.dp}"
+        allowed = [d for d in range(1, tp * query.dp + 1) if (tp * query.dp) % d == 0]
+        raise InputError(Problem(where, "ep", query.ep, rule, f"allowed: {', '.join(map(str, allowed))}"))
+    return Parallelism(tp=tp, pp=query.pp, ep=query.ep, dp=query.dp), count // devices
+
+
+def _scaled(one: Estimate, replicas: int) -> Estimate:
+    """Return the figures of a deployment of equal replicas that share the load."""
+    scaled = {
+        name: value * replicas
+        for name in ("output_tokens_per_s", "prefill_tokens_per_s", "power_w", "effective_concurrency")
+        if (value := getattr(one, name)) is not None
+    }
+    memory = one.memory
+    if memory is not None:
+        scaled["memory"] = memory.model_copy(update={"max_concurrency": memory.max_concurrency * replicas})
+    return one.model_copy(update=scaled)
