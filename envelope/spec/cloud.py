@@ -53,7 +53,7 @@ class CloudPrices(Sourced):
         prices = [q.usd_per_device_hour for q in used]
         return Spread(
             low=min(prices),
-            mode=median(prices),
+            p50=median(prices),
             high=max(prices),
             source=f"median of {len(used)} quotes: {', '.join(sorted({q.provider for q in used}))}",
             date=max(q.date for q in used),

@@ -36,7 +36,7 @@ class Default(Frozen):
     value: float
     low: float
     high: float
-    """``low`` to ``high`` is a planning range (a triangle around ``value``), not a confidence interval."""
+    """``low`` to ``high`` is a planning range with ``value`` as its median, not a confidence interval."""
     unit: str
     """Unit; one that begins with a currency, such as ``EUR/kWh``, is converted to dollars."""
     label: str
@@ -145,6 +145,8 @@ class Economics(Frozen):
     """Price change of the hosted tier, with the model changes that re-validation is paid for."""
     demand_growth_frac_per_year: Range = number(0.0)
     """Growth of tokens, energy and tasks when the usage is given for one year only."""
+    demand_factor: Range = number(1.0)
+    """Demand over the planned one; as a range it makes the volume of work uncertain."""
     electricity_usd_per_kwh: Range = named("electricity")
     pue: Range = named("pue_average")
     """Energy of the site over energy of its computers."""

@@ -10,10 +10,19 @@ from pydantic import Field, WithJsonSchema, model_validator
 from envelope.provenance import DateText, Evidence, Frozen
 
 Floats = NDArray[np.float64]
-Form = Literal["point", "quantiles", "triangle", "uniform"]
+Form = Literal["point", "quantiles", "halves", "triangle", "uniform"]
 
 _Z10 = 1.2815515655446004
 """Standard normal quantile of 0.9."""
+_NUMBERS = ("value", "p10", "p50", "p90", "low", "mode", "high")
+_FORMS: dict[Form, set[str]] = {
+    "point": {"value"},
+    "quantiles": {"p10", "p50", "p90"},
+    "halves": {"low", "p50", "high"},
+    "triangle": {"low", "mode", "high"},
+    "uniform": {"low", "high"},
+}
+_CHOICES = "a number, the name of a default, {p10, p50, p90}, {low, p50, high}, {low, mode, high} or {low, high}"
 
 
 class Spread(Frozen):
@@ -21,7 +30,8 @@ class Spread(Frozen):
 
     ``value`` is a point; ``p10, p50, p90`` are quantiles of a distribution that is log-normal on either side
     of the median when all three are positive, else normal on either side (and never changes sign when all
-    have one sign or are zero); ``low, mode, high`` is a triangle; ``low, high`` alone is uniform.
+    have one sign or are zero); ``low, p50, high`` has half of the probability on either side of the median, falling
+    towards the ends like a triangle; ``low, mode, high`` is a triangle; ``low, high`` alone is uniform.
     """
 
     value: float | None = None
@@ -56,19 +66,12 @@ class Spread(Frozen):
 
     @model_validator(mode="after")
     def _has_one_form(self) -> Self:
-        forms = {
-            ("value",): self.value is not None,
-            ("default",): self.default is not None,
-            ("p10", "p50", "p90"): any(x is not None for x in (self.p10, self.p50, self.p90)),
-            ("low", "high"): any(x is not None for x in (self.low, self.mode, self.high)),
-        }
-        given = [names for names, present in forms.items() if present]
-        if len(given) != 1:
-            raise ValueError("give a number, the name of a default, {p10, p50, p90} or {low, mode, high}")
-        missing = [name for name in given[0] if getattr(self, name) is None]
-        if missing:
-            raise ValueError(f"a range also needs {', '.join(missing)}")
-        ordered = [x for x in (self.p10, self.p50, self.p90, self.low, self.mode, self.high) if x is not None]
+        given = {name for name in _NUMBERS if getattr(self, name) is not None}
+        if (self.default is not None) == bool(given):
+            raise ValueError(f"give {_CHOICES}")
+        if given and given not in _FORMS.values():
+            raise ValueError(f"{', '.join(sorted(given))} is no complete range: give {_CHOICES}")
+        ordered = [x for x in (self.p10, self.low, self.p50, self.mode, self.p90, self.high) if x is not None]
         if ordered != sorted(ordered):
             raise ValueError("the numbers of a range must not decrease")
         return self
@@ -76,11 +79,8 @@ class Spread(Frozen):
     @property
     def form(self) -> Form:
         """How the uncertainty is described (``point`` for a named default, which brings its own)."""
-        if self.p50 is not None:
-            return "quantiles"
-        if self.mode is not None:
-            return "triangle"
-        return "uniform" if self.low is not None else "point"
+        given = {name for name in _NUMBERS if getattr(self, name) is not None}
+        return next((form for form, names in _FORMS.items() if names == given), "point")
 
     @property
     def point(self) -> float:
@@ -103,8 +103,7 @@ class Spread(Frozen):
 
     def scaled(self, factor: float) -> Self:
         """Return the same range with every number multiplied by ``factor`` (> 0)."""
-        names = ("value", "p10", "p50", "p90", "low", "mode", "high")
-        update = {n: getattr(self, n) * factor for n in names if getattr(self, n) is not None}
+        update = {n: getattr(self, n) * factor for n in _NUMBERS if getattr(self, n) is not None}
         return self.model_copy(update=update)
 
     def quantile(self, u: Floats) -> Floats:
@@ -114,6 +113,8 @@ class Spread(Frozen):
             return np.full(np.shape(u), self.point)
         if self.form == "quantiles":
             return _two_piece(u, low, self.point, high)
+        if self.form == "halves":
+            return _halves(u, low, self.point, high)
         if self.form == "triangle":
             return _triangle(u, low, self.point, high)
         return low + (high - low) * u
@@ -133,6 +134,13 @@ def _two_piece(u: Floats, p10: float, p50: float, p90: float) -> Floats:
     return np.minimum(values, 0.0) if p90 <= 0 else values
 
 
+def _halves(u: Floats, low: float, median: float, high: float) -> Floats:
+    below = low + (median - low) * np.sqrt(2 * np.minimum(u, 0.5))
+    above = high - (high - median) * np.sqrt(2 * np.minimum(1 - u, 0.5))
+    values: Floats = np.where(u < 0.5, below, above)
+    return values
+
+
 def _triangle(u: Floats, low: float, mode: float, high: float) -> Floats:
     turn = (mode - low) / (high - low)
     rising = low + np.sqrt(u * (high - low) * (mode - low))
@@ -150,7 +158,7 @@ _SCHEMA: dict[str, Any] = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                **dict.fromkeys(("value", "amount", "p10", "p50", "p90", "low", "mode", "high"), _NUMBER),
+                **dict.fromkeys((*_NUMBERS, "amount"), _NUMBER),
                 **dict.fromkeys(("default", "currency", "source", "date", "evidence"), {"type": "string"}),
             },
         },
@@ -159,7 +167,7 @@ _SCHEMA: dict[str, Any] = {
 
 
 Range = Annotated[Spread, WithJsonSchema(_SCHEMA)]
-"""A number, the name of a default, ``{p10, p50, p90}``, ``{low, mode, high}`` or ``{amount, currency}``."""
+"""A number, the name of a default, a range as in ``Spread``, or ``{amount, currency}``."""
 
 
 def named(default: str) -> Spread:

@@ -7,7 +7,6 @@ at its end.
 
 from envelope.tco.cashflow import irr, npv, payback_months
 from envelope.tco.evaluate import evaluate
-from envelope.tco.machines import machines
 from envelope.tco.result import Comparison, LineResult, TcoResult, compare
 from envelope.tco.tariff import bill_usd, hosted_tokens
 from envelope.tco.usage import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices
@@ -25,7 +24,6 @@ __all__ = [
     "evaluate",
     "hosted_tokens",
     "irr",
-    "machines",
     "npv",
     "payback_months",
 ]

@@ -20,7 +20,9 @@ def carbon_kg_by_month(model: Model, values: Values) -> Floats:
     grid = (values["grid"] / 1000.0)[:, None]
     servers = by_month([u.it_kwh for u in model.years], horizon) / 12.0
     seats = by_month([u.seat_kwh for u in model.years], horizon) / 12.0
-    total: Floats = (servers[None, :] * values["pue"][:, None] + seats[None, :]) * grid
+    total: Floats = (
+        (servers[None, :] * values["pue"][:, None] + seats[None, :]) * grid * values["demand_factor"][:, None]
+    )
     for fleet in model.owned:
         if fleet.asset.kind == "server":
             bought = np.maximum(0.0, np.diff(in_service(fleet, horizon), append=0.0))

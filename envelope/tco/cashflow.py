@@ -24,8 +24,8 @@ def discount_factors(rate_frac_per_year: ArrayLike, months: int) -> Floats:
 def npv(rate_frac_per_year: float, flow_usd: ArrayLike) -> float:
     """Return the net present value at month 0 of a monthly cash flow (outflows negative, nominal).
 
-    >>> round(npv(0.10, [-1000.0] + [0.0] * 11 + [1100.0]), 6)
-    0.0
+    >>> round(npv(0.10, [-1000.0] + [0.0] * 11 + [1210.0]), 6)
+    100.0
     """
     flow = np.asarray(flow_usd, dtype=np.float64)
     return float(flow @ discount_factors(rate_frac_per_year, len(flow) - 1))

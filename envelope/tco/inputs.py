@@ -78,7 +78,7 @@ def point_values(inputs: Inputs) -> dict[str, Floats]:
 
 def _from_default(economics: Economics, name: str) -> Input:
     default = facts().defaults[name]
-    spread = Spread(low=default.low, mode=default.value, high=default.high)
+    spread = Spread(low=default.low, p50=default.value, high=default.high)
     if default.low == default.high:
         spread = Spread(value=default.value)
     unit = default.unit

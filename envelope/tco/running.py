@@ -17,6 +17,8 @@ from envelope.units import MTOK
 Floats = NDArray[np.float64]
 
 HOSTED_TREND = "hosted_price_trend_frac_per_year"
+DEMAND = "demand_factor"
+"""Input that multiplies every quantity that follows the volume of work."""
 DEVICES_PER_NODE = 8
 _RACK_UNITS = 42
 _VOLUME = {"it_kwh", "seat_kwh", "output_mtok", "solved_task", "failed_task"}
@@ -54,7 +56,7 @@ def hosted_lines(economics: Economics, years: Sequence[AnnualUsage]) -> tuple[li
             )
             since = np.maximum(0, month_years(horizon_months) - first)
             quantity = by_month(tokens, horizon_months) / 12.0 / MTOK
-            terms.append(Term(quantity, (Power(name),), HOSTED_TREND, since))
+            terms.append(Term(quantity, (Power(name), Power(DEMAND)), HOSTED_TREND, since))
         label = f"Hosted API: {line_id.removeprefix('hosted.')}"
         lines.append(Line(line_id, label, "hosted", "M tokens", tuple(terms), volume=True))
     return lines, inputs
@@ -132,6 +134,8 @@ def _item_line(item: CostItem, economics: Economics, years: Sequence[AnnualUsage
         Power(spread.default or literal_name(item, i), 1 if i < len(item.factors) else -1)
         for i, spread in enumerate(spreads)
     )
+    if item.per in _VOLUME:
+        powers = (*powers, Power(DEMAND))
     if item.per in ("purchase", "installed"):
         terms = _asset_terms(item, powers, owned, horizon)
     else:
