@@ -1,0 +1,54 @@
+"""Request statistics of benchmark data sets and load-test profiles that rows refer to by name."""
+
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+
+from envelope.provenance import Frozen, Source
+from envelope.spec.load import read_yaml, validate
+
+_FILE = Path(__file__).with_name("datasets.yaml")
+
+
+class Dataset(Frozen):
+    """Mean lengths of a data set's requests, and the latency limits of the benchmark that uses it."""
+
+    input_tokens: float = Field(gt=0)
+    output_tokens: float = Field(gt=0)
+    length_cv: float = Field(default=0.0, ge=0)
+    """Coefficient of variation of the lengths."""
+    ttft_limit_s: float | None = Field(default=None, gt=0)
+    """Largest 99th percentile of the TTFT that the benchmark admits."""
+    tpot_limit_s: float | None = Field(default=None, gt=0)
+    """Largest 99th percentile of the TPOT that the benchmark admits."""
+    source: Source
+
+
+class Profile(Frozen):
+    """Load-test profile of the inference-sim harness, for experiments that name it without its settings."""
+
+    spec: dict[str, float]
+    stages: tuple[tuple[float, float], ...]
+    """(duration in seconds, requests per second) of each stage."""
+    source: Source
+
+
+class _Document(Frozen):
+    datasets: dict[str, Dataset]
+    profiles: dict[str, Profile]
+
+
+@cache
+def _document() -> _Document:
+    return validate(_Document, read_yaml(_FILE), str(_FILE))
+
+
+def load_datasets() -> dict[str, Dataset]:
+    """Return the data sets by key."""
+    return _document().datasets
+
+
+def load_profiles() -> dict[str, Profile]:
+    """Return the load-test profiles by name."""
+    return _document().profiles

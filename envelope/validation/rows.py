@@ -1,0 +1,192 @@
+"""Measured rows: one published or logged measurement in SI units, whatever file it came from."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from envelope.errors import InputError, Problem
+from envelope.provenance import Frozen
+
+Quantity = Literal[
+    "decode_rate", "prefill_rate", "itl", "tpot", "ttft", "ttft_unloaded", "e2e", "request_latency",
+    "saturated_throughput", "serving_throughput", "per_user_rate", "power_gpu", "power_wall",
+    "energy_per_token", "power_efficiency",
+]  # fmt: skip
+"""What a row measured. Rates are tokens/s, times seconds, power watts, energy J per output token;
+``power_efficiency`` is tokens/s per watt of provisioned utility power."""
+
+Load = Literal[
+    "single", "batch", "closed_loop", "steady", "open_loop", "saturated", "slo", "phase", "production", "replay"
+]
+"""How the system was loaded: one request at a time, one static batch, a fixed number in flight from an initial
+burst (``closed_loop``) or in steady state (``steady``), a request rate, an offline queue, the highest rate
+within latency limits, one phase alone at full load, a production fleet, or a recorded run."""
+
+Statistic = Literal["mean", "median", "p90", "p99", "peak"]
+
+
+class Stage(Frozen):
+    """Part of an open-loop run at one nominal request rate."""
+
+    rate_per_s: float = Field(gt=0)
+    duration_s: float = Field(gt=0)
+
+
+class MeasuredRow(Frozen):
+    """One measurement with the setting under which it was taken; unknown settings are ``None``."""
+
+    id: str
+    collection: str
+    """Family of rows that share a method, such as ``published/mlperf`` or ``datacenter/inferencex``."""
+    quantity: Quantity
+    value: float = Field(gt=0)
+    """Measured value in SI (tokens/s, s, W, J/token)."""
+    scale: float = 1.0
+    """SI → the unit of the source: value in the source = ``value``·``scale``."""
+    unit: str = ""
+    """Unit as the source words it."""
+    statistic: Statistic = "mean"
+    per: Literal["system", "gpu", "node", "request", "watt"] = "system"
+    counts_input: bool = False
+    """Whether a throughput counts prompt tokens as well."""
+    device: str
+    """Device as the source names it."""
+    device_count: int = Field(default=1, ge=1)
+    model: str
+    """Model as the source names it."""
+    weights: str | None = None
+    """Weight format as the source names it; ``None`` is the checkpoint's own."""
+    kv: str | None = None
+    engine: str = "vllm"
+    engine_version: str = ""
+    tp: int | None = None
+    pp: int | None = None
+    ep: int | None = None
+    dp: int | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    output_counted_tokens: float | None = None
+    """Tokens that the client counted, where they differ from those that the engine generated."""
+    depth_tokens: float = 0.0
+    """Context already in the cache before the measured tokens."""
+    length_spread_frac: float = 0.0
+    """Lengths are uniform between (1 − spread)·nominal and nominal."""
+    batch: float | None = None
+    """Requests in flight: batch, concurrency, or its measured mean."""
+    load: Load
+    rate_per_s: float | None = None
+    prompts_per_slot: float = 10.0
+    """``closed_loop``: requests sent, in multiples of the concurrency."""
+    stages: tuple[Stage, ...] = ()
+    stage: int | None = None
+    """Stage that the value belongs to; ``None`` is the whole run."""
+    trace: str | None = None
+    """Key of recorded requests in the file beside the rows."""
+    distinct_prompts: int | None = None
+    """Prompts that the client cycles through (prefix cache!)."""
+    dataset: str | None = None
+    """Key of ``datasets.yaml`` that supplies lengths and latency limits which the row does not state."""
+    prefix_cache: bool = False
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    kv_blocks: int | None = None
+    draft_tokens: int = 0
+    draft_acceptance_frac: float = 0.0
+    threads: int | None = None
+    overloaded: bool = False
+    """Whether the run failed requests or queued without bound, so that times measure the client's patience."""
+    notes: str = ""
+    peers: dict[str, float] = Field(default_factory=dict)
+    """Other predictors' values for this row, SI."""
+    source: str = ""
+    date: str = ""
+
+
+class RowSet(Frozen):
+    """The rows of one file, with those that could not be understood."""
+
+    rows: tuple[MeasuredRow, ...]
+    rejected: tuple[tuple[str, str], ...] = ()
+    """Row id and reason; they count against coverage."""
+    requests_path: str | None = None
+    """File of recorded requests that ``MeasuredRow.trace`` refers to."""
+
+
+def load_rows(path: Path) -> RowSet:
+    """Return the rows of a file in any of the three formats, found out from its content.
+
+    Raises ``InputError`` if the file is missing, is not JSON, or holds none of them.
+    """
+    from envelope.validation.rows_experiments import experiment_rows
+    from envelope.validation.rows_published import published_row
+    from envelope.validation.rows_serving import serving_rows
+
+    records = _records(path)
+    if isinstance(records, dict):
+        return experiment_rows(records, path)
+    if not records:
+        raise InputError(Problem(str(path), "", None, "holds no rows"))
+    if any("silicon_ttft_ms" in r or "silicon_tpot_ms" in r for r in records):
+        return _collect(records, serving_rows)
+    if any("kind" in r and "value" in r for r in records):
+        return _collect(records, lambda r: [published_row(r)])
+    if any("scheduler" in r and "measured" in r for r in records):
+        return experiment_rows({"experiments": records}, path)
+    if any("collection" in r and "quantity" in r for r in records):
+        return _collect(records, lambda r: [MeasuredRow.model_validate(r)])
+    rule = "is in none of the known row formats (published, datacenter serving, vLLM experiments)"
+    raise InputError(Problem(str(path), "", None, rule, "see docs/accuracy.md for the fields"))
+
+
+def _records(path: Path) -> list[dict[str, Any]] | dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(Problem(str(path), "", None, "no such file")) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(Problem(str(path), "", None, f"cannot be read: {error}")) from None
+    try:
+        if path.suffix == ".jsonl":
+            found = [json.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            found = json.loads(text)
+    except ValueError as error:
+        raise InputError(Problem(str(path), "", None, f"is not valid JSON: {error}")) from None
+    if isinstance(found, dict) and "experiments" in found:
+        return found
+    rows = found.get("rows") if isinstance(found, dict) else found
+    if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
+        raise InputError(Problem(str(path), "", None, "must be a list of rows"))
+    return rows
+
+
+def _collect(records: list[dict[str, Any]], convert: Callable[[dict[str, Any]], list[MeasuredRow]]) -> RowSet:
+    rows: list[MeasuredRow] = []
+    rejected: list[tuple[str, str]] = []
+    for number, record in enumerate(records, 1):
+        try:
+            rows += convert(record)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            rejected.append((str(record.get("id", f"line {number}")), f"row not understood: {reason}"))
+    return RowSet(rows=tuple(rows), rejected=tuple(rejected))
+
+
+def number(value: Any) -> float | None:
+    """Return a field as a float, or ``None`` if it is absent, empty or not a number."""
+    if value is None or isinstance(value, bool) or value == "":
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if found == found and abs(found) != float("inf") else None
+
+
+def whole(value: Any) -> int | None:
+    """Return a field as an integer of at least 1, or ``None``."""
+    found = number(value)
+    return round(found) if found is not None and found >= 1 else None

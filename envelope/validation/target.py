@@ -1,0 +1,241 @@
+"""The deployment that a measured row ran on: foreign names and half-stated settings → a resolved replica."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+
+from envelope.errors import InputError
+from envelope.perf.memory import MemoryFit, fit
+from envelope.perf.replica import ReplicaSpec, all_formats
+from envelope.spec.deployment import EngineSettings, Parallelism
+from envelope.spec.engine import Engine
+from envelope.spec.hardware import HardwareProfile
+from envelope.spec.load import load
+from envelope.spec.model import Model
+from envelope.spec.number_format import NumberFormat
+from envelope.validation.model_names import FoundModel, find_model
+from envelope.validation.names import Device, find_device, find_engine, find_format
+from envelope.validation.rows import MeasuredRow
+
+_LAYER_SPLIT = ("llama.cpp", "ollama", "mlx", "openvino", "onnxruntime")
+"""Engines that spread a model over devices by layers, not by tensors."""
+_MLPERF_TP = (1, 2, 4, 8)
+
+
+class UnmappableError(Exception):
+    """A row whose device, model or format is unknown, or whose load has no prediction; counts against coverage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a row ran on, ready to be predicted."""
+
+    replica: ReplicaSpec
+    replicas: int
+    """Equal replicas that share the row's load."""
+    host: str = ""
+    """Host computer of a card, where the device's name gives it."""
+    assumed: tuple[str, ...] = ()
+    """What had to be assumed to map the row."""
+
+    @property
+    def architecture(self) -> str:
+        """``moe`` or ``dense``."""
+        return "moe" if self.replica.model.moe is not None else "dense"
+
+    @property
+    def devices(self) -> int:
+        """Devices of all replicas."""
+        return self.replicas * self.replica.parallelism.devices
+
+    def memory(self) -> MemoryFit:
+        """Return the memory fit of one replica."""
+        return fit(self.replica)
+
+
+def classes_of(row: MeasuredRow) -> tuple[str, str]:
+    """Return device class and architecture of a row for the summary; ``unknown`` where a name does not map."""
+    device, model = find_device(row.device), find_model(row.model)
+    device_class = device.profile.device_class if device else "unknown"
+    architecture = "unknown" if model is None else "moe" if model.model.moe is not None else "dense"
+    return device_class, architecture
+
+
+def target_of(row: MeasuredRow) -> Target:
+    """Return the deployment of a row; of several possible layouts the first of ``layouts``."""
+    return next(layouts(row))
+
+
+def layouts(row: MeasuredRow) -> Iterator[Target]:
+    """Yield the deployments that a row may have run on: one where it states the parallelism, else all plausible.
+
+    Raises ``UnmappableError`` when the device, model or weight format is unknown.
+    """
+    device, model = _device(row), _model(row)
+    engine = _engine(row, device.profile)
+    weights, assumed = _weights(row, model, engine)
+    base = ReplicaSpec(
+        model=model.model,
+        hardware=_with_threads(device.profile, row.threads),
+        engine=engine,
+        weights=weights,
+        kv=_kv(row, engine, weights, model.model),
+        formats=all_formats(),
+        settings=_settings(row, engine),
+    )
+    if model.assumed:
+        assumed = (*assumed, f"{model.model.id} stands in for {row.model}")
+    count = row.device_count if row.device_count > 1 else device.count
+    for parallelism in _parallelisms(row, base, count):
+        replica = _fitted(replace(base, parallelism=parallelism))
+        yield Target(replica, max(count // parallelism.devices, 1), device.host, assumed)
+
+
+def _device(row: MeasuredRow) -> Device:
+    found = find_device(row.device)
+    if found is None:
+        raise UnmappableError(f"device {row.device!r} is not in the catalog")
+    return found
+
+
+def _model(row: MeasuredRow) -> FoundModel:
+    found = find_model(row.model)
+    if found is None:
+        raise UnmappableError(f"model {row.model!r} is not in the catalog and its name gives no size")
+    return found
+
+
+def _engine(row: MeasuredRow, hardware: HardwareProfile) -> Engine:
+    found = find_engine(row.engine)
+    if found is not None:
+        return found
+    name = "llama.cpp" if hardware.device_class in {"cpu", "edge", "unified"} else "vllm"
+    return load(Engine, "engines", name, file=row.id, path="engine")
+
+
+def _format(name: str) -> NumberFormat:
+    return load(NumberFormat, "formats", name, file="validation", path="format")
+
+
+def _weights(row: MeasuredRow, found: FoundModel, engine: Engine) -> tuple[NumberFormat | None, tuple[str, ...]]:
+    """Return the weight format, ``None`` for the checkpoint's own mixture of formats."""
+    model = found.model
+    for text in (row.weights, found.weights):
+        known = find_format(text) if text else None
+        if known is None:
+            continue
+        shipped = _format(model.native_format)
+        if known.id == shipped.id or (known.compute == shipped.compute and known.bits_per_weight < 9):
+            same = abs(known.bits_per_weight - shipped.bits_per_weight) < 1.0
+            return (None if same else known), ()
+        return known, ()
+    if row.weights or found.weights:
+        return None, (f"weights {row.weights or found.weights!r} taken as the checkpoint's own",)
+    return None, ()
+
+
+def _kv(row: MeasuredRow, engine: Engine, weights: NumberFormat | None, model: Model) -> NumberFormat:
+    stated = find_format(row.kv) if row.kv else None
+    if stated is not None and stated.kv:
+        return stated
+    narrow = weights is not None and weights.compute in {"fp8", "nvfp4", "mxfp4", "fp4"}
+    native = weights is None and _format(model.native_format).bits_per_weight < 9
+    if engine.id == "tensorrt-llm" and (narrow or native):
+        return _format("fp8")
+    return _format("bf16")
+
+
+def _settings(row: MeasuredRow, engine: Engine) -> EngineSettings:
+    batch = math.ceil(row.batch) if row.batch else 1
+    seqs = row.max_num_seqs or max(batch, engine.default_max_num_seqs)
+    tokens = row.max_num_batched_tokens
+    if tokens is None and "ubatch 2048" in row.notes:
+        tokens = 2048
+    return EngineSettings(
+        max_num_seqs=min(max(seqs, batch), 8192),
+        max_num_batched_tokens=tokens,
+        prefix_cache=row.prefix_cache,
+        kv_blocks=row.kv_blocks,
+        draft_tokens=row.draft_tokens,
+        draft_acceptance_frac=row.draft_acceptance_frac,
+    )
+
+
+def _with_threads(profile: HardwareProfile, threads: int | None) -> HardwareProfile:
+    """Return a CPU with as many cores as threads were used; compute scales, bandwidth does not."""
+    if threads is None or profile.device_class not in {"cpu", "edge"} or threads >= (profile.units or 0):
+        return profile
+    return _narrowed(profile.id, threads)
+
+
+@cache
+def _narrowed(profile_id: str, threads: int) -> HardwareProfile:
+    profile = load(HardwareProfile, "hardware_profiles", profile_id, file="validation", path="device")
+    share = threads / (profile.units or threads)
+    peaks = {key: peak * share for key, peak in profile.peak_flop_per_s.items()}
+    return profile.model_copy(update={"units": threads, "peak_flop_per_s": peaks})
+
+
+def _parallelisms(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[Parallelism]:
+    tp, pp, dp, ep = row.tp or 1, row.pp or 1, row.dp or 1, row.ep or 1
+    if count == 1:
+        yield Parallelism()
+        return
+    if base.engine.id in _LAYER_SPLIT:
+        yield Parallelism(pp=count)
+        return
+    if row.tp is None and row.pp is None and row.dp is None and row.ep is None:
+        yield from _free(row, base, count)
+        return
+    if tp * pp * dp > count and dp > 1:
+        tp = max(count // (dp * pp), 1)
+    if row.dp in (None, 1) and ep > tp * dp and ep <= count:
+        tp = ep  # vLLM's expert parallelism spreads the experts over the tensor-parallel ranks
+    while tp * pp * dp > count and tp > 1:
+        tp //= 2
+    yield Parallelism(tp=tp, pp=pp, dp=dp, ep=ep if (tp * dp) % ep == 0 else 1)
+
+
+def _free(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[Parallelism]:
+    """Yield layouts of ``count`` devices for a row that states none, the narrowest that holds the weights first.
+
+    Submitters choose the fastest, so the caller takes the best of these for throughput.
+    """
+    moe = base.model.moe is not None
+    yielded = False
+    widths = [w for w in (*_MLPERF_TP, 16, 32, 64, 72) if w <= count and count % w == 0]
+    for width in widths or [count]:
+        options = [Parallelism(tp=width)]
+        if moe and width > 1:
+            options.append(Parallelism(dp=width, ep=width))
+        for option in options:
+            if fit(replace(base, parallelism=option)).max_concurrency(2048) >= 4:
+                yielded = True
+                yield option
+    if not yielded:
+        yield Parallelism(tp=min(count, 8)) if count <= 8 else Parallelism(dp=count, ep=count if moe else 1)
+
+
+def _fitted(replica: ReplicaSpec) -> ReplicaSpec:
+    """Return the replica with as many layers in host memory as its engine would put there to make the model fit."""
+    if replica.engine.id not in {"llama.cpp", "ollama"} or replica.host_memory is None:
+        return replica
+    low, high = 0, replica.model.layers
+    if _fits(replica, 0):
+        return replica
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _fits(replica, middle) else (middle + 1, high)
+    return _offloaded(replica, high)
+
+
+def _offloaded(replica: ReplicaSpec, layers: int) -> ReplicaSpec:
+    return replace(replica, settings=replica.settings.model_copy(update={"offload_layers": layers}))
+
+
+def _fits(replica: ReplicaSpec, layers: int) -> bool:
+    try:
+        return fit(_offloaded(replica, layers)).max_concurrency(512) >= 1
+    except (InputError, ZeroDivisionError):
+        return False
