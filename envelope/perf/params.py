@@ -53,14 +53,16 @@ def part_format(
 ) -> NumberFormat:
     """Return the number format of one tensor class of ``model``.
 
-    ``native`` takes the checkpoint's own: ``format_by_part``, else ``native_format`` with its wide parts.
+    ``native``, or naming the checkpoint's own format, takes the checkpoint as shipped: ``format_by_part``, else
+    ``native_format`` with its wide parts. Any other format re-quantises all but the parts that it keeps wide.
     """
-    if weights == "native":
+    if weights == "native" or weights.id == model.native_format:
         named = model.format_by_part.get(part)
         if named is not None:
             return formats[named]
         weights = formats[model.native_format]
-    wide = weights.wide_parts.get(part)
+    wide = weights.moe_wide_parts.get(part) if model.moe is not None else None
+    wide = wide or weights.wide_parts.get(part)
     return weights if wide is None else formats[wide]
 
 

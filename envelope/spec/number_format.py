@@ -31,6 +31,8 @@ class NumberFormat(Sourced):
     """Whether activations are quantised on the fly (costs a pass over them)."""
     wide_parts: dict[str, str] = Field(default_factory=dict)
     """Tensor class → format id of the parts that stay wider, such as ``{embed: bf16, lm_head: bf16}``."""
+    moe_wide_parts: dict[str, str] = Field(default_factory=dict)
+    """As ``wide_parts``, in addition, for models with routed experts."""
     kv: bool = False
     """Whether engines offer it as a KV-cache format."""
     kv_rope_bits: float | None = Field(default=None, gt=0)
