@@ -126,11 +126,7 @@ def _show(result: Any, row: dict[str, Any]) -> None:
             "overhead",
             "requests held",
         ]
-        rows = [
-            [d.name, *(text.gb(x) for x in (d.capacity_bytes, d.weights_bytes, d.kv_bytes, d.activations_bytes, d.overhead_bytes)),
-             text.count(d.max_concurrency)]
-            for d in result.memory.domains
-        ]  # fmt: skip
+        rows = [_memory_row(domain, text) for domain in result.memory.domains]
         print_table(columns, rows)
     if result.feasible:
         print_table(["figure", "value", "meaning"], _figures(result, row, text))
@@ -138,6 +134,17 @@ def _show(result: Any, row: dict[str, Any]) -> None:
         print(f"Weakest evidence: {result.provenance.evidence}")
         for item in result.provenance.inputs:
             print(f"  {item.input}: {item.evidence} ({item.source})")
+
+
+def _memory_row(domain: Any, text: Any) -> list[str]:
+    used = (
+        domain.capacity_bytes,
+        domain.weights_bytes,
+        domain.kv_bytes,
+        domain.activations_bytes,
+        domain.overhead_bytes,
+    )
+    return [domain.name, *(text.gb(x) for x in used), text.count(domain.max_concurrency)]
 
 
 def _figures(result: Any, row: dict[str, Any], text: Any) -> list[list[str]]:

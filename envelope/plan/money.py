@@ -128,14 +128,14 @@ def _rented(candidate: Candidate, replicas: tuple[ReplicaSpec, ...]) -> tuple[Re
     rented = []
     for pool, replica in zip(candidate.pools, replicas, strict=True):
         ident = replica.hardware.id
-        price = _own_price(candidate) or rental_price(ident, how.kind, file=candidate.id, path="acquisition")  # type: ignore[arg-type]
+        price = _own_price(candidate) or rental_price(ident, how.kind, file=candidate.id, path="acquisition")
         # A reservation is paid for around the clock, whatever the hours of use.
         hours = how.hours_per_day if how.kind in {"on_demand", "spot"} else 24.0
         rented.append(
             RentedDevices(
                 id=ident,
                 mode=how.kind,
-                device_hours=pool.devices * hours * DAYS_PER_YEAR,  # type: ignore[arg-type]
+                device_hours=pool.devices * hours * DAYS_PER_YEAR,
                 usd_per_device_hour=price,
                 devices=pool.devices,
             )  # fmt: skip

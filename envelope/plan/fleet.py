@@ -1,0 +1,145 @@
+"""From a candidate to what the simulation runs: replicas with compiled steps, hosted API, router."""
+
+from dataclasses import dataclass
+
+from envelope.perf.checks import Reason, blocking_reasons
+from envelope.perf.memory import MemoryFit, fit
+from envelope.perf.replica import ReplicaSpec, from_pool
+from envelope.perf.step import compile_step
+from envelope.perf.work import kv_bytes, kv_bytes_per_token
+from envelope.plan.money import server_of
+from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfig, RouterPolicy
+from envelope.spec.hosted import HostedModel
+from envelope.spec.load import load
+from envelope.spec.scenario import Candidate, HostedUse, Scenario
+
+_LONG_TOKENS = 2**20
+"""Context at which every sliding window is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A candidate with every name resolved."""
+
+    candidate: Candidate
+    replicas: tuple[ReplicaSpec, ...]
+    """One replica of each pool."""
+    fits: tuple[MemoryFit, ...]
+    hosted: HostedModel | None
+    reasons: tuple[Reason, ...]
+    """Why a pool cannot run at all; empty if all can."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether every pool can run."""
+        return not any(reason.blocks for reason in self.reasons)
+
+    @property
+    def idle_w(self) -> float:
+        """Power of all local devices while nothing runs."""
+        pools = zip(self.candidate.pools, self.replicas, strict=True)
+        return sum(pool.devices * replica.hardware.power.idle_w for pool, replica in pools)
+
+    @property
+    def max_w(self) -> float:
+        """Power of all local devices, or of the servers that hold them, at their limit."""
+        server = server_of(self.candidate)
+        if server is not None:
+            return server.power_max_w * -(-sum(p.devices for p in self.candidate.pools) // server.device_count)
+        pools = zip(self.candidate.pools, self.replicas, strict=True)
+        return sum(pool.devices * replica.hardware.power.max_w for pool, replica in pools)
+
+
+def resolve_bench(scenario: Scenario, candidate: Candidate) -> Bench:
+    """Return a candidate with its names resolved and its memory fitted.
+
+    Raises ``InputError`` for an unknown name, naming the scenario and the candidate.
+    """
+    where = f"{scenario.id}: candidate {candidate.id}"
+    server = candidate.acquisition.server
+    replicas = tuple(from_pool(pool, server=server, file=where) for pool in candidate.pools)
+    fits = tuple(fit(replica) for replica in replicas)
+    # One token: whether a request's own length fits is for the simulation to find.
+    reasons = [reason for r, f in zip(replicas, fits, strict=True) for reason in blocking_reasons(r, f, 1)]
+    hosted = None
+    if candidate.hosted is not None:
+        hosted = load(HostedModel, "hosted", candidate.hosted.api, file=where, path="hosted.api")
+    return Bench(candidate, replicas, fits, hosted, tuple(reasons))
+
+
+def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0) -> Fleet:
+    """Return the fleet of a candidate; ``replica_share`` keeps that share of each pool's replicas (at least one)."""
+    candidate = bench.candidate
+    seats = any(pool.role == "seat" for pool in candidate.pools)
+    pools = tuple(
+        PoolConfig(
+            name=f"{pool.role}-{index}",
+            replica=_replica(replica, memory),
+            replicas=max(1, round(pool.replicas * replica_share)),
+            role="serve" if pool.role == "seat" else pool.role,
+            inside=candidate.on_premises,
+            tier=candidate.tier,
+            devices_per_replica=pool.parallelism.devices,
+        )
+        for index, (pool, replica, memory) in enumerate(zip(candidate.pools, bench.replicas, bench.fits, strict=True))
+    )
+    route = candidate.route
+    router = RouterPolicy(
+        policy=route.policy,
+        balance="per_seat" if seats else "prefix_affine" if _caches(pools) else "least_outstanding",
+        overflow_wait_s=route.overflow_wait_s,
+        long_context_tokens=route.long_context_tokens,
+        escalate_after_failure=route.escalate_after_failure,
+        private_stays=scenario.constraints.private_stays,
+    )
+    hosted = _hosted(candidate.hosted, bench.hosted) if candidate.hosted and bench.hosted else None
+    return Fleet(pools=pools, hosted=hosted, router=router)
+
+
+def _caches(pools: tuple[PoolConfig, ...]) -> bool:
+    return any(pool.replica.prefix_cache for pool in pools)
+
+
+def _replica(replica: ReplicaSpec, memory: MemoryFit) -> ReplicaConfig:
+    """Return the scheduler's view of one replica."""
+    engine, settings = replica.engine, replica.settings
+    return ReplicaConfig(
+        steps=compile_step(replica),
+        max_num_seqs=replica.max_num_seqs,
+        max_num_batched_tokens=replica.max_num_batched_tokens,
+        kv_blocks=memory.kv_blocks,
+        block_tokens=memory.kv_block_tokens,
+        fixed_blocks_per_seq=_fixed_blocks(replica, memory.kv_block_tokens),
+        prefix_cache=engine.prefix_cache if settings.prefix_cache is None else settings.prefix_cache,
+        chunked_prefill=engine.chunked_prefill,
+        batching=engine.batching,
+        max_context_tokens=settings.max_context_tokens or replica.model.max_context_tokens,
+        draft_tokens=settings.draft_tokens,
+        draft_acceptance_frac=settings.draft_acceptance_frac,
+    )
+
+
+def _fixed_blocks(replica: ReplicaSpec, block_tokens: int) -> int:
+    """Return the KV blocks that a sequence takes whatever its length: full windows and recurrent state."""
+    growth = kv_bytes_per_token(replica.model, replica.kv)
+    if growth <= 0:
+        return 0
+    fixed = kv_bytes(replica.model, _LONG_TOKENS, replica.kv) - growth * _LONG_TOKENS
+    return max(0, round(fixed / (growth * block_tokens)))
+
+
+def _hosted(use: HostedUse, api: HostedModel) -> HostedConfig:
+    """Return the hosted API as the simulation sees it."""
+    latency, limits = api.latency, api.limits
+    return HostedConfig(
+        ttft_p50_s=latency.ttft_p50_s,
+        ttft_sigma=latency.ttft_sigma_ln,
+        tokens_per_s_p50=latency.output_tokens_per_s_p50,
+        tokens_per_s_sigma=latency.output_tokens_per_s_sigma_ln,
+        uncached_s_per_token=latency.ttft_s_per_uncached_token,
+        context_s_per_token=latency.ttft_s_per_context_token,
+        rpm=use.rpm or limits.rpm,
+        tpm=use.tpm or limits.tpm,
+        availability_frac=api.availability.frac,
+        tier=use.tier,
+    )
