@@ -16,8 +16,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 MODULES = ("layout", "blocks", "clock", "heaps", "batch", "replica", "hosted", "route", "events")
 """Files of the kernel, those that others use first."""
 
-PLAIN_REQUESTS = 3_000
-"""Runs of at most this many requests do not wait for a compiler whose result is not yet on disk."""
+LOAD_REQUESTS = 10_000
+"""Runs of more requests than this gain by loading machine code from disk (about a second)."""
+
+COMPILE_REQUESTS = 200_000
+"""Runs of more requests than this gain even if the kernel must be compiled first (about 20 seconds)."""
 
 
 def kernel(function: F) -> F:
@@ -39,7 +42,11 @@ def entry(name: str, *, compiled: bool) -> Callable[..., Any]:
 
 def worth_compiling(requests: int) -> bool:
     """Return whether a run of so many requests should use the compiled kernel."""
-    return available() and (requests > PLAIN_REQUESTS or _on_disk())
+    if not available():
+        return False
+    if _compiled.cache_info().currsize:
+        return True
+    return requests > (LOAD_REQUESTS if _on_disk() else COMPILE_REQUESTS)
 
 
 @cache

@@ -1,0 +1,152 @@
+"""Results of a simulation as records that a script can print and a report can draw."""
+
+from typing import Any
+
+from envelope.provenance import Frozen
+
+
+class Spread(Frozen):
+    """Mean and percentiles of one quantity over requests (or over gaps between tokens)."""
+
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+
+
+class Interval(Frozen):
+    """A mean over seeds with its 95 % confidence interval (equal to the mean with one seed)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class ClassResult(Frozen):
+    """What happened to one task class (or to all requests, id ``all``)."""
+
+    id: str
+    offered: int
+    """Requests that started in the measured time."""
+    completed: int
+    completed_hosted: int
+    refused_private: int
+    """Private requests that no place in the building could take."""
+    refused_length: int
+    """Requests longer than any replica holds."""
+    refused_hosted: int
+    """Requests given up after all retries at the hosted API, with nothing inside to take them."""
+    unfinished: int
+    """Requests still waiting when the simulation stopped (nothing came up to serve them)."""
+    degraded: int
+    """Requests that the policy wanted to send out and privacy or the API's refusal kept inside."""
+    escalated: int
+    spilled: int
+    """Requests sent out for lack of room inside."""
+    waited_for_repair: int
+    preempted: int
+    """Requests preempted at least once."""
+    restarted: int
+    """Requests that lost work to a failure and started again."""
+    solved_frac: float
+    """Share of the offered requests that were answered by a model that does not fail them."""
+    slo_attainment_frac: float
+    """Share of the offered requests that were served within every limit of their class."""
+    goodput_per_s: float
+    """Such requests per second of measured time."""
+    mean_input_tokens: float
+    mean_output_tokens: float
+    ttft_s: Spread | None
+    itl_s: Spread | None
+    tpot_s: Spread | None
+    e2e_s: Spread | None
+
+
+class HostedUsage(Frozen):
+    """What the hosted API would bill in the measured time, by tariff line."""
+
+    requests: int
+    attempts: int
+    """Calls including those that were refused."""
+    input_tokens: int
+    """Prompt tokens at the full price."""
+    cached_input_tokens: int
+    output_tokens: int
+
+
+class Timeline(Frozen):
+    """Samples at equal times, mean over the run's first seed."""
+
+    t_s: tuple[float, ...]
+    queue: tuple[float, ...]
+    running: tuple[float, ...]
+    kv_used_frac: tuple[float, ...]
+    power_w: tuple[float, ...]
+    hosted: tuple[float, ...]
+    """Requests in the hosted API."""
+
+
+class Bottleneck(Frozen):
+    """Shares of the replicas' busy time."""
+
+    compute_frac: float
+    memory_frac: float
+    communication_frac: float
+    overhead_frac: float
+    queue_for_kv_frac: float
+    """Busy time with a queue that waited for KV blocks."""
+    queue_for_seqs_frac: float
+    """The same for a place in the batch (``max_num_seqs``)."""
+    queue_for_tokens_frac: float
+    """The same for the token budget of a step: prefill is the limit."""
+    text: str
+    """One sentence, such as ``memory-bound 61 % of busy time; queue waits for KV blocks 12 %``."""
+
+
+class SimulationResult(Frozen):
+    """All that a simulation says."""
+
+    seeds: tuple[int, ...]
+    window_s: float
+    """Measured time of each seed."""
+    warmup_s: float
+    """Time before it, whose requests are served but not counted."""
+    share_frac: float
+    """Share of the workload's load that was simulated."""
+    requests: int
+    completed: int
+    overall: ClassResult
+    classes: tuple[ClassResult, ...]
+    slo_attainment: Interval
+    goodput_per_s: Interval
+    served: Interval
+    """Share of the offered requests that were served at all."""
+    ttft_p95_s: Interval | None
+    private_requests_left: int
+    """Private requests that entered anything outside the building, counted from the requests' own records."""
+    output_tokens_per_s: float
+    """Output tokens of the local replicas per second of measured time."""
+    prompt_tokens_per_s: float
+    """Prompt tokens that the local replicas computed per second (cache hits left out)."""
+    prefix_hit_frac: float
+    """Share of the local prompt tokens that the prefix cache held."""
+    utilisation_frac: float
+    """Busy share of the replicas' switched-on time."""
+    busy_s: float
+    """Busy time of all replicas, per seed."""
+    energy_j: float
+    """Energy of all replicas in the measured time, per seed."""
+    mean_power_w: float
+    preemptions: int
+    peak_replicas: int
+    hosted: HostedUsage
+    bottleneck: Bottleneck
+    timeline: Timeline
+    events: dict[str, int]
+    """Failures, repairs by spare, power cuts, maintenances, starts and stops."""
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return self.model_dump(mode="json")

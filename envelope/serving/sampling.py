@@ -1,0 +1,48 @@
+"""Drawing from the distributions of data files."""
+
+import numpy as np
+
+from envelope.serving.requests import Floats, Ints
+from envelope.spec.lengths import (
+    Distribution, Empirical, Exponential, Fixed, LognormalMixture, Quantiles, Uniform,
+)  # fmt: skip
+
+
+def draw(d: Distribution, rng: np.random.Generator, n: int) -> Floats:
+    """Return ``n`` independent values, moved to the distribution's limits where they lie outside."""
+    values = _inverse(d, rng, n)
+    return np.clip(values, d.min, np.inf if d.max is None else d.max)
+
+
+def draw_tokens(d: Distribution, rng: np.random.Generator, n: int, least: int = 1) -> Ints:
+    """Return ``n`` independent token counts of at least ``least``."""
+    return np.maximum(np.rint(draw(d, rng, n)), least).astype(np.int64)
+
+
+def _inverse(d: Distribution, rng: np.random.Generator, n: int) -> Floats:
+    match d:
+        case Fixed():
+            return np.full(n, float(d.value))
+        case Uniform():
+            return d.low + (d.high - d.low) * rng.random(n)
+        case Exponential():
+            return rng.exponential(d.mean, n)
+        case Quantiles():
+            points = np.array(d.points)
+            return np.interp(rng.random(n), points[:, 0], points[:, 1])
+        case LognormalMixture():
+            return _mixture(d, rng, n)
+        case Empirical():
+            weights = np.array(d.weights or (1.0,) * len(d.values))
+            edges = np.cumsum(weights) / weights.sum()
+            at = np.searchsorted(edges, rng.random(n), side="right")
+            found: Floats = np.array(d.values, dtype=np.float64)[np.minimum(at, len(d.values) - 1)]
+            return found
+
+
+def _mixture(d: LognormalMixture, rng: np.random.Generator, n: int) -> Floats:
+    edges = np.cumsum(d.weights) / sum(d.weights)
+    part = np.minimum(np.searchsorted(edges, rng.random(n), side="right"), len(d.mu) - 1)
+    mu, sigma = np.array(d.mu)[part], np.array(d.sigma)[part]
+    values: Floats = np.exp(mu + sigma * rng.standard_normal(n))
+    return values

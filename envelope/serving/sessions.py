@@ -1,0 +1,107 @@
+"""The calls of sessions: each one's prompt continues the context of the one before."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from envelope.serving.requests import Floats, Ints
+from envelope.serving.sampling import draw, draw_tokens
+from envelope.spec.workload import Session, TaskClass
+
+SERVICE_S = 6.0
+"""Time that a call is taken to last when the state of sessions at the start is worked out."""
+
+
+def session_calls(
+    task: TaskClass, starts: Floats, rng_of: Callable[[str], np.random.Generator], span_s: float
+) -> dict[str, Ints | Floats]:
+    """Return the calls of sessions that begin at ``starts`` (negative: before the simulation).
+
+    Of a session begun earlier, only the calls that would come after time 0 are kept, if each call took
+    ``SERVICE_S``; the first of them starts the session. Calls that could not start within the span are left out.
+    """
+    spec = task.session
+    assert spec is not None
+    assert task.output_tokens is not None
+    counts = draw_tokens(spec.calls, rng_of("calls"), len(starts))
+    total = int(counts.sum())
+    session = np.repeat(np.arange(len(starts)), counts)
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    turn = np.arange(total) - first[session]
+    gaps = _gaps(spec, rng_of, turn)
+    output = draw_tokens(task.output_tokens, rng_of("output"), total)
+    appended = draw_tokens(spec.appended_tokens, rng_of("appended"), total)
+    opening = draw_tokens(spec.first_input_tokens, rng_of("first input"), len(starts))
+    opening = np.maximum(opening, task.system_prompt_tokens + 1)
+    tokens, compactions = _contexts(spec, counts, first, opening, appended, output)
+    ideal = _ideal_times(starts, session, turn, gaps, first)
+    keep = (ideal >= 0) & (ideal - SERVICE_S * turn < span_s)
+    begins = keep & ((turn == 0) | ~np.concatenate([[False], keep[:-1]]))
+    return _kept(keep, begins, session, tokens, output, gaps, ideal, compactions)
+
+
+def _gaps(spec: Session, rng_of: Callable[[str], np.random.Generator], turn: Ints) -> Floats:
+    """Return the pause before each call: after a tool, or after a person has read and typed."""
+    n = len(turn)
+    gaps = draw(spec.gap_s, rng_of("gaps"), n)
+    if spec.user_gap_s is not None and spec.user_gap_frac > 0:
+        person = rng_of("who").random(n) < spec.user_gap_frac
+        gaps = np.where(person, draw(spec.user_gap_s, rng_of("user gaps"), n), gaps)
+    return np.where(turn == 0, 0.0, gaps)
+
+
+def _contexts(
+    spec: Session, counts: Ints, first: Ints, opening: Ints, appended: Ints, output: Ints
+) -> tuple[Ints, Ints]:
+    """Return each call's prompt length and the number of compactions before it, turn by turn for all sessions."""
+    tokens = np.zeros(len(appended), dtype=np.int64)
+    compactions = np.zeros(len(appended), dtype=np.int64)
+    limit = np.inf if spec.max_context_tokens is None else spec.max_context_tokens
+    order = np.argsort(-counts, kind="stable")
+    left = counts[order]
+    current, done = opening[order].copy(), np.zeros(len(counts), dtype=np.int64)
+    for turn in range(int(counts.max(initial=0))):
+        alive = int(np.searchsorted(-left, -turn, side="left"))
+        rows = first[order[:alive]] + turn
+        now = current[:alive]
+        if turn > 0:
+            now = now + output[rows - 1] + appended[rows]
+            over = now > limit
+            now = np.where(over, np.minimum(now, int(spec.compacted_tokens)), now)
+            done[:alive] += over
+        current[:alive] = now
+        tokens[rows] = now
+        compactions[rows] = done[:alive]
+    return tokens, compactions
+
+
+def _ideal_times(starts: Floats, session: Ints, turn: Ints, gaps: Floats, first: Ints) -> Floats:
+    """Return when each call would start if every call took ``SERVICE_S``."""
+    if len(session) == 0:
+        return np.zeros(0)
+    run = np.cumsum(gaps + np.where(turn > 0, SERVICE_S, 0.0))
+    ideal: Floats = starts[session] + run - run[first[session]]
+    return ideal
+
+
+def _kept(
+    keep: Ints, begins: Ints, session: Ints, tokens: Ints, output: Ints, gaps: Floats, ideal: Floats, compactions: Ints
+) -> dict[str, Ints | Floats]:
+    """Return the columns of the calls that are kept, with references among them."""
+    where = np.flatnonzero(keep)
+    begin = begins[where].astype(np.bool_)
+    n = len(where)
+    same = np.zeros(n, dtype=np.bool_)
+    same[:-1] = ~begin[1:]
+    _, chain = np.unique(session[where] * (int(compactions.max(initial=0)) + 1) + compactions[where], return_inverse=True)
+    _, dialogue = np.unique(session[where], return_inverse=True)
+    return {
+        "arrival_s": np.where(begin, ideal[where], 0.0),
+        "input_tokens": tokens[where],
+        "output_tokens": output[where],
+        "follower": np.where(same, np.arange(1, n + 1), -1),
+        "follows": ~begin,
+        "gap_s": np.where(begin, 0.0, gaps[where]),
+        "chain": chain.astype(np.int64),
+        "session": dialogue.astype(np.int64),
+    }
