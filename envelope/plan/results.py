@@ -46,6 +46,8 @@ class ClassResult(Frozen):
     e2e_p95_s: float | None = None
     hosted_frac: float = 0.0
     """Share served by the hosted API."""
+    too_long_frac: float = 0.0
+    """Share refused because no local model holds so long a request."""
 
 
 class ServiceLevel(Frozen):
@@ -66,6 +68,8 @@ class ServiceLevel(Frozen):
     simulated_s: float
     peak_requests_per_s: float
     device_utilisation_frac: float | None = None
+    bottleneck: str = ""
+    """What limited the local replicas, in words."""
     classes: tuple[ClassResult, ...] = ()
 
 
