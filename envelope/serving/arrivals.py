@@ -9,8 +9,8 @@ import numpy as np
 
 from envelope.errors import InputError, Problem
 from envelope.serving.processes import start_times
-from envelope.serving.requests import ClassInfo, Floats, Ints, Requests
-from envelope.serving.sampling import draw, draw_tokens
+from envelope.serving.requests import ClassInfo, Columns, Floats, Ints, Requests
+from envelope.serving.sampling import draw_tokens
 from envelope.serving.sessions import session_calls
 from envelope.spec.workload import SENSITIVITIES, TaskClass, Workload
 
@@ -32,7 +32,7 @@ class Window:
 class _Part:
     """Requests of one task class before they are merged."""
 
-    columns: dict[str, Ints | Floats]
+    columns: Columns
     documents: Ints
     """Document of each request, or −1."""
 
@@ -76,9 +76,7 @@ def generate(
     return _merged(workload, parts, seed, window)
 
 
-def _singles(
-    task: TaskClass, workload: Workload, seed: int, window: Window, rate: float, weights: Floats
-) -> _Part:
+def _singles(task: TaskClass, workload: Workload, seed: int, window: Window, rate: float, weights: Floats) -> _Part:
     """Return requests that have nothing to do with each other, but may begin with a shared document."""
     rng = stream(seed, task.id, "arrivals")
     times = start_times(workload.arrivals, rate, 0.0, window.span_s, rng, weights)
@@ -90,7 +88,7 @@ def _singles(
     documents = np.full(n, -1, dtype=np.int64)
     if task.documents is not None:
         documents = _documents(task, stream(seed, task.id, "documents"), n)
-    columns: dict[str, Ints | Floats] = {
+    columns: Columns = {
         "arrival_s": times,
         "input_tokens": tokens,
         "output_tokens": draw_tokens(task.output_tokens, stream(seed, task.id, "output"), n),
@@ -113,14 +111,10 @@ def _documents(task: TaskClass, rng: np.random.Generator, n: int) -> Ints:
     return np.where(rng.random(n) < spec.use_frac, chosen, -1).astype(np.int64)
 
 
-def _sessions(
-    task: TaskClass, workload: Workload, seed: int, window: Window, rate: float, weights: Floats
-) -> _Part:
+def _sessions(task: TaskClass, workload: Workload, seed: int, window: Window, rate: float, weights: Floats) -> _Part:
     """Return the calls of sessions that run in the window, those begun before it included."""
     rng = stream(seed, task.id, "arrivals")
-    starts = start_times(
-        workload.arrivals, rate / task.mean_calls, 0.0, window.span_s + HISTORY_S, rng, weights
-    )
+    starts = start_times(workload.arrivals, rate / task.mean_calls, 0.0, window.span_s + HISTORY_S, rng, weights)
     columns = session_calls(task, starts - HISTORY_S, lambda name: stream(seed, task.id, name), window.span_s)
     return _Part(columns, np.full(len(columns["input_tokens"]), -1, dtype=np.int64))
 
@@ -171,9 +165,7 @@ def _sensitivities(workload: Workload, seed: int, task: Ints, session: Ints) -> 
     return out
 
 
-def _paths(
-    workload: Workload, parts: list[_Part], seed: int, tokens: Ints, task: Ints
-) -> tuple[Ints, Ints, Ints]:
+def _paths(workload: Workload, parts: list[_Part], seed: int, tokens: Ints, task: Ints) -> tuple[Ints, Ints, Ints]:
     """Return the shared nodes of the requests: one per system prompt, one per document after it."""
     bounds: list[tuple[int, int]] = []
     first = np.full((len(tokens), 2), -1, dtype=np.int64)

@@ -5,16 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from envelope.serving.fleet import TIERS, Fleet
 from envelope.serving.kernel import layout as k
-from envelope.serving.requests import ClassInfo, Floats, Ints, Requests
+from envelope.serving.requests import ClassInfo, Floats, Ints, Mask, Requests
 from envelope.serving.result import ClassResult, HostedUsage, Interval, Spread
 from envelope.serving.run import Run
 from envelope.serving.state import EDGES
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +40,7 @@ class Measured:
     @property
     def done(self) -> Mask:
         """Whether each was served."""
-        return self.status == k.STATUS_DONE
+        return np.asarray(self.status == k.STATUS_DONE)
 
     @property
     def hosted(self) -> Mask:
@@ -155,8 +152,13 @@ def class_result(ident: str, m: Measured, rows: Mask, gaps: Ints, seconds: float
     """Return the statistics of the requests in ``rows``; ``gaps`` is their histogram, ``seconds`` the time."""
     n = int(rows.sum())
     done = rows & m.done
-    count = lambda mask: int(np.sum(mask & rows))  # noqa: E731
-    flag = lambda bit: count((m.flags & bit) > 0)  # noqa: E731
+
+    def count(mask: Mask) -> int:
+        return int(np.sum(mask & rows))
+
+    def flag(bit: int) -> int:
+        return count((m.flags & bit) > 0)
+
     more = done & (m.output_tokens > 1)
     tokens = int((m.output_tokens[more] - 1).sum())
     mean_gap = float((m.e2e_s - m.ttft_s)[more].sum()) / tokens if tokens else math.nan

@@ -30,7 +30,10 @@ def with_prefixes(requests: Requests, hash_ids: list[list[int]], block_tokens: i
 def _tree(hash_ids: list[list[int]]) -> tuple[list[int], list[int], list[int], list[int]]:
     """Return parent, depth and number of requests of every tree node, and each request's last node (−1: none)."""
     child: dict[tuple[int, int], int] = {}
-    parent, depth, uses, last = [], [], [], []
+    parent: list[int] = []
+    depth: list[int] = []
+    uses: list[int] = []
+    last: list[int] = []
     for ids in hash_ids:
         at = -1
         for level, block in enumerate(ids):
@@ -48,9 +51,7 @@ def _tree(hash_ids: list[list[int]]) -> tuple[list[int], list[int], list[int], l
     return parent, depth, uses, last
 
 
-def _nodes(
-    parent: list[int], depth: list[int], uses: list[int]
-) -> tuple[list[tuple[int, int]], list[int]]:
+def _nodes(parent: list[int], depth: list[int], uses: list[int]) -> tuple[list[tuple[int, int]], list[int]]:
     """Join runs of blocks that the same requests use; return their bounds in blocks and each tree node's run."""
     bounds: list[tuple[int, int]] = []
     node_of = [-1] * len(parent)

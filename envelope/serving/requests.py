@@ -10,6 +10,8 @@ from envelope.spec.workload import Difficulty, Slo
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Columns = dict[str, Ints | Floats | Mask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Requests:
     """Index into ``spec.workload.SENSITIVITIES``: 0 public, 1 internal, 2 private."""
     follower: Ints
     """Request that starts after this one has been answered, or −1."""
-    follows: NDArray[np.bool_]
+    follows: Mask
     """Whether the request starts only after another one."""
     gap_s: Floats
     """Time between the earlier answer and this request."""
@@ -125,9 +127,7 @@ def closed_loop(
     """Return the requests of a load generator that keeps ``concurrency`` of them in flight from time 0."""
     if concurrency < 1:
         raise InputError(Problem("concurrency", "", concurrency, "must be at least 1"))
-    made = open_loop(
-        np.zeros(len(input_tokens)), input_tokens, output_tokens, prompt_id=prompt_id, seed=seed
-    )
+    made = open_loop(np.zeros(len(input_tokens)), input_tokens, output_tokens, prompt_id=prompt_id, seed=seed)
     follows = np.arange(len(made)) >= concurrency
     return replace_columns(made, follows=follows, concurrency=concurrency, span_s=float("inf"))
 

@@ -151,9 +151,7 @@ def _last_finish(state: State) -> float:
     return float(np.nanmax(finish)) if np.isfinite(finish).any() else 0.0
 
 
-def _collect(
-    fleet: Fleet, requests: Requests, state: State, marks: list[Snapshot], controls: Controls
-) -> Run:
+def _collect(fleet: Fleet, requests: Requests, state: State, marks: list[Snapshot], controls: Controls) -> Run:
     st, sx = np.asarray(state.st), np.asarray(state.sx)
     rq = np.asarray(state.rq).reshape(-1, k.Q_SIZE)
     rx = np.asarray(state.rx).reshape(-1, k.F_SIZE)

@@ -4,14 +4,21 @@ import numpy as np
 
 from envelope.serving.requests import Floats, Ints
 from envelope.spec.lengths import (
-    Distribution, Empirical, Exponential, Fixed, LognormalMixture, Quantiles, Uniform,
+    Distribution,
+    Empirical,
+    Exponential,
+    Fixed,
+    LognormalMixture,
+    Quantiles,
+    Uniform,
 )  # fmt: skip
 
 
 def draw(d: Distribution, rng: np.random.Generator, n: int) -> Floats:
     """Return ``n`` independent values, moved to the distribution's limits where they lie outside."""
     values = _inverse(d, rng, n)
-    return np.clip(values, d.min, np.inf if d.max is None else d.max)
+    limited = np.clip(values, d.min, np.inf if d.max is None else d.max)
+    return np.asarray(limited, dtype=np.float64)
 
 
 def draw_tokens(d: Distribution, rng: np.random.Generator, n: int, least: int = 1) -> Ints:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from envelope.serving.requests import Floats, Ints
+from envelope.serving.requests import Columns, Floats, Ints, Mask
 from envelope.serving.sampling import draw, draw_tokens
 from envelope.spec.workload import Session, TaskClass
 
@@ -14,7 +14,7 @@ SERVICE_S = 6.0
 
 def session_calls(
     task: TaskClass, starts: Floats, rng_of: Callable[[str], np.random.Generator], span_s: float
-) -> dict[str, Ints | Floats]:
+) -> Columns:
     """Return the calls of sessions that begin at ``starts`` (negative: before the simulation).
 
     Of a session begun earlier, only the calls that would come after time 0 are kept, if each call took
@@ -85,15 +85,17 @@ def _ideal_times(starts: Floats, session: Ints, turn: Ints, gaps: Floats, first:
 
 
 def _kept(
-    keep: Ints, begins: Ints, session: Ints, tokens: Ints, output: Ints, gaps: Floats, ideal: Floats, compactions: Ints
-) -> dict[str, Ints | Floats]:
+    keep: Mask, begins: Mask, session: Ints, tokens: Ints, output: Ints, gaps: Floats, ideal: Floats, compactions: Ints
+) -> Columns:
     """Return the columns of the calls that are kept, with references among them."""
     where = np.flatnonzero(keep)
-    begin = begins[where].astype(np.bool_)
+    begin = begins[where]
     n = len(where)
     same = np.zeros(n, dtype=np.bool_)
     same[:-1] = ~begin[1:]
-    _, chain = np.unique(session[where] * (int(compactions.max(initial=0)) + 1) + compactions[where], return_inverse=True)
+    _, chain = np.unique(
+        session[where] * (int(compactions.max(initial=0)) + 1) + compactions[where], return_inverse=True
+    )
     _, dialogue = np.unique(session[where], return_inverse=True)
     return {
         "arrival_s": np.where(begin, ideal[where], 0.0),

@@ -9,9 +9,15 @@ from envelope.errors import InputError, Problem
 from envelope.serving.arrivals import Window, generate, window_of
 from envelope.serving.fleet import Fleet
 from envelope.serving.metrics import (
-    Measured, class_result, hosted_usage, interval, joined, measure, private_left,
+    Measured,
+    class_result,
+    hosted_usage,
+    interval,
+    joined,
+    measure,
+    private_left,
 )  # fmt: skip
-from envelope.serving.requests import Requests
+from envelope.serving.requests import Floats, Ints, Requests
 from envelope.serving.result import Bottleneck, Interval, SimulationResult, Timeline
 from envelope.serving.run import Run, run_once
 from envelope.spec.load import Reporter
@@ -141,7 +147,10 @@ def _timeline(run: Run) -> Timeline:
     step = np.diff(t, prepend=0.0)
     watts = np.diff(energy, prepend=0.0) / np.where(step > 0, step, 1.0)
     blocks = max(sum(p.replica.kv_blocks for p in run.fleet.replicas), 1)
-    listed = lambda values: tuple(float(v) for v in values)  # noqa: E731
+
+    def listed(values: Floats | Ints) -> tuple[float, ...]:
+        return tuple(float(v) for v in values)
+
     return Timeline(
         t_s=listed(t),
         queue=listed(run.ticks[:, 0]),

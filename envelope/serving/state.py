@@ -33,9 +33,7 @@ class State:
         return entry(name, compiled=self.compiled)(self.st, self.sx, self.rq, self.rx, self.tb, *args)
 
 
-def build(
-    fleet: Fleet, requests: Requests, *, compiled: bool, ticks: int, tick_s: float, outages: Floats
-) -> State:
+def build(fleet: Fleet, requests: Requests, *, compiled: bool, ticks: int, tick_s: float, outages: Floats) -> State:
     """Return the state at time 0."""
     tables, table_at = packed_tables([pool.replica.steps for pool in fleet.replicas])
     levels, level = np.unique([-c.priority for c in requests.classes], return_inverse=True)
@@ -156,9 +154,7 @@ def stride_of(pool: PoolConfig) -> int:
     return max(1, int(pool.replica.block_tokens / pool.replica.tokens_per_step))
 
 
-def _fill_header(
-    st: Ints, sx: Floats, fleet: Fleet, requests: Requests, at: _Layout, outages: Floats
-) -> None:
+def _fill_header(st: Ints, sx: Floats, fleet: Fleet, requests: Requests, at: _Layout, outages: Floats) -> None:
     router, roles = fleet.router, [p.role for p in fleet.pools]
     order = at.first[np.argsort(requests.arrival_s[at.first], kind="stable")]
     values = {
@@ -214,9 +210,7 @@ def _fill_hosted(st: Ints, sx: Floats, hosted: HostedConfig) -> None:
         sx[where] = amount
 
 
-def _fill_replica(
-    st: Ints, sx: Floats, r: int, pool: PoolConfig, at: _Layout, table: int, requests: Requests
-) -> None:
+def _fill_replica(st: Ints, sx: Floats, r: int, pool: PoolConfig, at: _Layout, table: int, requests: Requests) -> None:
     c = pool.replica
     b, x = at.replica + r * k.R_SIZE, at.replica_x + r * k.X_SIZE
     limit = c.kv_blocks * c.block_tokens if c.max_context_tokens is None else c.max_context_tokens

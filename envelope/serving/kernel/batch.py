@@ -6,11 +6,79 @@ from envelope.serving.compiled import kernel
 from envelope.serving.kernel.blocks import cached_blocks, hold_cached, publish, release, take
 from envelope.serving.kernel.clock import prefill_total
 from envelope.serving.kernel.heaps import dequeue, enqueue, first_waiting, push_finish, remove_finish
-from envelope.serving.kernel.layout import *  # noqa: F403
+from envelope.serving.kernel.layout import (
+    BLOCKED_BUDGET,
+    BLOCKED_KV,
+    BLOCKED_NOT,
+    BLOCKED_SEQS,
+    BLOCKED_STATIC,
+    F_LAST,
+    F_NORMAL,
+    F_SIZE,
+    FLAG_READY,
+    P_PREFILL_TOKEN_S,
+    Q_CLASS,
+    Q_FLAGS,
+    Q_GENERATED,
+    Q_HIT,
+    Q_INPUT,
+    Q_LEVEL,
+    Q_OUTPUT,
+    Q_PREEMPTIONS,
+    Q_SIZE,
+    R_ADMITTED,
+    R_BLOCK,
+    R_BLOCKED,
+    R_CHUNKED,
+    R_CLASS,
+    R_CURRENT,
+    R_DECODES,
+    R_DRAFT,
+    R_FIXED,
+    R_FREE,
+    R_FRESH,
+    R_HEAP,
+    R_PEAK_RUNNING,
+    R_PHASE,
+    R_PREEMPTIONS,
+    R_RUNNING,
+    R_SEQS,
+    R_SLOT,
+    R_SLOTS_FREE,
+    R_STATIC,
+    R_STEP,
+    R_STRIDE,
+    R_TABLE,
+    R_TOKENS_HIT,
+    R_TOKENS_IN,
+    R_WAITING,
+    S_ADMITTED,
+    S_BASE_STEP,
+    S_BLOCKS,
+    S_CONTEXT,
+    S_DONE,
+    S_DUPLICATE,
+    S_FINISH,
+    S_PHASE,
+    S_REQUEST,
+    S_SHARED,
+    S_SIZE,
+    S_STATE,
+    S_TARGET,
+    SLOT_DECODE,
+    SLOT_FREE,
+    SLOT_FRESH,
+    SLOT_PREFILL,
+    X_ATTENTION,
+    X_CONTEXT,
+    X_GROWTH,
+    X_GROWTH_VAR,
+)
+from envelope.serving.kernel.types import Floats, Ints
 
 
 @kernel
-def grown_blocks(st, s, b, steps):
+def grown_blocks(st: Ints, s: int, b: int, steps: int) -> int:
     """Return the blocks that slot ``s`` has needed in its first ``steps`` decode steps."""
     stride = st[b + R_STRIDE]
     c = st[s + S_PHASE]
@@ -18,7 +86,7 @@ def grown_blocks(st, s, b, steps):
 
 
 @kernel
-def growth_need(st, b, steps):
+def growth_need(st: Ints, b: int, steps: int) -> int:
     """Return the blocks that all decoding sequences need together in the next ``steps`` steps."""
     stride = st[b + R_STRIDE]
     phase = st[b + R_PHASE]
@@ -30,7 +98,7 @@ def growth_need(st, b, steps):
 
 
 @kernel
-def steps_with_room(st, b, most):
+def steps_with_room(st: Ints, b: int, most: int) -> int:
     """Return how many decode steps, at most ``most``, the free blocks allow."""
     n = st[b + R_DECODES]
     free = st[b + R_FREE]
@@ -51,7 +119,7 @@ def steps_with_room(st, b, most):
 
 
 @kernel
-def generated_now(st, sx, rq, b, x, s):
+def generated_now(st: Ints, sx: Floats, rq: Ints, b: int, x: int, s: int) -> int:
     """Return the tokens that the sequence of slot ``s`` has produced so far."""
     done = rq[st[s + S_REQUEST] * Q_SIZE + Q_GENERATED]
     if st[s + S_STATE] == SLOT_DECODE:
@@ -60,7 +128,7 @@ def generated_now(st, sx, rq, b, x, s):
 
 
 @kernel
-def begin_decode(st, sx, rq, rx, b, x, s, t):
+def begin_decode(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, s: int, t: float) -> None:
     """Turn slot ``s``, whose prompt is in the KV cache, into a decoding one."""
     i = st[s + S_REQUEST]
     q = i * Q_SIZE
@@ -87,7 +155,7 @@ def begin_decode(st, sx, rq, rx, b, x, s, t):
 
 
 @kernel
-def end_decode(st, sx, rq, b, x, s):
+def end_decode(st: Ints, sx: Floats, rq: Ints, b: int, x: int, s: int) -> None:
     """Take slot ``s`` out of the decoding ones (not out of the completion heap)."""
     steps = st[b + R_STEP] - st[s + S_BASE_STEP]
     st[s + S_BLOCKS] += grown_blocks(st, s, b, steps)
@@ -100,7 +168,7 @@ def end_decode(st, sx, rq, b, x, s):
 
 
 @kernel
-def free_slot(st, rq, b, s, computed, comes_back):
+def free_slot(st: Ints, rq: Ints, b: int, s: int, computed: int, comes_back: bool) -> None:
     """Give back the blocks and the place of slot ``s``."""
     release(st, rq, b, st[s + S_REQUEST], s, computed, comes_back)
     st[s + S_REQUEST] = st[b + R_SLOTS_FREE]
@@ -109,7 +177,7 @@ def free_slot(st, rq, b, s, computed, comes_back):
 
 
 @kernel
-def youngest(st, rq, b):
+def youngest(st: Ints, rq: Ints, b: int) -> int:
     """Return the running slot that is preempted first: lowest priority, then latest admitted."""
     best = -1
     for k in range(st[b + R_SEQS]):
@@ -127,7 +195,7 @@ def youngest(st, rq, b):
 
 
 @kernel
-def evict_slot(st, sx, rq, rx, b, x, s, t):
+def evict_slot(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, s: int, t: float) -> None:
     """Take slot ``s`` out of the batch; what it computed is lost unless its blocks stay cached."""
     i = st[s + S_REQUEST]
     q = i * Q_SIZE
@@ -146,7 +214,7 @@ def evict_slot(st, sx, rq, rx, b, x, s, t):
 
 
 @kernel
-def preempt(st, sx, rq, rx, b, x, s, t):
+def preempt(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, s: int, t: float) -> None:
     """Send slot ``s`` back to the front of the queue; it will be recomputed."""
     i = st[s + S_REQUEST]
     evict_slot(st, sx, rq, rx, b, x, s, t)
@@ -157,7 +225,7 @@ def preempt(st, sx, rq, rx, b, x, s, t):
 
 
 @kernel
-def make_room(st, sx, rq, rx, b, x, t):
+def make_room(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t: float) -> int:
     """Preempt until every decoding sequence can take its next block, and take them; returns how many went."""
     gone = 0
     while st[b + R_DECODES] > 0 and growth_need(st, b, 1) > st[b + R_FREE]:
@@ -169,7 +237,7 @@ def make_room(st, sx, rq, rx, b, x, t):
 
 
 @kernel
-def compute_chunk(st, sx, rq, tb, b, x, s, tokens):
+def compute_chunk(st: Ints, sx: Floats, rq: Ints, tb: Floats, b: int, x: int, s: int, tokens: int) -> bool:
     """Compute ``tokens`` more prompt tokens of slot ``s`` in the step; returns False if blocks are short."""
     i = st[s + S_REQUEST]
     q = i * Q_SIZE
@@ -192,7 +260,7 @@ def compute_chunk(st, sx, rq, tb, b, x, s, tokens):
 
 
 @kernel
-def settle_chunk(st, b, s):
+def settle_chunk(st: Ints, b: int, s: int) -> None:
     """Note whether slot ``s`` has its whole prompt after this step or goes on with the next chunk."""
     if st[s + S_DONE] >= st[s + S_TARGET]:
         st[s + S_STATE] = SLOT_FRESH
@@ -204,7 +272,7 @@ def settle_chunk(st, b, s):
 
 
 @kernel
-def open_slot(st, rq, b, i):
+def open_slot(st: Ints, rq: Ints, b: int, i: int) -> int:
     """Give request ``i`` a slot and hold the cached beginning of its prompt."""
     q = i * Q_SIZE
     s = st[b + R_SLOTS_FREE]
@@ -229,7 +297,7 @@ def open_slot(st, rq, b, i):
 
 
 @kernel
-def admission_need(st, rq, b, i, budget):
+def admission_need(st: Ints, rq: Ints, b: int, i: int, budget: int) -> tuple[int, int]:
     """Return the tokens of the first chunk of request ``i`` and the free blocks that it takes."""
     q = i * Q_SIZE
     block = st[b + R_BLOCK]
@@ -243,7 +311,7 @@ def admission_need(st, rq, b, i, budget):
 
 
 @kernel
-def admit_ready(st, sx, rq, rx, b, x, i, t):
+def admit_ready(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, i: int, t: float) -> bool:
     """Admit a request whose KV came from a prefill replica; returns False if blocks are short."""
     q = i * Q_SIZE
     block = st[b + R_BLOCK]
@@ -264,7 +332,9 @@ def admit_ready(st, sx, rq, rx, b, x, i, t):
 
 
 @kernel
-def admit_waiting(st, sx, rq, rx, tb, b, x, t, budget, tokens):
+def admit_waiting(
+    st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int, t: float, budget: int, tokens: int
+) -> int:
     """Admit waiting requests in order while tokens, places and blocks last; returns the step's prompt tokens."""
     st[b + R_BLOCKED] = BLOCKED_NOT
     if st[b + R_STATIC] and st[b + R_RUNNING] > 0:

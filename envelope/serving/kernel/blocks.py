@@ -6,11 +6,41 @@ private leftovers that nobody will ask for again. A held entry is not in the lis
 """
 
 from envelope.serving.compiled import kernel
-from envelope.serving.kernel.layout import *  # noqa: F403
+from envelope.serving.kernel.layout import (
+    E_BLOCKS,
+    E_HOLDERS,
+    E_NEXT,
+    E_OWNER,
+    E_PREV,
+    E_SIZE,
+    H_NODE,
+    H_PATH,
+    Q_CHAIN,
+    Q_PATH,
+    Q_PATH_LEN,
+    Q_SELF,
+    Q_SIZE,
+    R_BLOCK,
+    R_CACHE,
+    R_CHAINS,
+    R_FREE,
+    R_HEAD,
+    R_NODES,
+    R_SPARE,
+    R_TAIL,
+    S_BLOCKS,
+    S_CHAIN,
+    S_GIVES,
+    S_NODES,
+    S_SHARED,
+    S_STATE,
+    SLOT_FREE,
+)
+from envelope.serving.kernel.types import Ints
 
 
 @kernel
-def unlink(st, b, e):
+def unlink(st: Ints, b: int, e: int) -> None:
     """Take entry ``e`` out of the list of free blocks."""
     p = st[e + E_PREV]
     n = st[e + E_NEXT]
@@ -26,7 +56,7 @@ def unlink(st, b, e):
 
 
 @kernel
-def append(st, b, e):
+def append(st: Ints, b: int, e: int) -> None:
     """Put entry ``e`` at the end of the list: its blocks are free now, and cached until taken."""
     t = st[b + R_TAIL]
     st[e + E_PREV] = t
@@ -40,7 +70,7 @@ def append(st, b, e):
 
 
 @kernel
-def spare_entry(st, b):
+def spare_entry(st: Ints, b: int) -> int:
     """Return an unused private entry."""
     e = st[b + R_SPARE]
     st[b + R_SPARE] = st[e + E_NEXT]
@@ -51,7 +81,7 @@ def spare_entry(st, b):
 
 
 @kernel
-def give_spare(st, b, e):
+def give_spare(st: Ints, b: int, e: int) -> None:
     """Return a private entry to the unused ones."""
     st[e + E_BLOCKS] = 0
     st[e + E_NEXT] = st[b + R_SPARE]
@@ -59,7 +89,7 @@ def give_spare(st, b, e):
 
 
 @kernel
-def discard(st, b, count):
+def discard(st: Ints, b: int, count: int) -> None:
     """Free ``count`` blocks that nobody will ask for again."""
     if count <= 0:
         return
@@ -77,7 +107,7 @@ def discard(st, b, count):
 
 
 @kernel
-def take(st, rq, b, count):
+def take(st: Ints, rq: Ints, b: int, count: int) -> None:
     """Allocate ``count`` free blocks, evicting the longest unused ones from the end of their run."""
     if st[b + R_CACHE] == 0:
         st[b + R_FREE] -= count
@@ -100,7 +130,7 @@ def take(st, rq, b, count):
 
 
 @kernel
-def hold(st, b, e):
+def hold(st: Ints, b: int, e: int) -> None:
     """Hold the cached blocks of entry ``e``."""
     if st[e + E_HOLDERS] == 0 and st[e + E_BLOCKS] > 0:
         unlink(st, b, e)
@@ -108,7 +138,7 @@ def hold(st, b, e):
 
 
 @kernel
-def let_go(st, b, e):
+def let_go(st: Ints, b: int, e: int) -> None:
     """Give up a hold on entry ``e``; the last one puts it back into the list."""
     st[e + E_HOLDERS] -= 1
     if st[e + E_HOLDERS] == 0 and st[e + E_BLOCKS] > 0:
@@ -116,20 +146,20 @@ def let_go(st, b, e):
 
 
 @kernel
-def node_entry(st, b, node):
+def node_entry(st: Ints, b: int, node: int) -> int:
     """Return the replica's cache entry of a shared node."""
     return st[b + R_NODES] + node * E_SIZE
 
 
 @kernel
-def node_blocks(st, b, node):
+def node_blocks(st: Ints, b: int, node: int) -> int:
     """Return how many blocks a node has when all of it is cached."""
     at = st[H_NODE] + 2 * node
     return st[at + 1] // st[b + R_BLOCK] - st[at] // st[b + R_BLOCK]
 
 
 @kernel
-def own_entry(st, rq, b, q):
+def own_entry(st: Ints, rq: Ints, b: int, q: int) -> int:
     """Return the entry of a request's own continuation: its session's, or what a preemption left, or −1."""
     chain = rq[q + Q_CHAIN]
     if chain >= 0:
@@ -138,7 +168,7 @@ def own_entry(st, rq, b, q):
 
 
 @kernel
-def cached_blocks(st, rq, b, q):
+def cached_blocks(st: Ints, rq: Ints, b: int, q: int) -> tuple[int, int]:
     """Return how many leading blocks of a request's prompt are cached, and how many of those are free."""
     if st[b + R_CACHE] == 0:
         return 0, 0
@@ -162,7 +192,7 @@ def cached_blocks(st, rq, b, q):
 
 
 @kernel
-def hold_cached(st, rq, b, q, s):
+def hold_cached(st: Ints, rq: Ints, b: int, q: int, s: int) -> None:
     """Hold every cached leading block of a request's prompt for slot ``s``."""
     st[s + S_NODES] = 0
     st[s + S_CHAIN] = -1
@@ -190,7 +220,7 @@ def hold_cached(st, rq, b, q, s):
 
 
 @kernel
-def extend(st, b, s, e, first, upto, limit):
+def extend(st: Ints, b: int, s: int, e: int, first: int, upto: int, limit: int) -> bool:
     """Move the slot's blocks up to block ``upto`` into entry ``e``, which begins at block ``first`` and has at
     most ``limit`` blocks. Returns whether the entry is full and the slot may go on to the next one.
     """
@@ -207,7 +237,7 @@ def extend(st, b, s, e, first, upto, limit):
 
 
 @kernel
-def publish(st, rq, b, q, s, upto):
+def publish(st: Ints, rq: Ints, b: int, q: int, s: int, upto: int) -> None:
     """Enter the full blocks that slot ``s`` has computed, up to ``upto``, into the cache."""
     if st[s + S_GIVES] == 0:
         return
@@ -232,7 +262,7 @@ def publish(st, rq, b, q, s, upto):
 
 
 @kernel
-def publish_own(st, rq, b, q, s, upto):
+def publish_own(st: Ints, rq: Ints, b: int, q: int, s: int, upto: int) -> None:
     """Enter the blocks beyond the shared nodes into the session's entry, if there is one."""
     e = st[s + S_CHAIN]
     if st[s + S_SHARED] >= upto:
@@ -250,7 +280,7 @@ def publish_own(st, rq, b, q, s, upto):
 
 
 @kernel
-def keep_for_return(st, rq, b, i, s, full):
+def keep_for_return(st: Ints, rq: Ints, b: int, i: int, s: int, full: int) -> None:
     """Keep the private full blocks of a preempted request cached under its own entry."""
     count = min(full - st[s + S_SHARED], st[s + S_BLOCKS])
     if count <= 0 or st[s + S_GIVES] == 0:
@@ -266,7 +296,7 @@ def keep_for_return(st, rq, b, i, s, full):
 
 
 @kernel
-def forget_old(st, rq, q, held, comes_back):
+def forget_old(st: Ints, rq: Ints, q: int, held: int, comes_back: bool) -> None:
     """Turn what an earlier preemption left of a request into leftovers, unless it is of use again."""
     e = rq[q + Q_SELF]
     if e >= 0 and (e != held or not comes_back):
@@ -275,7 +305,7 @@ def forget_old(st, rq, q, held, comes_back):
 
 
 @kernel
-def release(st, rq, b, i, s, computed, comes_back):
+def release(st: Ints, rq: Ints, b: int, i: int, s: int, computed: int, comes_back: bool) -> None:
     """Free all blocks of slot ``s``, the last of its sequence first.
 
     ``computed`` is the number of tokens whose KV it holds; a preempted request (``comes_back``) may find what is

@@ -3,11 +3,35 @@
 import math
 
 from envelope.serving.compiled import kernel
-from envelope.serving.kernel.layout import *  # noqa: F403
+from envelope.serving.kernel.layout import (
+    G_EDGES,
+    H_BINS,
+    H_CLASSES,
+    H_ITL,
+    P_CURVE,
+    P_KNOT,
+    P_KNOTS,
+    P_LEVEL,
+    P_MAX_TOKENS,
+    P_RATE,
+    P_SLOPE,
+    P_TOKEN,
+    P_TOTAL,
+    R_CLASS,
+    R_LAST_BIN,
+    R_MOVING,
+    R_STEPS,
+    R_TABLE,
+    X_BASE,
+    X_CONTEXT,
+    X_GROWTH,
+    X_START,
+)
+from envelope.serving.kernel.types import Floats, Ints
 
 
 @kernel
-def token_time(tb, p, m):
+def token_time(tb: Floats, p: int, m: int) -> float:
     """Return the token-dependent time of a step of ``m`` tokens, in proportion beyond the table."""
     top = int(tb[p + P_MAX_TOKENS])
     at = int(tb[p + P_TOKEN])
@@ -17,7 +41,7 @@ def token_time(tb, p, m):
 
 
 @kernel
-def knot_below(tb, p, c):
+def knot_below(tb: Floats, p: int, c: float) -> int:
     """Return the index of the last knot at or below context ``c``."""
     knots = int(tb[p + P_KNOTS])
     at = int(tb[p + P_KNOT])
@@ -28,7 +52,7 @@ def knot_below(tb, p, c):
 
 
 @kernel
-def decode_sum(tb, p, n, context, growth, count):
+def decode_sum(tb: Floats, p: int, n: int, context: float, growth: float, count: int) -> float:
     r"""Return ``Σ_{j<count} g_n(context + j·growth)``, the decode attention of one of ``n`` sequences.
 
     ``g_n`` is piecewise linear in the context, so each piece is an arithmetic series.
@@ -54,7 +78,7 @@ def decode_sum(tb, p, n, context, growth, count):
 
 
 @kernel
-def prefill_total(tb, p, position):
+def prefill_total(tb: Floats, p: int, position: float) -> float:
     """Return the prefill-attention time of all tokens before ``position``."""
     k = knot_below(tb, p, position)
     d = position - tb[int(tb[p + P_KNOT]) + k]
@@ -64,7 +88,7 @@ def prefill_total(tb, p, position):
 
 
 @kernel
-def run_time(st, sx, tb, b, x, steps):
+def run_time(st: Ints, sx: Floats, tb: Floats, b: int, x: int, steps: int) -> float:
     """Return the time of ``steps`` decode steps from the start of the segment under way."""
     n = st[b + R_MOVING]
     growth = sx[x + X_GROWTH]
@@ -73,7 +97,7 @@ def run_time(st, sx, tb, b, x, steps):
 
 
 @kernel
-def steps_until(st, sx, tb, b, x, t):
+def steps_until(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float) -> int:
     """Return the number of decode steps of the segment that have begun before time ``t``."""
     low = 1
     high = st[b + R_STEPS]
@@ -88,7 +112,7 @@ def steps_until(st, sx, tb, b, x, t):
 
 
 @kernel
-def find_bin(sx, edge, bins, value):
+def find_bin(sx: Floats, edge: int, bins: int, value: float) -> int:
     """Return the histogram bin of ``value``: the last whose lower edge is not above it."""
     low = 0
     high = bins - 1
@@ -102,7 +126,7 @@ def find_bin(sx, edge, bins, value):
 
 
 @kernel
-def count_gaps(st, sx, b, gap, steps):
+def count_gaps(st: Ints, sx: Floats, b: int, gap: float, steps: int) -> None:
     """Count ``steps`` gaps of length ``gap`` between tokens for each decoding sequence, by class."""
     edge = int(sx[G_EDGES])
     k = st[b + R_LAST_BIN]
@@ -117,14 +141,14 @@ def count_gaps(st, sx, b, gap, steps):
 
 
 @kernel
-def count_one_gap(st, sx, c, gap):
+def count_one_gap(st: Ints, sx: Floats, c: int, gap: float) -> None:
     """Count one gap between tokens of class ``c``."""
     k = find_bin(sx, int(sx[G_EDGES]), st[H_BINS], gap)
     st[st[H_ITL] + c * st[H_BINS] + k] += 1
 
 
 @kernel
-def count_run(st, sx, tb, b, x, steps, spent):
+def count_run(st: Ints, sx: Floats, tb: Floats, b: int, x: int, steps: int, spent: float) -> None:
     """Count the gaps of a finished segment; a long one whose steps grow is split into eight parts."""
     if steps < 16:
         count_gaps(st, sx, b, spent / steps, steps)

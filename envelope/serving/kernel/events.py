@@ -3,13 +3,66 @@
 from envelope.serving.compiled import entry_point, kernel
 from envelope.serving.kernel.heaps import pop_event, push_event
 from envelope.serving.kernel.hosted import end_hosted
-from envelope.serving.kernel.layout import *  # noqa: F403
+from envelope.serving.kernel.layout import (
+    EVENT_ARRIVE,
+    EVENT_DECODE,
+    EVENT_HOSTED_DONE,
+    EVENT_HOSTED_TRY,
+    EVENT_TICK,
+    F_ARRIVAL,
+    F_SIZE,
+    FLAG_READY,
+    G_HEAP,
+    G_NOW,
+    G_REPLICA,
+    G_TICK_OUT,
+    G_TICK_S,
+    H_DECODE_POOL,
+    H_DONE,
+    H_EVENTS,
+    H_FEEDBACK,
+    H_HEAP,
+    H_HOSTED_RUNNING,
+    H_NEXT,
+    H_ORDER,
+    H_PARKED_HEAD,
+    H_PARKED_TAIL,
+    H_REPLICAS,
+    H_REQUESTS,
+    H_STREAM,
+    H_TICK,
+    H_TICK_OUT,
+    H_TICKS,
+    KIND_DECODE,
+    KIND_MIXED,
+    NEVER,
+    Q_FLAGS,
+    Q_LINK,
+    Q_SIZE,
+    R_BLOCKS,
+    R_FREE,
+    R_KIND,
+    R_RUNNING,
+    R_UP,
+    R_WAITING,
+    TICK_INTS,
+    X_BUSY,
+    X_ENERGY,
+    X_IDLE_W,
+    X_POWER,
+    X_SINCE,
+    X_SIZE,
+    X_START,
+    X_TIME,
+    X_UP_S,
+)
 from envelope.serving.kernel.replica import empty_replica, release_queue, step_replica
 from envelope.serving.kernel.route import choose_replica, hosted_again, park, replica_at, route, submit
+from envelope.serving.kernel.types import Floats, Ints
 
 
 @kernel
-def next_outside(st, sx, rx):
+def next_outside(st: Ints, sx: Floats, rx: Floats) -> float:
     """Return the time of the next arrival or event."""
     t = NEVER
     k = st[H_NEXT]
@@ -21,7 +74,7 @@ def next_outside(st, sx, rx):
 
 
 @kernel
-def advance(st, sx, rq, rx, tb, t):
+def advance(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, t: float) -> bool:
     """Let every replica run up to time ``t``; returns False as soon as a step end may have made a new event."""
     n = st[H_REPLICAS]
     if st[H_FEEDBACK] == 0:
@@ -45,7 +98,7 @@ def advance(st, sx, rq, rx, tb, t):
 
 
 @kernel
-def handle(st, sx, rq, rx, tb, t):
+def handle(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, t: float) -> None:
     """Handle the arrival or event at time ``t``; events come before arrivals of the stream at the same time."""
     if st[H_EVENTS] == 0 or sx[int(sx[G_HEAP])] > t:
         i = st[st[H_ORDER] + st[H_NEXT]]
@@ -69,7 +122,7 @@ def handle(st, sx, rq, rx, tb, t):
 
 
 @kernel
-def hand_over(st, sx, rq, rx, tb, i, t):
+def hand_over(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Give a request whose prompt was computed elsewhere to the decode pool."""
     r = choose_replica(st, rq, i, st[H_DECODE_POOL])
     if r < 0:
@@ -79,7 +132,7 @@ def hand_over(st, sx, rq, rx, tb, i, t):
 
 
 @kernel
-def tick(st, sx, t):
+def tick(st: Ints, sx: Floats, t: float) -> None:
     """Sample queue, batch, blocks, hosted use and energy for the timeline."""
     k = st[H_TICK]
     if k >= st[H_TICKS]:
@@ -100,7 +153,7 @@ def tick(st, sx, t):
 
 
 @kernel
-def energy_until(st, sx, b, x, t):
+def energy_until(st: Ints, sx: Floats, b: int, x: int, t: float) -> float:
     """Return a replica's energy up to time ``t``, idle time included while it is up."""
     busy = sx[x + X_BUSY]
     energy = sx[x + X_ENERGY]
@@ -114,7 +167,7 @@ def energy_until(st, sx, b, x, t):
 
 
 @entry_point
-def run_until(st, sx, rq, rx, tb, until):
+def run_until(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, until: float) -> int:
     """Run the fleet until time ``until`` (everything that happens at it included)."""
     while st[H_DONE] < st[H_REQUESTS]:
         t = next_outside(st, sx, rx)
@@ -132,7 +185,7 @@ def run_until(st, sx, rq, rx, tb, until):
 
 
 @entry_point
-def set_up(st, sx, rq, rx, tb, r, t):
+def set_up(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: float) -> None:
     """Bring replica ``r`` up at time ``t``; parked requests go to the router again."""
     b, x = replica_at(st, sx, r)
     if st[b + R_UP]:
@@ -153,7 +206,7 @@ def set_up(st, sx, rq, rx, tb, r, t):
 
 
 @entry_point
-def set_down(st, sx, rq, rx, tb, r, t, at_once):
+def set_down(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: float, at_once: int) -> None:
     """Take replica ``r`` out of service: ``at_once`` loses its batch, else it finishes what runs."""
     b, x = replica_at(st, sx, r)
     st[b + R_UP] = 0
@@ -164,7 +217,7 @@ def set_down(st, sx, rq, rx, tb, r, t, at_once):
 
 
 @entry_point
-def set_power(st, sx, rq, rx, tb, r, t, on):
+def set_power(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: float, on: int) -> None:
     """Count replica ``r`` as switched on (or off) from time ``t``."""
     b, x = replica_at(st, sx, r)
     if on and sx[x + X_SINCE] < 0.0:

@@ -1,11 +1,27 @@
 """Heaps and queues in flat arrays: events of the fleet, completions and waiting requests of a replica."""
 
 from envelope.serving.compiled import kernel
-from envelope.serving.kernel.layout import *  # noqa: F403
+from envelope.serving.kernel.layout import (
+    G_HEAP,
+    H_EVENTS,
+    H_HEAP,
+    H_LEVELS,
+    H_SEQ,
+    Q_LEVEL,
+    Q_LINK,
+    Q_SIZE,
+    R_HEAP,
+    R_HEAPED,
+    R_QUEUE,
+    R_WAITING,
+    S_ADMITTED,
+    S_FINISH,
+)
+from envelope.serving.kernel.types import Floats, Ints
 
 
 @kernel
-def event_before(st, sx, h, t, a, c):
+def event_before(st: Ints, sx: Floats, h: int, t: int, a: int, c: int) -> bool:
     """Return whether event ``a`` of the heap comes before event ``c``."""
     if sx[t + a] != sx[t + c]:
         return sx[t + a] < sx[t + c]
@@ -13,7 +29,7 @@ def event_before(st, sx, h, t, a, c):
 
 
 @kernel
-def swap_events(st, sx, h, t, a, c):
+def swap_events(st: Ints, sx: Floats, h: int, t: int, a: int, c: int) -> None:
     """Exchange two events of the heap."""
     sx[t + a], sx[t + c] = sx[t + c], sx[t + a]
     for k in range(3):
@@ -21,7 +37,7 @@ def swap_events(st, sx, h, t, a, c):
 
 
 @kernel
-def push_event(st, sx, time, kind, i):
+def push_event(st: Ints, sx: Floats, time: float, kind: int, i: int) -> None:
     """Schedule event ``kind`` for request ``i``."""
     h = st[H_HEAP]
     t = int(sx[G_HEAP])
@@ -41,7 +57,7 @@ def push_event(st, sx, time, kind, i):
 
 
 @kernel
-def pop_event(st, sx):
+def pop_event(st: Ints, sx: Floats) -> None:
     """Remove the earliest event; it stands behind the heap's new end until the next push."""
     h = st[H_HEAP]
     t = int(sx[G_HEAP])
@@ -62,7 +78,7 @@ def pop_event(st, sx):
 
 
 @kernel
-def ends_before(st, a, c):
+def ends_before(st: Ints, a: int, c: int) -> bool:
     """Return whether the sequence in slot ``a`` ends before the one in slot ``c`` (ties by admission)."""
     if st[a + S_FINISH] != st[c + S_FINISH]:
         return st[a + S_FINISH] < st[c + S_FINISH]
@@ -70,7 +86,7 @@ def ends_before(st, a, c):
 
 
 @kernel
-def sift_up(st, h, k):
+def sift_up(st: Ints, h: int, k: int) -> None:
     """Move entry ``k`` of a completion heap up to its place."""
     while k > 0:
         up = (k - 1) // 2
@@ -81,7 +97,7 @@ def sift_up(st, h, k):
 
 
 @kernel
-def sift_down(st, h, n, k):
+def sift_down(st: Ints, h: int, n: int, k: int) -> None:
     """Move entry ``k`` of a completion heap of ``n`` entries down to its place."""
     while True:
         low = 2 * k + 1
@@ -96,7 +112,7 @@ def sift_down(st, h, n, k):
 
 
 @kernel
-def push_finish(st, b, s):
+def push_finish(st: Ints, b: int, s: int) -> None:
     """Put the decoding slot ``s`` into its replica's completion heap."""
     n = st[b + R_HEAPED]
     st[st[b + R_HEAP] + n] = s
@@ -105,7 +121,7 @@ def push_finish(st, b, s):
 
 
 @kernel
-def remove_finish(st, b, s):
+def remove_finish(st: Ints, b: int, s: int) -> None:
     """Take slot ``s`` out of the completion heap, wherever it stands."""
     h = st[b + R_HEAP]
     k = 0
@@ -120,7 +136,7 @@ def remove_finish(st, b, s):
 
 
 @kernel
-def enqueue(st, rq, b, i, front):
+def enqueue(st: Ints, rq: Ints, b: int, i: int, front: bool) -> None:
     """Put request ``i`` at the back (or the front) of its level's queue."""
     at = st[b + R_QUEUE] + 2 * rq[i * Q_SIZE + Q_LEVEL]
     head = st[at]
@@ -139,7 +155,7 @@ def enqueue(st, rq, b, i, front):
 
 
 @kernel
-def first_waiting(st, b):
+def first_waiting(st: Ints, b: int) -> int:
     """Return the waiting request that is served next, or −1."""
     for level in range(st[H_LEVELS]):
         i = st[st[b + R_QUEUE] + 2 * level]
@@ -149,7 +165,7 @@ def first_waiting(st, b):
 
 
 @kernel
-def dequeue(st, rq, b, i):
+def dequeue(st: Ints, rq: Ints, b: int, i: int) -> None:
     """Remove request ``i``, which is the first of its level's queue."""
     at = st[b + R_QUEUE] + 2 * rq[i * Q_SIZE + Q_LEVEL]
     st[at] = rq[i * Q_SIZE + Q_LINK]

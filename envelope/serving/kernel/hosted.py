@@ -5,12 +5,55 @@ import math
 from envelope.serving.compiled import kernel
 from envelope.serving.kernel.clock import count_one_gap
 from envelope.serving.kernel.heaps import push_event
-from envelope.serving.kernel.layout import *  # noqa: F403
-from envelope.serving.kernel.replica import done, may_enter
+from envelope.serving.kernel.layout import (
+    EVENT_HOSTED_DONE,
+    EVENT_HOSTED_TRY,
+    F_FIRST,
+    F_GAP,
+    F_NORMAL,
+    F_NORMAL_RATE,
+    F_SIZE,
+    G_BACKOFF_MAX_S,
+    G_BACKOFF_S,
+    G_BUCKET_TIME,
+    G_CACHE_S,
+    G_CONTEXT_S,
+    G_OUTAGE,
+    G_RETIRED,
+    G_RPM_LEVEL,
+    G_RPM_RATE,
+    G_RPM_SIZE,
+    G_TOKEN_MU,
+    G_TOKEN_SIGMA,
+    G_TPM_LEVEL,
+    G_TPM_RATE,
+    G_TPM_SIZE,
+    G_TTFT_MU,
+    G_TTFT_SIGMA,
+    G_UNCACHED_S,
+    H_HAS_HOSTED,
+    H_HOSTED_RUNNING,
+    H_MAX_RETRIES,
+    H_OUTAGES,
+    Q_ATTEMPTS,
+    Q_CHAIN,
+    Q_CLASS,
+    Q_FOLLOWER,
+    Q_GENERATED,
+    Q_HOSTED_HIT,
+    Q_INPUT,
+    Q_LEFT,
+    Q_OUTPUT,
+    Q_SERVER,
+    Q_SIZE,
+    STATUS_DONE,
+)
+from envelope.serving.kernel.leave import done, may_enter
+from envelope.serving.kernel.types import Floats, Ints
 
 
 @kernel
-def refill(sx, t):
+def refill(sx: Floats, t: float) -> None:
     """Refill the request and token buckets up to time ``t``."""
     spent = t - sx[G_BUCKET_TIME]
     sx[G_BUCKET_TIME] = t
@@ -19,7 +62,7 @@ def refill(sx, t):
 
 
 @kernel
-def out_of_service(st, sx, t):
+def out_of_service(st: Ints, sx: Floats, t: float) -> bool:
     """Return whether the hosted API is down at time ``t``: outages are sorted pairs of start and end."""
     low = 0
     high = st[H_OUTAGES]
@@ -34,7 +77,7 @@ def out_of_service(st, sx, t):
 
 
 @kernel
-def jitter(i, attempt):
+def jitter(i: int, attempt: int) -> float:
     """Return a number in [0, 1) that depends on request and attempt alone."""
     v = (i * 2654435761 + attempt * 40503 + 12345) % 4294967296
     v = (v ^ (v >> 15)) * 1597334677 % 4294967296
@@ -43,7 +86,7 @@ def jitter(i, attempt):
 
 
 @kernel
-def try_hosted(st, sx, rq, rx, i, t):
+def try_hosted(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float) -> int:
     """Send request ``i`` to the hosted API at time ``t``.
 
     Returns 0 if privacy forbids it, 1 if it is served or will be tried again, 2 if it was given up.
@@ -75,7 +118,7 @@ def try_hosted(st, sx, rq, rx, i, t):
 
 
 @kernel
-def serve_hosted(st, sx, rq, rx, i, t):
+def serve_hosted(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float) -> None:
     """Draw the hosted latency of request ``i`` and schedule its end."""
     q = i * Q_SIZE
     f = i * F_SIZE
@@ -91,7 +134,7 @@ def serve_hosted(st, sx, rq, rx, i, t):
 
 
 @kernel
-def end_hosted(st, sx, rq, rx, i, t):
+def end_hosted(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float) -> None:
     """Finish request ``i`` that the hosted API served; its session's next call finds its prompt cached there."""
     q = i * Q_SIZE
     st[H_HOSTED_RUNNING] -= 1

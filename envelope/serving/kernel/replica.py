@@ -2,17 +2,94 @@
 
 from envelope.serving.compiled import kernel
 from envelope.serving.kernel.batch import (
-    admit_waiting, begin_decode, compute_chunk, end_decode, evict_slot, free_slot, make_room, preempt, settle_chunk,
+    admit_waiting,
+    begin_decode,
+    compute_chunk,
+    end_decode,
+    evict_slot,
+    free_slot,
+    make_room,
+    preempt,
+    settle_chunk,
     steps_with_room,
 )  # fmt: skip
 from envelope.serving.kernel.blocks import discard, take
 from envelope.serving.kernel.clock import count_one_gap, count_run, decode_sum, run_time, steps_until, token_time
-from envelope.serving.kernel.heaps import dequeue, first_waiting, push_event, sift_down
-from envelope.serving.kernel.layout import *  # noqa: F403
+from envelope.serving.kernel.heaps import dequeue, first_waiting, sift_down
+from envelope.serving.kernel.layout import (
+    F_FIRST,
+    F_LAST,
+    F_SIZE,
+    KIND_DECODE,
+    KIND_IDLE,
+    KIND_MIXED,
+    KIND_WAKE,
+    NEVER,
+    P_DECODE,
+    P_LIMIT,
+    P_MAX_SEQS,
+    P_MAX_TOKENS,
+    P_POWER,
+    P_PREFILL_S,
+    P_SAMPLED,
+    P_STEP_S,
+    Q_CLASS,
+    Q_GENERATED,
+    Q_INPUT,
+    Q_OUTPUT,
+    Q_SIZE,
+    R_BLOCKED,
+    R_BLOCKS,
+    R_BUDGET,
+    R_CHUNKED,
+    R_CURRENT,
+    R_DECODES,
+    R_DRAFT,
+    R_FREE,
+    R_FRESH,
+    R_HEAP,
+    R_HEAPED,
+    R_KIND,
+    R_MOVING,
+    R_PEAK_BLOCKS,
+    R_PHASE,
+    R_PREFILL,
+    R_ROLE,
+    R_RUNNING,
+    R_SEQS,
+    R_SLOT,
+    R_STATIC,
+    R_STEP,
+    R_STEPS,
+    R_STRIDE,
+    R_TABLE,
+    R_WAITING,
+    ROLE_PREFILL,
+    S_DONE,
+    S_FINISH,
+    S_REQUEST,
+    S_SIZE,
+    S_STATE,
+    S_TARGET,
+    SLOT_FREE,
+    X_ATTENTION,
+    X_BASE,
+    X_BLOCKED,
+    X_BOUND,
+    X_BUSY,
+    X_CONTEXT,
+    X_ENERGY,
+    X_GROWTH,
+    X_POWER,
+    X_START,
+    X_TIME,
+)
+from envelope.serving.kernel.leave import back_to_router, leave_replica
+from envelope.serving.kernel.types import Floats, Ints
 
 
 @kernel
-def schedule(st, sx, rq, rx, tb, b, x, t):
+def schedule(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
     """Put the next step together at time ``t``: decodes first, then the cut prompt, then waiting requests."""
     st[b + R_FRESH] = 0
     sx[x + X_ATTENTION] = 0.0
@@ -41,7 +118,7 @@ def schedule(st, sx, rq, rx, tb, b, x, t):
 
 
 @kernel
-def start_step(st, sx, tb, b, x, t, tokens, moving):
+def start_step(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float, tokens: int, moving: int) -> None:
     """Begin a step of ``tokens`` prompt tokens and ``moving`` decodes, or a run of pure decode steps."""
     p = st[b + R_TABLE]
     sx[x + X_START] = t
@@ -73,7 +150,7 @@ def start_step(st, sx, tb, b, x, t, tokens, moving):
 
 
 @kernel
-def steps_with_room_after(st, b, most):
+def steps_with_room_after(st: Ints, b: int, most: int) -> int:
     """Return how many steps beyond the first, whose blocks are taken, the free blocks allow."""
     st[b + R_STEP] += 1
     steps = steps_with_room(st, b, most)
@@ -82,7 +159,7 @@ def steps_with_room_after(st, b, most):
 
 
 @kernel
-def cut_run(st, sx, tb, b, x, t):
+def cut_run(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
     """End a run of decode steps with the step that is under way at time ``t``, for a newcomer."""
     if st[b + R_KIND] != KIND_DECODE or st[b + R_STEPS] == 1:
         return
@@ -95,7 +172,7 @@ def cut_run(st, sx, tb, b, x, t):
 
 
 @kernel
-def account(st, sx, tb, b, x, t):
+def account(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
     """Add the time since the segment's start to busy time, energy and what limited it."""
     spent = t - sx[x + X_START]
     if st[b + R_KIND] == KIND_IDLE or st[b + R_KIND] == KIND_WAKE:
@@ -111,7 +188,7 @@ def account(st, sx, tb, b, x, t):
 
 
 @kernel
-def finish_step(st, sx, rq, rx, tb, b, x):
+def finish_step(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int) -> None:
     """End the segment under way: tokens come out, prompts turn into decodes, sequences end."""
     t = sx[x + X_TIME]
     steps = st[b + R_STEPS]
@@ -133,7 +210,7 @@ def finish_step(st, sx, rq, rx, tb, b, x):
 
 
 @kernel
-def take_growth(st, rq, b, steps):
+def take_growth(st: Ints, rq: Ints, b: int, steps: int) -> None:
     """Allocate the blocks of ``steps`` decode steps of all decoding sequences."""
     stride = st[b + R_STRIDE]
     need = (steps // stride) * st[b + R_DECODES]
@@ -145,7 +222,7 @@ def take_growth(st, rq, b, steps):
 
 
 @kernel
-def finish_decodes(st, sx, rq, rx, b, x, t):
+def finish_decodes(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t: float) -> None:
     """Let every sequence leave whose last token came with the steps just done."""
     h = st[b + R_HEAP]
     while st[b + R_HEAPED] > 0 and st[st[h] + S_FINISH] <= st[b + R_STEP]:
@@ -162,7 +239,7 @@ def finish_decodes(st, sx, rq, rx, b, x, t):
 
 
 @kernel
-def finish_prompts(st, sx, rq, rx, b, x, t):
+def finish_prompts(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t: float) -> None:
     """Give every sequence whose prompt is complete its next token and let it decode or leave."""
     at = st[b + R_HEAP] + st[b + R_SEQS]
     for k in range(st[b + R_FRESH]):
@@ -185,72 +262,7 @@ def finish_prompts(st, sx, rq, rx, b, x, t):
 
 
 @kernel
-def leave_replica(st, sx, rq, rx, b, x, i, t):
-    """Note the end of request ``i`` on this replica and tell the fleet."""
-    q = i * Q_SIZE
-    r = (b - st[H_REPLICA]) // R_SIZE
-    st[b + R_OUTSTANDING] -= 1
-    gap = t - sx[x + X_LAST_DONE]
-    sx[x + X_LAST_DONE] = t
-    sx[x + X_GAP] = gap if sx[x + X_GAP] < 0 else 0.9 * sx[x + X_GAP] + 0.1 * gap
-    rq[q + Q_SERVER] = r
-    if st[b + R_ROLE] == ROLE_PREFILL and rq[q + Q_OUTPUT] > 1:
-        wait = sx[G_TRANSFER_BASE_S] + sx[G_TRANSFER_S] * rq[q + Q_INPUT]
-        rq[q + Q_FLAGS] |= FLAG_READY
-        push_event(st, sx, t + wait, EVENT_DECODE, i)
-        return
-    st[b + R_TOKENS_OUT] += rq[q + Q_OUTPUT]
-    if st[H_POLICY] == ESCALATE and fails(st, sx, rq, rx, i, st[b + R_TIER]):
-        rx[i * F_SIZE + F_LOCAL_S] = t - rx[i * F_SIZE + F_ARRIVAL]
-        push_event(st, sx, t, EVENT_HOSTED_TRY, i)
-        rq[q + Q_FLAGS] |= FLAG_ESCALATED
-        return
-    done(st, sx, rq, rx, i, t, STATUS_DONE)
-
-
-@kernel
-def may_enter(st, rq, i, inside):
-    """Return whether request ``i`` may enter a place inside (1) or outside (0) the building.
-
-    This is the only place that decides it: a replica takes requests, and the hosted API is called, after it alone.
-    """
-    return inside == 1 or st[H_PRIVATE_STAYS] == 0 or rq[i * Q_SIZE + Q_SENSITIVITY] < PRIVATE
-
-
-@kernel
-def fails(st, sx, rq, rx, i, tier):
-    """Return whether a model of ``tier`` fails request ``i``: the same draw decides for every tier."""
-    at = int(sx[G_FAIL]) + 3 * rq[i * Q_SIZE + Q_CLASS] + tier
-    return rx[i * F_SIZE + F_UNIFORM] < sx[at]
-
-
-@kernel
-def done(st, sx, rq, rx, i, t, status):
-    """End request ``i`` with ``status``; its session's next call or the load generator's next request follows."""
-    q = i * Q_SIZE
-    rx[i * F_SIZE + F_FINISH] = t
-    rq[q + Q_STATUS] = status
-    st[H_DONE] += 1
-    j = rq[q + Q_FOLLOWER]
-    if j >= 0:
-        start = t + rx[j * F_SIZE + F_GAP]
-        if start <= sx[G_END] and status == STATUS_DONE:
-            rx[j * F_SIZE + F_ARRIVAL] = start
-            rq[j * Q_SIZE + Q_HOME] = rq[q + Q_SERVER]
-            push_event(st, sx, start, EVENT_ARRIVE, j)
-        while j >= 0 and (start > sx[G_END] or status != STATUS_DONE):
-            rq[j * Q_SIZE + Q_STATUS] = STATUS_CUT
-            st[H_DONE] += 1
-            j = rq[j * Q_SIZE + Q_FOLLOWER]
-    k = st[H_LOADGEN]
-    if k >= 0 and k < st[H_REQUESTS]:
-        st[H_LOADGEN] = k + 1
-        rx[k * F_SIZE + F_ARRIVAL] = t
-        push_event(st, sx, t, EVENT_ARRIVE, k)
-
-
-@kernel
-def step_replica(st, sx, rq, rx, tb, b, x):
+def step_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int) -> None:
     """End the segment under way and start the next one."""
     t = sx[x + X_TIME]
     if st[b + R_KIND] == KIND_WAKE:
@@ -261,7 +273,7 @@ def step_replica(st, sx, rq, rx, tb, b, x):
 
 
 @kernel
-def wake(st, sx, b, x, t):
+def wake(st: Ints, sx: Floats, b: int, x: int, t: float) -> None:
     """Let an idle replica look at its queue at time ``t``."""
     if st[b + R_KIND] == KIND_IDLE:
         st[b + R_KIND] = KIND_WAKE
@@ -269,7 +281,7 @@ def wake(st, sx, b, x, t):
 
 
 @kernel
-def empty_replica(st, sx, rq, rx, tb, b, x, t):
+def empty_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
     """Stop a replica at once: its step, batch and cache are lost. Its requests arrive at the router again."""
     account(st, sx, tb, b, x, t)
     st[b + R_FRESH] = 0
@@ -288,27 +300,9 @@ def empty_replica(st, sx, rq, rx, tb, b, x, t):
 
 
 @kernel
-def release_queue(st, sx, rq, b, t):
+def release_queue(st: Ints, sx: Floats, rq: Ints, b: int, t: float) -> None:
     """Send all waiting requests of a replica back to the router."""
     while st[b + R_WAITING] > 0:
         i = first_waiting(st, b)
         dequeue(st, rq, b, i)
         back_to_router(st, sx, rq, b, i, t, rq[i * Q_SIZE + Q_GENERATED] > 0)
-
-
-@kernel
-def back_to_router(st, sx, rq, b, i, t, lost):
-    """Let request ``i`` arrive again; ``lost`` says that work on it was lost."""
-    q = i * Q_SIZE
-    e = rq[q + Q_SELF]
-    if e >= 0:
-        st[e + E_OWNER] = -1
-        rq[q + Q_SELF] = -1
-    st[b + R_OUTSTANDING] -= 1
-    rq[q + Q_GENERATED] = 0
-    rq[q + Q_HOME] = -1
-    rq[q + Q_FLAGS] &= ~FLAG_READY
-    if lost:
-        rq[q + Q_RESTARTS] += 1
-        st[b + R_RESTARTED] += 1
-    push_event(st, sx, t, EVENT_ARRIVE, i)

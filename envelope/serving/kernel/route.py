@@ -3,18 +3,86 @@
 from envelope.serving.compiled import kernel
 from envelope.serving.kernel.heaps import enqueue
 from envelope.serving.kernel.hosted import try_hosted
-from envelope.serving.kernel.layout import *  # noqa: F403
-from envelope.serving.kernel.replica import cut_run, done, fails, may_enter, wake
+from envelope.serving.kernel.layout import (
+    BY_SENSITIVITY,
+    ESCALATE,
+    F_QUEUED,
+    F_SIZE,
+    FLAG_DEGRADED,
+    FLAG_ESCALATED,
+    FLAG_PARKED,
+    FLAG_SPILLED,
+    G_REPLICA,
+    G_WAIT_LIMIT,
+    H_AFTER_FAILURE,
+    H_BALANCE,
+    H_LEAVE_LEVEL,
+    H_LONG_TOKENS,
+    H_PARKED_HEAD,
+    H_PARKED_TAIL,
+    H_PATH,
+    H_POLICY,
+    H_POOLS,
+    H_REPLICA,
+    H_REPLICAS,
+    H_TURN,
+    HOSTED_ONLY,
+    LOCAL_ONLY,
+    LONG_CONTEXT,
+    NEVER,
+    OVERFLOW,
+    PER_SEAT,
+    PREFIX_AFFINE,
+    Q_ATTEMPTS,
+    Q_FLAGS,
+    Q_HOME,
+    Q_INPUT,
+    Q_LEFT,
+    Q_LINK,
+    Q_OUTPUT,
+    Q_PATH,
+    Q_PATH_LEN,
+    Q_SEAT,
+    Q_SENSITIVITY,
+    Q_SERVER,
+    Q_SIZE,
+    Q_STATUS,
+    R_BLOCK,
+    R_BLOCKS,
+    R_CHUNKED,
+    R_FIXED,
+    R_INSIDE,
+    R_MAX_CONTEXT,
+    R_OUTSTANDING,
+    R_POOL,
+    R_RUNNING,
+    R_SEQS,
+    R_SIZE,
+    R_TIER,
+    R_UP,
+    R_WAITING,
+    ROUND_ROBIN,
+    STATUS_DONE,
+    STATUS_QUEUED,
+    STATUS_REFUSED_HOSTED,
+    STATUS_REFUSED_LENGTH,
+    STATUS_REFUSED_PRIVATE,
+    X_GAP,
+    X_SIZE,
+)
+from envelope.serving.kernel.leave import done, fails, may_enter
+from envelope.serving.kernel.replica import cut_run, wake
+from envelope.serving.kernel.types import Floats, Ints
 
 
 @kernel
-def replica_at(st, sx, r):
+def replica_at(st: Ints, sx: Floats, r: int) -> tuple[int, int]:
     """Return the offsets of replica ``r`` in ``st`` and ``sx``."""
     return st[H_REPLICA] + r * R_SIZE, int(sx[G_REPLICA]) + r * X_SIZE
 
 
 @kernel
-def usable(st, rq, b, i, pool):
+def usable(st: Ints, rq: Ints, b: int, i: int, pool: int) -> bool:
     """Return whether a replica is up, in the pool, and takes request ``i``'s length and sensitivity."""
     if st[b + R_UP] == 0 or st[b + R_POOL] != pool:
         return False
@@ -22,7 +90,7 @@ def usable(st, rq, b, i, pool):
 
 
 @kernel
-def least_outstanding(st, rq, i, pool):
+def least_outstanding(st: Ints, rq: Ints, i: int, pool: int) -> int:
     """Return the usable replica with the fewest requests, or −1; ties go round."""
     n = st[H_REPLICAS]
     best = -1
@@ -40,7 +108,7 @@ def least_outstanding(st, rq, i, pool):
 
 
 @kernel
-def next_in_turn(st, rq, i, pool):
+def next_in_turn(st: Ints, rq: Ints, i: int, pool: int) -> int:
     """Return the next usable replica in turn, or −1."""
     n = st[H_REPLICAS]
     for k in range(n):
@@ -52,7 +120,7 @@ def next_in_turn(st, rq, i, pool):
 
 
 @kernel
-def nth_of_pool(st, rq, i, pool, n):
+def nth_of_pool(st: Ints, rq: Ints, i: int, pool: int, n: int) -> int:
     """Return the ``n``-th replica of the pool, counted round, if it is usable, else −1."""
     size = 0
     first = -1
@@ -68,7 +136,7 @@ def nth_of_pool(st, rq, i, pool, n):
 
 
 @kernel
-def affine(st, rq, i, pool):
+def affine(st: Ints, rq: Ints, i: int, pool: int) -> int:
     """Return the replica that probably holds the prompt's beginning, unless it is much busier than the others."""
     q = i * Q_SIZE
     best = least_outstanding(st, rq, i, pool)
@@ -87,7 +155,7 @@ def affine(st, rq, i, pool):
 
 
 @kernel
-def choose_replica(st, rq, i, pool):
+def choose_replica(st: Ints, rq: Ints, i: int, pool: int) -> int:
     """Return the replica that takes request ``i``, or −1 if none of the pool can."""
     balance = st[H_BALANCE]
     if balance == ROUND_ROBIN:
@@ -100,7 +168,7 @@ def choose_replica(st, rq, i, pool):
 
 
 @kernel
-def fits(st, rq, i, r):
+def fits(st: Ints, rq: Ints, i: int, r: int) -> bool:
     """Return whether replica ``r`` can ever hold request ``i``: its context and its KV blocks."""
     b = st[H_REPLICA] + r * R_SIZE
     q = i * Q_SIZE
@@ -112,7 +180,7 @@ def fits(st, rq, i, r):
 
 
 @kernel
-def submit(st, sx, rq, rx, tb, i, r, t):
+def submit(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, r: int, t: float) -> None:
     """Put request ``i`` into the queue of replica ``r``."""
     b, x = replica_at(st, sx, r)
     rq[i * Q_SIZE + Q_STATUS] = STATUS_QUEUED
@@ -128,7 +196,7 @@ def submit(st, sx, rq, rx, tb, i, r, t):
 
 
 @kernel
-def expected_wait(st, sx, rq, i):
+def expected_wait(st: Ints, sx: Floats, rq: Ints, i: int) -> float:
     """Return the wait that a newcomer must expect: queue length over the recent rate of completions."""
     best = NEVER
     for r in range(st[H_REPLICAS]):
@@ -143,7 +211,7 @@ def expected_wait(st, sx, rq, i):
 
 
 @kernel
-def wants_out(st, sx, rq, rx, i):
+def wants_out(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int) -> bool:
     """Return whether the policy would send request ``i`` to the hosted API now."""
     policy = st[H_POLICY]
     q = i * Q_SIZE
@@ -161,7 +229,7 @@ def wants_out(st, sx, rq, rx, i):
 
 
 @kernel
-def route(st, sx, rq, rx, tb, i, t):
+def route(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Send a new (or returned) request ``i`` where the policy says and privacy allows."""
     q = i * Q_SIZE
     if wants_out(st, sx, rq, rx, i):
@@ -182,7 +250,7 @@ def route(st, sx, rq, rx, tb, i, t):
 
 
 @kernel
-def route_inside(st, sx, rq, rx, tb, i, t):
+def route_inside(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Send request ``i`` to a replica; without one it waits, goes out if policy and privacy allow, or is refused."""
     pool = 0
     if st[H_POLICY] == LONG_CONTEXT and st[H_POOLS] > 1 and rq[i * Q_SIZE + Q_INPUT] > st[H_LONG_TOKENS]:
@@ -209,16 +277,16 @@ def route_inside(st, sx, rq, rx, tb, i, t):
 
 
 @kernel
-def allowed_somewhere(st, rq, i):
+def allowed_somewhere(st: Ints, rq: Ints, i: int) -> bool:
     """Return whether any replica, up or down, may take request ``i``'s sensitivity."""
-    for r in range(st[H_REPLICAS]):
+    for r in range(st[H_REPLICAS]):  # noqa: SIM110
         if may_enter(st, rq, i, st[st[H_REPLICA] + r * R_SIZE + R_INSIDE]):
             return True
     return False
 
 
 @kernel
-def park(st, rq, i):
+def park(st: Ints, rq: Ints, i: int) -> None:
     """Let request ``i`` wait until a replica comes up."""
     q = i * Q_SIZE
     rq[q + Q_FLAGS] |= FLAG_PARKED
@@ -233,7 +301,7 @@ def park(st, rq, i):
 
 
 @kernel
-def hosted_again(st, sx, rq, rx, tb, i, t):
+def hosted_again(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Try the hosted API (again) for request ``i``; if it cannot, fall back to what there is inside."""
     q = i * Q_SIZE
     answer = try_hosted(st, sx, rq, rx, i, t)
