@@ -4,9 +4,15 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-DateText = Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
+
+def _year_text(value: object) -> object:
+    """Return a bare year as text: YAML reads ``2026`` as a number."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+DateText = Annotated[str, BeforeValidator(_year_text), Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
 """A date as year, year-month or year-month-day."""
 
 

@@ -29,6 +29,9 @@ Per = Literal[
 """What an item is multiplied by. ``purchase`` is the price of each server bought, when it is bought;
 ``installed`` the original price of all servers in service; ``node`` counts eight devices."""
 
+PRICE_PREFIXES = ("price.", "rent.", "tariff.")
+"""Beginnings of the names of inputs that a deployment brings along: its machines, rents and hosted tariffs."""
+
 
 class Default(Frozen):
     """A planning value with its range and origin."""
@@ -143,6 +146,10 @@ class Economics(Frozen):
     """Price change of rented devices; a reserved price stays for its term."""
     hosted_price_trend_frac_per_year: Range = named("api_price_trend_frontier")
     """Price change of the hosted tier, with the model changes that re-validation is paid for."""
+    hosted_commitment_usd_per_year: Range = number(0.0)
+    """Spend on the hosted API that is promised for each year; what falls short of it is paid at the year's end."""
+    hosted_discount_frac: Range = number(0.0)
+    """Discount on the tariff that the promise (or a negotiation) brings."""
     demand_growth_frac_per_year: Range = number(0.0)
     """Growth of tokens, energy and tasks when the usage is given for one year only."""
     demand_factor: Range = number(1.0)
@@ -171,7 +178,8 @@ class Economics(Frozen):
     extra: tuple[CostItem, ...] = ()
     """Cost items of the scenario's own."""
     inputs: dict[Name, Range] = {}
-    """Values in place of defaults of the catalog, by name."""
+    """Values in place of defaults of the catalog, by name, and of prices: ``price.<server or device>``,
+    ``rent.<device>.<mode>``, ``tariff.<hosted model>.<token kind>``."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -181,7 +189,8 @@ class Economics(Frozen):
         _check("include", self.include, items)
         _check("skip", self.skip, items)
         general = {name for names in known.regions.values() for name in names}
-        _check("inputs", self.inputs, {*known.defaults, *general})
+        named_inputs = [name for name in self.inputs if not name.startswith(PRICE_PREFIXES)]
+        _check("inputs", named_inputs, {*known.defaults, *general})
         spreads = [getattr(self, name) for name in type(self).model_fields]
         used = [s for s in (*spreads, *self.inputs.values()) if isinstance(s, Spread)]
         used += [s for item in self.extra for s in (*item.factors, *item.divided_by)]

@@ -1,14 +1,13 @@
 """Acquisition: purchase, lease and rental of machines as cost lines."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envelope.spec.economics import Economics
-from envelope.tco.cashflow import monthly_payment
-from envelope.tco.inputs import Input, Values, own_input
+from envelope.tco.inputs import Input, own_input
 from envelope.tco.lines import Line, Power, Term, month_years
 from envelope.tco.usage import AnnualUsage, OwnedAsset, RentedDevices
 
@@ -18,8 +17,6 @@ TREND = "hardware_price_trend_frac_per_year"
 RENTAL_TREND = "rental_price_trend_frac_per_year"
 LEASE_PAYMENT = "lease_payment_frac_per_month"
 """Derived input: monthly payment for a machine of price 1."""
-RESIDUAL_YEARS = 5
-"""Last age for which the catalog has a residual value (``residual_after_5y``)."""
 _HOURS_PER_MONTH = 730.5
 _TERM_YEARS = {"reserved_3y": 3}
 
@@ -193,49 +190,6 @@ def by_month(per_year: Sequence[float], horizon_months: int) -> Floats:
 def residual_name(age_months: int) -> str:
     """Return the name of the derived input: share of the price that a machine of that age fetches."""
     return f"residual_after_{age_months}m"
-
-
-def residual_share(age_months: int, values: Values) -> Floats:
-    """Return the share of the original price that a machine fetches at some age.
-
-    Straight lines between the inputs ``residual_after_1y`` … ``residual_after_5y`` (1 when new, 0 after that).
-    """
-    curve: list[Floats] = [np.ones(1), *(values[f"residual_after_{y}y"] for y in range(1, RESIDUAL_YEARS + 1))]
-    years, months = divmod(age_months, 12)
-    if years > RESIDUAL_YEARS or (years == RESIDUAL_YEARS and months):
-        return np.zeros(1)
-    if months == 0:
-        return curve[years]
-    share: Floats = curve[years] + (curve[years + 1] - curve[years]) * (months / 12.0)
-    return share
-
-
-def parents(name: str) -> tuple[str, ...]:
-    """Return the inputs behind a derived input, or the name itself.
-
-    >>> parents("residual_after_30m")
-    ('residual_after_2y', 'residual_after_3y')
-    """
-    if name == LEASE_PAYMENT:
-        return ("lease_rate_frac_per_year",)
-    if name.startswith("residual_after_") and name.endswith("m"):
-        years, months = divmod(int(name.removeprefix("residual_after_")[:-1]), 12)
-        ends = (years, years + 1) if months else (years,)
-        return tuple(f"residual_after_{y}y" for y in ends if 1 <= y <= RESIDUAL_YEARS)
-    return (name,)
-
-
-def with_derived(values: Values, ages_months: Iterable[int]) -> dict[str, Floats]:
-    """Return the values with the derived inputs: residual shares at these ages, and the lease payment."""
-    derived = dict(values)
-    for age in ages_months:
-        derived[residual_name(age)] = residual_share(age, values)
-    return derived
-
-
-def lease_payment(values: Values, lease_months: int) -> Floats:
-    """Return the monthly payment for a machine of price 1, fully paid off over the lease."""
-    return monthly_payment(values["lease_rate_frac_per_year"], lease_months)
 
 
 def price_inputs(economics: Economics, years: Sequence[AnnualUsage]) -> dict[str, Input]:

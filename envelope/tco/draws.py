@@ -6,19 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from envelope.tco.acquire import parents
 from envelope.tco.cashflow import discount_factors
+from envelope.tco.derived import parents
 from envelope.tco.evaluate import monthly_costs
 from envelope.tco.inputs import Values
 from envelope.tco.lines import Line, month_years, price
 from envelope.tco.model import Model, complete
 from envelope.tco.result import by_year
-from envelope.tco.tax import TAX
 
 Floats = NDArray[np.float64]
 
 RATE = "discount_rate_frac_per_year"
-_ALWAYS = (RATE, "tax_rate_frac", "demand_factor")
+_ALWAYS = (RATE, "tax_rate_frac", "hosted_commitment_usd_per_year", "demand_factor")
 _RESIDUAL = "residual"
 
 
@@ -107,7 +106,7 @@ def line_draws(model: Model, values: Values) -> LineDraws:
     factors and quantities per term and price year instead of a cash flow per draw.
     """
     full = complete(model, values)
-    if np.any(full["tax_rate_frac"]):
+    if np.any(full["tax_rate_frac"]) or np.any(full["hosted_commitment_usd_per_year"]):
         return _by_months(model, values, full[RATE])
     factors = discount_factors(full[RATE], model.horizon_months)
     count = max((len(v) for v in values.values()), default=1)
@@ -134,12 +133,11 @@ def _line(line: Line, values: Values, factors: Floats, horizon_months: int) -> t
 
 
 def _by_months(model: Model, values: Values, rate: Floats) -> LineDraws:
-    """Return the same from monthly cash flows, which the tax needs."""
+    """Return the same from monthly cash flows, which the computed lines need."""
     costs = monthly_costs(model, values)
     factors = discount_factors(rate, model.horizon_months)
     count = max(len(v) for v in values.values())
     ids = tuple(costs)
     present = np.stack([np.broadcast_to((cost * factors).sum(axis=1), count) for cost in costs.values()], axis=1)
     years = [np.broadcast_to(by_year(cost), (count, by_year(cost).shape[1])) for cost in costs.values()]
-    assert ids[-1] == TAX
     return LineDraws(ids, present, np.stack(years, axis=1))

@@ -6,27 +6,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envelope.provenance import weakest
-from envelope.spec.economics import Economics
-from envelope.tco.acquire import by_month, parents
+from envelope.spec.economics import Economics, Group
+from envelope.tco.acquire import by_month
 from envelope.tco.carbon import carbon_kg_by_month
 from envelope.tco.cashflow import discount_factors
+from envelope.tco.commitment import COMMITMENT, shortfall_by_month
+from envelope.tco.derived import parents
 from envelope.tco.inputs import Values, point_values
 from envelope.tco.lines import Line, amounts
 from envelope.tco.model import Model, build, complete
 from envelope.tco.result import LineResult, TcoResult, UnitCosts, by_year
-from envelope.tco.tax import TAX, tax_by_month, tax_result
+from envelope.tco.tax import TAX, tax_by_month
 from envelope.tco.usage import AnnualUsage
 from envelope.units import MTOK
 
 Floats = NDArray[np.float64]
 
 
+_COMPUTED: dict[str, tuple[str, Group, str, str]] = {
+    COMMITMENT: (
+        "Hosted API: spend promised but not used",
+        "hosted",
+        "max(0, hosted_commitment_usd_per_year - hosted bill of the year)",
+        "hosted_commitment_usd_per_year",
+    ),
+    TAX: (
+        "Tax saved by costs and depreciation",
+        "tax",
+        "-(running costs + depreciation) × tax_rate_frac",
+        "tax_rate_frac",
+    ),
+}
+"""Lines that are no product of inputs: label, group, formula and the input that switches them on."""
+
+
 def monthly_costs(model: Model, values: Values) -> dict[str, Floats]:
-    """Return the cost of each line by month, [draws, H + 1], with the tax line if there is tax."""
+    """Return the cost of each line by month, [draws, H + 1], with the computed lines (commitment, tax) if any."""
     full = complete(model, values)
     costs = {line.id: amounts(line, full, model.horizon_months) for line in model.lines}
+    shortfall = shortfall_by_month(model, costs, full)
+    if shortfall is not None:
+        costs[COMMITMENT] = shortfall
     tax = tax_by_month(model, costs, full["tax_rate_frac"])
-    return costs if tax is None else costs | {TAX: tax}
+    if tax is not None:
+        costs[TAX] = tax
+    return costs
 
 
 def evaluate(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsage]) -> TcoResult:
@@ -42,8 +66,7 @@ def evaluate(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsage]) -
     rate = float(values["discount_rate_frac_per_year"][0])
     factors = discount_factors(rate, model.horizon_months)
     lines = [_line_result(line, costs[line.id][0], factors, model) for line in model.lines]
-    if TAX in costs:
-        lines.append(tax_result(costs[TAX][0], factors, model))
+    lines += [_computed(ident, costs[ident][0], factors, model) for ident in _COMPUTED if ident in costs]
     total = np.sum([cost[0] for cost in costs.values()], axis=0) if costs else np.zeros(model.horizon_months + 1)
     present = float(total @ factors)
     carbon = carbon_kg_by_month(model, values)[0]
@@ -65,7 +88,7 @@ def evaluate(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsage]) -
 
 def _line_result(line: Line, months: Floats, factors: Floats, model: Model) -> LineResult:
     names = tuple(dict.fromkeys(parent for name in line.input_names for parent in parents(name)))
-    origins = [model.inputs[name] for name in names]
+    origins = [model.inputs[name] for name in names if not model.inputs[name].neutral]
     quantity, total = line.quantity_total(), float(months.sum())
     return LineResult(
         id=line.id,
@@ -82,10 +105,35 @@ def _line_result(line: Line, months: Floats, factors: Floats, model: Model) -> L
         capex=line.capex,
         payer=line.payer,
         inputs=names,
+        overridden=tuple(item.name for item in origins if item.overridden),
         source="; ".join(dict.fromkeys(f"{i.name}: {i.source}" for i in origins)),
         date=min((i.date for i in origins), default=""),
         evidence=weakest(i.evidence for i in origins),
         note=line.note,
+    )
+
+
+def _computed(ident: str, months: Floats, factors: Floats, model: Model) -> LineResult:
+    label, group, formula, name = _COMPUTED[ident]
+    origin, total = model.inputs[name], float(months.sum())
+    return LineResult(
+        id=ident,
+        label=label,
+        group=group,
+        formula=formula,
+        quantity=total,
+        unit="USD",
+        unit_price_usd=1.0,
+        by_month_usd=tuple(months.tolist()),
+        by_year_usd=tuple(by_year(months).tolist()),
+        total_usd=total,
+        present_value_usd=float(months @ factors),
+        capex=False,
+        payer="finance",
+        inputs=(name,),
+        source=origin.source,
+        date=origin.date,
+        evidence=origin.evidence,
     )
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from envelope.errors import InputError, Problem
 from envelope.provenance import DateText, Evidence
-from envelope.spec.economics import Economics, facts
+from envelope.spec.economics import PRICE_PREFIXES, Economics, facts
 from envelope.spec.ranges import Spread
 
 Floats = NDArray[np.float64]
@@ -31,6 +31,9 @@ class Input:
     overridden: bool = False
     """Whether the scenario gave its own number."""
 
+    neutral: bool = False
+    """Whether it is a growth of 0 or a factor of 1 that nobody gave: no assumption of its own."""
+
     @property
     def point(self) -> float:
         """The number itself, without its uncertainty."""
@@ -50,14 +53,16 @@ def resolve(economics: Economics) -> dict[str, Input]:
     """
     found = {name: _from_default(economics, name) for name in facts().defaults}
     general_names = facts().regions[economics.region]
-    own = economics.inputs
+    own = {n: spread for n, spread in economics.inputs.items() if not n.startswith(PRICE_PREFIXES)}
     found |= {n: _from_scenario(economics, n, spread, found) for n, spread in own.items() if n not in general_names}
     found |= {general: replace(found[specific], name=general) for general, specific in general_names.items()}
     found |= {n: _from_scenario(economics, n, spread, found) for n, spread in own.items() if n in general_names}
     for field in Economics.model_fields:
         spread = getattr(economics, field)
         if isinstance(spread, Spread):
-            found[field] = _from_scenario(economics, field, spread, found)
+            made = _from_scenario(economics, field, spread, found)
+            given = field in economics.model_fields_set or spread.default is not None
+            found[field] = made if given else replace(made, overridden=False, neutral=True, source="not given")
     return found
 
 

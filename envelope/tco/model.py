@@ -1,23 +1,21 @@
 """The cost model of one candidate: its lines and inputs, built from usage and economics, not yet priced."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envelope.spec.economics import Economics
+from envelope.spec.economics import PRICE_PREFIXES, Economics
 from envelope.spec.ranges import Spread
 from envelope.tco.acquire import (
-    LEASE_PAYMENT,
     Fleet,
     fleets,
-    lease_payment,
     owned_lines,
     price_inputs,
     rental_lines,
-    with_derived,
 )
+from envelope.tco.derived import with_derived
 from envelope.tco.inputs import Input, Values, own_input, resolve
 from envelope.tco.lines import Line
 from envelope.tco.running import hosted_lines, item_lines, literal_inputs
@@ -47,6 +45,10 @@ class Model:
         """Ages at which machines are sold."""
         return tuple({p.age_months for f in self.owned for p in f.purchases})
 
+    def with_lines(self, positions: Sequence[int]) -> "Model":
+        """Return the model with some of its lines only."""
+        return replace(self, lines=tuple(self.lines[i] for i in positions))
+
 
 def usage_by_year(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsage]) -> tuple[AnnualUsage, ...]:
     """Return one usage for each year of the horizon.
@@ -75,6 +77,10 @@ def build(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsage]) -> M
         inputs["api_changes_per_year"] = own_input(
             economics, "api_changes_per_year", "Forced model changes", spread, "1/year"
         )
+    own = {name: spread for name, spread in economics.inputs.items() if name in inputs and _is_price(name)}
+    for name, spread in own.items():
+        priced = own_input(economics, name, inputs[name].label, spread, inputs[name].unit)
+        inputs[name] = replace(priced, overridden=True)
     lines = [line for fleet in owned for line in owned_lines(fleet, horizon)]
     lines += rental_lines(years, horizon)
     lines += hosted
@@ -82,8 +88,11 @@ def build(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsage]) -> M
     return Model(economics, years, tuple(lines), inputs, owned)
 
 
+def _is_price(name: str) -> bool:
+    """Return whether an input is a price that the usage brings along, rather than a default."""
+    return name.startswith(PRICE_PREFIXES)
+
+
 def complete(model: Model, values: Values) -> dict[str, Floats]:
     """Return the values with the derived inputs that the lines need."""
-    derived = with_derived(values, model.ages_months)
-    derived[LEASE_PAYMENT] = lease_payment(values, model.economics.lease_months)
-    return derived
+    return with_derived(values, model.ages_months, model.economics.lease_months)

@@ -35,6 +35,8 @@ class LineResult(Frozen):
     payer: str
     inputs: tuple[str, ...]
     """Names of the inputs that it depends on."""
+    overridden: tuple[str, ...] = ()
+    """Inputs among them for which the scenario or a price file gave its own number."""
     source: str
     date: str
     """Oldest date among its inputs."""

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 HOSTED_TREND = "hosted_price_trend_frac_per_year"
 DEMAND = "demand_factor"
 """Input that multiplies every quantity that follows the volume of work."""
+TARIFF_SHARE = "hosted_price_frac"
+"""Derived input: what is left of the tariff after the discount."""
 DEVICES_PER_NODE = 8
 _RACK_UNITS = 42
 _VOLUME = {"it_kwh", "seat_kwh", "output_mtok", "solved_task", "failed_task"}
@@ -56,7 +58,7 @@ def hosted_lines(economics: Economics, years: Sequence[AnnualUsage]) -> tuple[li
             )
             since = np.maximum(0, month_years(horizon_months) - first)
             quantity = by_month(tokens, horizon_months) / 12.0 / MTOK
-            terms.append(Term(quantity, (Power(name), Power(DEMAND)), HOSTED_TREND, since))
+            terms.append(Term(quantity, (Power(name), Power(TARIFF_SHARE), Power(DEMAND)), HOSTED_TREND, since))
         label = f"Hosted API: {line_id.removeprefix('hosted.')}"
         lines.append(Line(line_id, label, "hosted", "M tokens", tuple(terms), volume=True))
     return lines, inputs

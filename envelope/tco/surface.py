@@ -4,7 +4,7 @@ Between two levels the work (tokens, energy) is interpolated, while machines and
 next level, because a node is bought whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from envelope.spec.economics import Economics
 from envelope.tco.draws import LineDraws, Sample, line_draws
+from envelope.tco.inputs import Values
 from envelope.tco.model import Model, build
 from envelope.tco.usage import AnnualUsage, HostedTokens, OwnedAsset
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 _DEMAND = "demand_factor"
 _WORK = ("it_kwh", "seat_kwh", "requests", "input_tokens", "output_tokens", "solved_tasks", "failed_tasks")
@@ -67,25 +69,52 @@ def surface_draws(surface: Surface, common: Sample) -> LineDraws:
     Draws outside the surface take its nearest end.
     """
     demand = np.broadcast_to(common.values(surface.models[0])[_DEMAND], len(common.points))
-    factors = np.asarray(surface.factors)
-    position = np.clip(demand, factors[0], factors[-1])
-    upper = np.clip(np.searchsorted(factors, position, side="left"), 1, len(factors) - 1)
-    if len(factors) == 1:
-        upper = np.zeros(len(position), dtype=np.int64)
-    lower = np.maximum(upper - 1, 0)
-    span = np.where(upper > lower, factors[upper] - factors[lower], 1.0)
-    share = np.where(position <= factors[0], 0.0, (position - factors[lower]) / span)
+    lower, upper, share = _position(surface, demand)
     levels = [_level(model, common) for model in surface.models]
     return _combine(surface, levels, lower, upper, share)
+
+
+def cost_at_demand(surface: Surface, values: Sequence[Values]) -> Callable[[Floats], Floats]:
+    """Return the present value of the costs as a function of the demand of each draw.
+
+    ``values[i]`` are the inputs of model ``i``. Below the first factor and above the last the ends hold.
+    """
+    volume = {line.id for model in surface.models for line in model.lines if line.volume}
+    levels = [line_draws(m, {**v, _DEMAND: np.ones(1)}) for m, v in zip(surface.models, values, strict=True)]
+    drawn = max(len(level.present_usd) for level in levels)
+    work, fixed = np.zeros((len(levels), drawn)), np.zeros((len(levels), drawn))
+    for k, level in enumerate(levels):
+        follows = np.array([ident in volume for ident in level.line_ids])
+        work[k] = level.present_usd[:, follows].sum(axis=1)
+        fixed[k] = level.present_usd[:, ~follows].sum(axis=1)
+
+    def cost(demand: Floats) -> Floats:
+        count = max(len(demand), drawn)
+        lower, upper, share = _position(surface, np.broadcast_to(demand, count))
+        rows = np.arange(count) if drawn > 1 else np.zeros(count, dtype=np.int64)
+        machines = np.where(share > 0, fixed[upper, rows], fixed[lower, rows])
+        total: Floats = machines + (1 - share) * work[lower, rows] + share * work[upper, rows]
+        return total
+
+    return cost
+
+
+def _position(surface: Surface, demand: Floats) -> tuple[Ints, Ints, Floats]:
+    """Return the factors below and above a demand, and the share of the way between them."""
+    factors = np.asarray(surface.factors)
+    position = np.clip(demand, factors[0], factors[-1])
+    upper = np.searchsorted(factors, position, side="left")
+    lower = np.maximum(upper - 1, 0)
+    span = np.where(upper > lower, factors[upper] - factors[lower], 1.0)
+    share: Floats = np.where(upper > lower, (position - factors[lower]) / span, 0.0)
+    return lower, upper, share
 
 
 def _level(model: Model, common: Sample) -> LineDraws:
     return line_draws(model, common.values(model) | {_DEMAND: np.ones(1)})
 
 
-def _combine(
-    surface: Surface, levels: list[LineDraws], lower: NDArray[np.int64], upper: NDArray[np.int64], share: Floats
-) -> LineDraws:
+def _combine(surface: Surface, levels: list[LineDraws], lower: Ints, upper: Ints, share: Floats) -> LineDraws:
     """Return the draws between their two levels: work by ``share``, machines from the level that covers them."""
     ids = tuple(dict.fromkeys(i for level in levels for i in level.line_ids))
     volume = {line.id for model in surface.models for line in model.lines if line.volume}

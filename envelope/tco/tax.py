@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from envelope.spec.economics import Economics
 from envelope.tco.cashflow import depreciation_shares
 from envelope.tco.model import Model
-from envelope.tco.result import LineResult, by_year
 
 Floats = NDArray[np.float64]
 
@@ -25,10 +24,9 @@ def tax_by_month(model: Model, costs: dict[str, Floats], rate: Floats) -> Floats
     horizon = model.horizon_months
     write_off = _write_off_matrix(model.economics, horizon)
     deductions = np.zeros((1, horizon + 1))
-    for line in model.lines:
-        cost = costs[line.id]
-        bought = line.capex and not line.id.startswith("residual.")
-        deductions = deductions + (cost @ write_off if bought else cost)
+    bought = {line.id for line in model.lines if line.capex and not line.id.startswith("residual.")}
+    for ident, cost in costs.items():
+        deductions = deductions + (cost @ write_off if ident in bought else cost)
     tax: Floats = -rate[:, None] * deductions
     return tax
 
@@ -44,28 +42,3 @@ def _write_off_matrix(economics: Economics, horizon_months: int) -> Floats:
         matrix[month, horizon_months] += 1.0 - part.sum()
     matrix[horizon_months, horizon_months] = 1.0
     return matrix
-
-
-def tax_result(months: Floats, factors: Floats, model: Model) -> LineResult:
-    """Return the tax line, computed."""
-    rate = model.inputs["tax_rate_frac"]
-    base = float(months.sum()) / -rate.point
-    return LineResult(
-        id=TAX,
-        label="Tax saved by costs and depreciation",
-        group="tax",
-        formula="-(running costs + depreciation) × tax_rate_frac",
-        quantity=base,
-        unit="USD deducted",
-        unit_price_usd=-rate.point,
-        by_month_usd=tuple(months.tolist()),
-        by_year_usd=tuple(by_year(months).tolist()),
-        total_usd=float(months.sum()),
-        present_value_usd=float(months @ factors),
-        capex=False,
-        payer="finance",
-        inputs=("tax_rate_frac",),
-        source=rate.source,
-        date=rate.date,
-        evidence=rate.evidence,
-    )

@@ -5,14 +5,14 @@ the same draw in every candidate, so that differences are not blurred by chance.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envelope.provenance import Frozen
-from envelope.tco.acquire import parents
-from envelope.tco.draws import LineDraws, Sample, dimension_of, line_draws, sample, uncertain_names, uniform_draws
+from envelope.tco.derived import parents
+from envelope.tco.draws import RATE, LineDraws, Sample, dimension_of, line_draws, sample, uncertain_names, uniform_draws
 from envelope.tco.inputs import Values
 from envelope.tco.lines import Line
 from envelope.tco.model import Model
@@ -211,12 +211,11 @@ def sobol_indices(model: Model, *, draws: int = 1024, seed: int = 1) -> list[Sob
 
 def _change(model: Model, before: LineDraws, values: Values, dimension: str) -> Floats:
     """Return the change of the present value when the inputs of one dimension change to ``values``."""
-    everywhere = ("discount_rate_frac_per_year", "tax_rate_frac")
-    taxed = len(before.line_ids) > len(model.lines)
-    if dimension in everywhere or taxed:
+    computed = len(before.line_ids) > len(model.lines)
+    if dimension == RATE or computed:
         return line_draws(model, values).cost_npv_usd - before.cost_npv_usd
     touched = [i for i, line in enumerate(model.lines) if _depends(line, dimension)]
-    part = replace(model, lines=tuple(model.lines[i] for i in touched))
+    part = model.with_lines(touched)
     change: Floats = line_draws(part, values).cost_npv_usd - before.present_usd[:, touched].sum(axis=1)
     return change
 

@@ -162,6 +162,17 @@ def test_a_pinned_region_costs_the_uplift():
     assert bill_usd(hosted_tokens(model, {"output": 1e6}, start="2026-12", pinned_region=True)) == pytest.approx(11)
 
 
+def test_committed_spend_by_hand(bare):
+    # List price 10 $ per M, 20 % discount for promising 9,000 $ a year. 1,000 M tokens cost 8,000 $, so that 1,000 $
+    # are missing at the end of the year; the second year is half a year and promises 4,500 $ against 4,000 $.
+    economics = bare(horizon_months=18, hosted_commitment_usd_per_year=9_000, hosted_discount_frac=0.2)
+    usage = AnnualUsage(hosted=(HostedTokens(api="a", kind="input", tokens=1e9, usd_per_mtok=10.0),))
+    result = evaluate(economics, usage)
+    assert line(result, "hosted.a.input").by_year_usd == pytest.approx((0, 8_000, 4_000))
+    assert line(result, "hosted_commitment").by_year_usd == pytest.approx((0, 1_000, 500))
+    assert result.cost_by_group["hosted"] == pytest.approx(13_500)
+
+
 def test_staff_by_hand_in_another_currency(bare):
     # 0.5 FTE at 130,000 EUR, 1.10 $ per EUR, wages 4 % a year: 71,500 $, then 74,360 $
     economics = bare(

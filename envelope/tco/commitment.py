@@ -1,0 +1,32 @@
+"""Committed spend on a hosted API: what falls short of the promise is paid at the end of each year."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envelope.tco.inputs import Values
+from envelope.tco.model import Model
+from envelope.tco.result import by_year
+
+Floats = NDArray[np.float64]
+
+COMMITMENT = "hosted_commitment"
+"""Id of the line."""
+
+
+def shortfall_by_month(model: Model, costs: dict[str, Floats], values: Values) -> Floats | None:
+    """Return what is paid beyond the hosted bill to meet the promise, [draws, H + 1]; ``None`` without either.
+
+    The promise of a last year that is not whole counts in proportion.
+    """
+    promised = values["hosted_commitment_usd_per_year"]
+    hosted = [costs[line.id] for line in model.lines if line.group == "hosted"]
+    if not hosted or not np.any(promised):
+        return None
+    horizon = model.horizon_months
+    bills = by_year(np.sum(np.broadcast_arrays(*hosted), axis=0))[:, 1:]
+    ends = np.minimum(np.arange(1, bills.shape[1] + 1) * 12, horizon)
+    lengths = np.diff(ends, prepend=0) / 12.0
+    missing = np.maximum(0.0, promised[:, None] * lengths - bills)
+    paid = np.zeros((len(missing), horizon + 1))
+    paid[:, ends] = missing
+    return paid
