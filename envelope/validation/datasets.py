@@ -1,5 +1,6 @@
 """Request statistics of benchmark data sets and load-test profiles that rows refer to by name."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -34,8 +35,23 @@ class Profile(Frozen):
     source: Source
 
 
+class Drafts(Frozen):
+    """Runs of a collection that used speculative decoding although their rows do not say so."""
+
+    model: str
+    """Pattern of the model's name."""
+    versions: tuple[str, ...]
+    """Engine images of these runs."""
+    draft_tokens: int = Field(ge=1)
+    draft_tokens_data_parallel: int = Field(ge=1)
+    """With data-parallel attention."""
+    acceptance_frac: float = Field(gt=0, lt=1)
+    source: Source
+
+
 class _Document(Frozen):
     datasets: dict[str, Dataset]
+    drafts: tuple[Drafts, ...]
     profiles: dict[str, Profile]
 
 
@@ -52,3 +68,11 @@ def load_datasets() -> dict[str, Dataset]:
 def load_profiles() -> dict[str, Profile]:
     """Return the load-test profiles by name."""
     return _document().profiles
+
+
+def inferred_drafts(model: str, version: str, dp: int) -> tuple[int, float]:
+    """Return draft tokens and acceptance of a run known by its model and engine image; (0, 0) without."""
+    for run in _document().drafts:
+        if version in run.versions and re.search(run.model, model, re.IGNORECASE):
+            return (run.draft_tokens if dp == 1 else run.draft_tokens_data_parallel), run.acceptance_frac
+    return 0, 0.0

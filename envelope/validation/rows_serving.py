@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from envelope.validation.datasets import inferred_drafts
 from envelope.validation.rows import MeasuredRow, number, whole
 
 _SPREAD_INFERENCEX_FRAC = 0.2
@@ -43,6 +44,7 @@ def _setting(record: dict[str, Any], collection: str) -> dict[str, Any]:
         raise ValueError("isl, osl or silicon_concurrency is missing")
     inferencex = collection == "inferencex"
     tp, dp, ep, count = _parallelism(record)
+    drafts = inferred_drafts(str(record["model_path"]), str(record.get("backend_version") or ""), dp)
     batch = number(record.get("batch_size"))
     if concurrency and batch and dp == 1 and not inferencex and batch < concurrency:
         concurrency = batch  # several replicas behind one front end share the load
@@ -68,6 +70,8 @@ def _setting(record: dict[str, Any], collection: str) -> dict[str, Any]:
         "batch": concurrency,
         "load": "closed_loop",
         "max_num_seqs": round(concurrency) if inferencex else None,
+        "draft_tokens": drafts[0] if inferencex else 0,
+        "draft_acceptance_frac": drafts[1] if inferencex else 0.0,
         "source": str(record.get("silicon_data_source") or record.get("source") or ""),
         "date": _date(str(record.get("silicon_data_source") or "")),
     }
@@ -96,6 +100,8 @@ def _parallelism(record: dict[str, Any]) -> tuple[int, int, int, int]:
             return 1, dp, dp, dp
         if tp > _NODE_GPUS and moe_ep == 1:
             return 1, tp, tp, tp
+    if record.get("attention_dp_size") is None and moe_tp * moe_ep > tp:
+        dp = moe_tp * moe_ep // tp
     return tp, dp, moe_ep if tp * dp % moe_ep == 0 else 1, tp * dp
 
 
@@ -108,5 +114,5 @@ def _weights(record: dict[str, Any]) -> str | None:
 
 
 def _date(text: str) -> str:
-    match = re.search(r"20\d\d-\d\d-\d\d", text)
-    return match[0] if match else ""
+    match = re.search(r"measured=(20\d\d-\d\d-\d\d)", text) or re.search(r"(20\d\d-\d\d-\d\d)", text)
+    return match[1] if match else ""

@@ -120,28 +120,46 @@ def _format(name: str) -> NumberFormat:
 
 def _weights(row: MeasuredRow, found: FoundModel, engine: Engine) -> tuple[NumberFormat | None, tuple[str, ...]]:
     """Return the weight format, ``None`` for the checkpoint's own mixture of formats."""
-    model = found.model
-    for text in (row.weights, found.weights):
-        known = find_format(text) if text else None
-        if known is None:
-            continue
-        shipped = _format(model.native_format)
-        if known.id == shipped.id or (known.compute == shipped.compute and known.bits_per_weight < 9):
-            same = abs(known.bits_per_weight - shipped.bits_per_weight) < 1.0
-            return (None if same else known), ()
-        return known, ()
-    if row.weights or found.weights:
-        return None, (f"weights {row.weights or found.weights!r} taken as the checkpoint's own",)
-    return None, ()
+    texts = [row.weights, found.weights]
+    if engine.id in _LAYER_SPLIT:
+        texts.reverse()  # a GGUF name says more than the class of its format
+    known = next((f for text in texts if text and (f := find_format(text)) is not None), None)
+    if known is None:
+        stated = next((text for text in texts if text), None)
+        return None, (f"weights {stated!r} taken as the checkpoint's own",) if stated else ()
+    return _as_shipped(known, found.model), ()
+
+
+def _as_shipped(known: NumberFormat, model: Model) -> NumberFormat | None:
+    """Return ``None`` where a stated format is loose wording for the checkpoint's own, else the format.
+
+    Tables say *fp8* of checkpoints in block-scaled FP8 and *fp4* of those in MXFP4. NVIDIA's NVFP4 versions of
+    mixtures that ship narrow keep attention wide.
+    """
+    shipped = _format(model.native_format)
+    if known.family in {"gguf", "onnx"} and shipped.bits_per_weight > known.bits_per_weight + 0.5:
+        return known
+    if abs(known.bits_per_weight - shipped.bits_per_weight) < 0.6:
+        return None
+    if known.id == "nvfp4" and model.moe is not None and shipped.bits_per_weight < 9:
+        return _format("nvfp4-moe")
+    return known
 
 
 def _kv(row: MeasuredRow, engine: Engine, weights: NumberFormat | None, model: Model) -> NumberFormat:
+    """Return the KV format: as stated, else FP8 where the checkpoint or engine brings it, else 16 bit.
+
+    NVIDIA's FP8 and NVFP4 checkpoints carry FP8 KV scales that vLLM, SGLang and TensorRT-LLM then use; TensorRT-LLM
+    also does for models that ship narrow.
+    """
     stated = find_format(row.kv) if row.kv else None
     if stated is not None and stated.kv:
         return stated
-    narrow = weights is not None and weights.compute in {"fp8", "nvfp4", "mxfp4", "fp4"}
-    native = weights is None and _format(model.native_format).bits_per_weight < 9
-    if engine.id == "tensorrt-llm" and (narrow or native):
+    requantised = weights is not None and weights.compute in {"fp8", "nvfp4"}
+    narrow = requantised or (weights is None and _format(model.native_format).bits_per_weight < 9)
+    if engine.id == "tensorrt-llm" and narrow:
+        return _format("fp8")
+    if row.collection.startswith("datacenter") and requantised:
         return _format("fp8")
     return _format("bf16")
 
