@@ -36,15 +36,14 @@ def _inverse(d: Distribution, rng: np.random.Generator, n: int) -> Floats:
             return rng.exponential(d.mean, n)
         case Quantiles():
             points = np.array(d.points)
-            return np.interp(rng.random(n), points[:, 0], points[:, 1])
+            return np.asarray(np.interp(rng.random(n), points[:, 0], points[:, 1]))
         case LognormalMixture():
             return _mixture(d, rng, n)
         case Empirical():
             weights = np.array(d.weights or (1.0,) * len(d.values))
             edges = np.cumsum(weights) / weights.sum()
             at = np.searchsorted(edges, rng.random(n), side="right")
-            found: Floats = np.array(d.values, dtype=np.float64)[np.minimum(at, len(d.values) - 1)]
-            return found
+            return np.array(d.values, dtype=np.float64)[np.minimum(at, len(d.values) - 1)]
 
 
 def _mixture(d: LognormalMixture, rng: np.random.Generator, n: int) -> Floats:

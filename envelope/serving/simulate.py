@@ -125,19 +125,19 @@ def _ttft_interval(parts: list[Measured]) -> Interval | None:
 
 def _bottleneck(runs: Sequence[Run]) -> Bottleneck:
     bound = sum((r.final.bound_s - r.warm.bound_s for r in runs), np.zeros(4))
-    queue = sum((r.final.blocked_s - r.warm.blocked_s for r in runs), np.zeros(5))
+    queue = sum((r.final.blocked_s - r.warm.blocked_s for r in runs), np.zeros(6))
     total = max(float(bound.sum()), 1e-12)
     shares, waits = bound / total, queue / total
     names = ("compute", "memory", "communication", "overhead")
     first = int(np.argmax(shares))
     text = f"{names[first]}-bound {100 * shares[first]:.0f} % of busy time"
-    reasons = {"KV blocks": waits[1], "a place in the batch": waits[2], "the token budget": waits[3]}
+    reasons = {"KV blocks": waits[1] + waits[5], "a place in the batch": waits[2], "the token budget": waits[3]}
     worst = max(reasons, key=lambda name: float(reasons[name]))
     if reasons[worst] >= 0.01:
         text += f"; the queue waits for {worst} {100 * reasons[worst]:.0f} %"
     return Bottleneck(
         compute_frac=shares[0], memory_frac=shares[1], communication_frac=shares[2], overhead_frac=shares[3],
-        queue_for_kv_frac=waits[1], queue_for_seqs_frac=waits[2], queue_for_tokens_frac=waits[3],
+        queue_for_kv_frac=waits[1] + waits[5], queue_for_seqs_frac=waits[2], queue_for_tokens_frac=waits[3],
         text=text if bound.sum() > 0 else "nothing ran on local replicas",
     )  # fmt: skip
 

@@ -180,6 +180,8 @@ BLOCKED_KV = 1
 BLOCKED_SEQS = 2
 BLOCKED_BUDGET = 3
 BLOCKED_STATIC = 4
+BLOCKED_PREEMPTED = 5
+"""Nobody is admitted in a step that preempts; the next step tries again."""
 
 # --- floats of a replica ------------------------------------------------------------------------------------
 X_TIME = 0
@@ -204,9 +206,8 @@ X_LAST_DONE = 12
 X_BOUND = 13
 """Busy seconds by what limits a step (four)."""
 X_BLOCKED = 17
-"""Busy seconds with a queue, by what keeps it waiting (five)."""
-X_UP_S = 22
-X_MEAN_STEP = 23
+"""Busy seconds with a queue, by what keeps it waiting (six)."""
+X_UP_S = 23
 X_ATTENTION = 24
 """Prefill-attention seconds of the step that is being put together."""
 X_SIZE = 26

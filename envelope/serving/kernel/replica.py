@@ -17,6 +17,7 @@ from envelope.serving.kernel.blocks import discard, take
 from envelope.serving.kernel.clock import count_one_gap, count_run, decode_sum, run_time, steps_until, token_time
 from envelope.serving.kernel.heaps import dequeue, first_waiting, sift_down
 from envelope.serving.kernel.layout import (
+    BLOCKED_PREEMPTED,
     F_FIRST,
     F_LAST,
     F_SIZE,
@@ -114,6 +115,8 @@ def schedule(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: 
                 gone += 1
         if gone == 0:
             tokens = admit_waiting(st, sx, rq, rx, tb, b, x, t, budget, tokens)
+    if gone > 0:
+        st[b + R_BLOCKED] = BLOCKED_PREEMPTED
     start_step(st, sx, tb, b, x, t, tokens, st[b + R_DECODES])
 
 
@@ -139,7 +142,8 @@ def start_step(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float, token
     if tokens == 0:
         st[b + R_KIND] = KIND_DECODE
         left = st[st[st[b + R_HEAP]] + S_FINISH] - st[b + R_STEP]
-        st[b + R_STEPS] = 1 + steps_with_room_after(st, b, left - 1)
+        if st[b + R_BLOCKED] != BLOCKED_PREEMPTED:
+            st[b + R_STEPS] = 1 + steps_with_room_after(st, b, left - 1)
         sx[x + X_TIME] = t + run_time(st, sx, tb, b, x, st[b + R_STEPS])
         return
     st[b + R_KIND] = KIND_MIXED

@@ -1,7 +1,7 @@
 """The router: which replica, or the hosted API, a request goes to."""
 
 from envelope.serving.compiled import kernel
-from envelope.serving.kernel.heaps import enqueue
+from envelope.serving.kernel.heaps import enqueue, first_waiting
 from envelope.serving.kernel.hosted import try_hosted
 from envelope.serving.kernel.layout import (
     BY_SENSITIVITY,
@@ -38,6 +38,7 @@ from envelope.serving.kernel.layout import (
     Q_HOME,
     Q_INPUT,
     Q_LEFT,
+    Q_LEVEL,
     Q_LINK,
     Q_OUTPUT,
     Q_PATH,
@@ -189,7 +190,8 @@ def submit(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, r: in
     if st[b + R_INSIDE] == 0:
         rq[i * Q_SIZE + Q_LEFT] = 1
     st[b + R_OUTSTANDING] += 1
-    if st[b + R_WAITING] == 0:
+    head = first_waiting(st, b)
+    if head < 0 or rq[i * Q_SIZE + Q_LEVEL] < rq[head * Q_SIZE + Q_LEVEL]:
         cut_run(st, sx, tb, b, x, t)
     enqueue(st, rq, b, i, False)
     wake(st, sx, b, x, t)

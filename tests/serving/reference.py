@@ -1,0 +1,300 @@
+"""A slow replica that takes one step at a time and moves one KV block at a time: the oracle of the fast engine.
+
+It shares nothing with the kernel but the meaning of the step tables.
+"""
+
+import heapq
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from envelope.serving.fleet import ReplicaConfig
+from envelope.serving.requests import Requests
+
+
+@dataclass
+class Sequence:
+    i: int
+    level: int
+    generated: int = 0
+    computed: int = 0
+    target: int = 0
+    decoding: bool = False
+    steps_left: int = 0
+    steps_done: int = 0
+    phase: int = 0
+    admitted: int = 0
+    keyed: list = field(default_factory=list)
+    private: list = field(default_factory=list)
+    duplicate: int = 0
+    context: float = 0.0
+    first: float = math.nan
+    finish: float = math.nan
+    preemptions: int = 0
+
+
+class Reference:
+    def __init__(self, config: ReplicaConfig, requests: Requests) -> None:
+        self.c, self.r = config, requests
+        self.free = OrderedDict((k, None) for k in range(config.kv_blocks))
+        self.users = [0] * config.kv_blocks
+        self.key_of: dict[int, tuple] = {}
+        self.block_of: dict[tuple, int] = {}
+        priorities = [requests.classes[k].priority for k in requests.task]
+        self.seqs = [Sequence(i, p) for i, p in enumerate(priorities)]
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self.admissions = 0
+        self.stride = max(1, int(config.block_tokens / config.tokens_per_step))
+
+    # --- blocks ---------------------------------------------------------------------------------------------
+    def take(self) -> int:
+        block, _ = self.free.popitem(last=False)
+        key = self.key_of.pop(block, None)
+        if key is not None:
+            del self.block_of[key]
+        return block
+
+    def key(self, i: int, k: int) -> tuple | None:
+        bs = self.c.block_tokens
+        end = 0
+        for node in self.r.path[self.r.path_start[i] : self.r.path_start[i + 1]]:
+            first, end = (int(v) // bs for v in self.r.node_tokens[node])
+            if first <= k < end:
+                return ("node", int(node), k)
+        if self.r.chain[i] >= 0:
+            return ("chain", int(self.r.chain[i]), k)
+        return ("own", i, k)
+
+    def hits(self, s: Sequence, target: int) -> list[tuple]:
+        found = []
+        if not self.c.prefix_cache:
+            return found
+        limit = target // self.c.block_tokens
+        for k in range(self.c.kv_blocks):
+            key = self.key(s.i, k)
+            if key not in self.block_of or (key[0] == "own" and k >= limit):
+                break
+            found.append(key)
+        return found
+
+    def publish(self, s: Sequence, upto: int, kinds: tuple) -> None:
+        if not self.c.prefix_cache:
+            return
+        for k in range(len(s.keyed), upto):
+            key = self.key(s.i, k)
+            if key[0] not in kinds or key in self.block_of:
+                return
+            block = s.private.pop(0)
+            self.block_of[key], self.key_of[block] = block, key
+            s.keyed.append(key)
+
+    def give_back(self, s: Sequence, computed: int, comes_back: bool) -> None:
+        kinds = ("node", "chain", "own") if comes_back else ("node", "chain")
+        self.publish(s, computed // self.c.block_tokens, kinds)
+        for block in s.private:
+            self.users[block] = 0
+            self.free[block] = None
+        for key in reversed(s.keyed):
+            block = self.block_of[key]
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free[block] = None
+        s.keyed, s.private, s.duplicate = [], [], 0
+        if not comes_back:
+            for key in [k for k in self.block_of if k[0] == "own" and k[1] == s.i]:
+                del self.key_of[self.block_of.pop(key)]
+
+    # --- batch ----------------------------------------------------------------------------------------------
+    def growing(self) -> list[Sequence]:
+        return [s for s in self.running if s.decoding and (s.phase + s.steps_done) % self.stride == 0]
+
+    def preempt(self, s: Sequence) -> None:
+        computed = s.computed
+        if s.decoding:
+            made = int(self.c.tokens_per_step * s.steps_done)
+            s.generated += made
+            computed = s.target + made
+        self.give_back(s, computed, True)
+        s.decoding = False
+        s.preemptions += 1
+        self.running.remove(s)
+        at = next((k for k, w in enumerate(self.waiting) if w.level >= s.level), len(self.waiting))
+        self.waiting.insert(at, s)
+
+    def youngest(self) -> Sequence:
+        return max(self.running, key=lambda s: (s.level, s.admitted))
+
+    def chunk(self, s: Sequence, tokens: int) -> bool:
+        bs = self.c.block_tokens
+        have = len(s.private) + len(s.keyed) - s.duplicate
+        need = -(-(s.computed + tokens) // bs) + self.c.fixed_blocks_per_seq - have
+        if need > len(self.free):
+            return False
+        for _ in range(max(need, 0)):
+            block = self.take()
+            self.users[block] = 1
+            s.private.append(block)
+        s.computed += tokens
+        self.publish(s, s.computed // bs, ("node", "chain"))
+        return True
+
+    def admit(self, budget: int, tokens: int, parts: list) -> int:
+        if self.c.batching == "static" and self.running:
+            return tokens
+        while self.waiting and not any(not s.decoding and s.computed < s.target for s in self.running):
+            s = self.waiting[0]
+            if len(self.running) >= self.c.slots or budget - tokens <= 0:
+                break
+            bs = self.c.block_tokens
+            target = int(self.r.input_tokens[s.i]) + s.generated
+            hit = self.hits(s, target)
+            usable = min(len(hit), (target - 1) // bs)
+            left = target - usable * bs
+            chunk = min(left, budget - tokens) if self.c.chunked_prefill else left
+            if not self.c.chunked_prefill and tokens > 0 and chunk > budget - tokens:
+                break
+            unused = sum(self.users[self.block_of[k]] == 0 for k in hit)
+            need = -(-(usable * bs + chunk) // bs) - usable + unused + self.c.fixed_blocks_per_seq
+            if need > len(self.free):
+                break
+            self.waiting.pop(0)
+            for k in hit:
+                block = self.block_of[k]
+                self.users[block] += 1
+                self.free.pop(block, None)
+            s.keyed, s.private = list(hit), []
+            s.duplicate = len(hit) - usable
+            s.computed, s.target, s.decoding = usable * bs, target, False
+            s.admitted = self.admissions
+            self.admissions += 1
+            self.running.append(s)
+            parts.append((s.computed, chunk))
+            assert self.chunk(s, chunk)
+            tokens += chunk
+        return tokens
+
+    def begin_decode(self, s: Sequence) -> None:
+        left = int(self.r.output_tokens[s.i]) - s.generated
+        steps = left
+        if self.c.draft_tokens:
+            e, var = self.c.tokens_per_step, self.c.tokens_per_step_var
+            spread = self.r.normal[s.i] * math.sqrt(left * var / e) / e
+            steps = max(1, -(-left // (1 + self.c.draft_tokens)), math.ceil(left / e + spread))
+        s.decoding, s.steps_left, s.steps_done = True, steps, 0
+        s.phase = (s.target % self.c.block_tokens) * self.stride // self.c.block_tokens
+
+    # --- time -----------------------------------------------------------------------------------------------
+    def prefill_attention(self, x: float) -> float:
+        """∫₀ˣ f(p) dp with f piecewise linear, by adding piece after piece."""
+        t = self.c.steps
+        knots = [*t.context_knots_tokens, math.inf]
+        total, rate = 0.0, 0.0
+        for k, slope in enumerate(t.prefill_slope_s_per_token):
+            d = min(x, knots[k + 1]) - knots[k]
+            if d <= 0:
+                break
+            total += rate * d + 0.5 * slope * d * d
+            rate += slope * d
+        return total + t.prefill_token_s * x
+
+    def decode_attention(self, n: int, mean: float) -> float:
+        t = self.c.steps
+        knots = [*t.context_knots_tokens, math.inf]
+        slopes = t.decode_slope_s_per_token[n]
+        return sum(s * max(0.0, min(mean, knots[k + 1]) - knots[k]) for k, s in enumerate(slopes))
+
+    def duration(self, decodes: list[Sequence], parts: list, sampled: int) -> float:
+        t, n = self.c.steps, len(decodes)
+        tokens = sum(c for _, c in parts)
+        m = n * (1 + self.c.draft_tokens) + tokens
+        top = t.max_batched_tokens
+        dt = t.step_overhead_s + (t.token_s[m] if m <= top else t.token_s[top] * m / top) + t.sampled_s[sampled]
+        if n:
+            e = self.c.tokens_per_step
+            mean = sum(s.target + e * s.steps_done + 1 for s in decodes) / n
+            dt += t.decode_base_s[n] + n * self.decode_attention(n, mean)
+        if tokens:
+            dt += t.prefill_base_s
+            dt += sum(self.prefill_attention(p + c) - self.prefill_attention(p) for p, c in parts)
+        return float(dt)
+
+    # --- run ------------------------------------------------------------------------------------------------
+    def plan(self) -> tuple[list[Sequence], list]:
+        parts: list = []
+        if not self.c.chunked_prefill:
+            self.admit(self.c.max_num_batched_tokens, 0, parts)
+            if parts:
+                return [], parts
+        preempted = False
+        while len(self.growing()) > len(self.free):
+            self.preempt(self.youngest())
+            preempted = True
+        for s in self.growing():
+            block = self.take()
+            self.users[block] = 1
+            s.private.append(block)
+        decodes = [s for s in self.running if s.decoding]
+        if self.c.chunked_prefill:
+            budget = self.c.max_num_batched_tokens - len(decodes) * (1 + self.c.draft_tokens)
+            tokens = 0
+            for s in [s for s in self.running if not s.decoding]:
+                chunk = min(budget, s.target - s.computed)
+                if chunk > 0:
+                    before = s.computed
+                    if self.chunk(s, chunk):
+                        parts.append((before, chunk))
+                        tokens += chunk
+                    else:
+                        self.preempt(s)
+                        preempted = True
+            if not preempted:
+                self.admit(budget, tokens, parts)
+        return decodes, parts
+
+    def run(self) -> list[Sequence]:
+        r = self.r
+        arrivals = [(float(r.arrival_s[i]), k, int(i)) for k, i in enumerate(np.flatnonzero(~r.follows))]
+        heapq.heapify(arrivals)
+        order, t, started = len(arrivals), 0.0, r.concurrency
+        while arrivals or self.running or self.waiting:
+            while arrivals and arrivals[0][0] <= t:
+                s = self.seqs[heapq.heappop(arrivals)[2]]
+                at = next((k for k, w in enumerate(self.waiting) if w.level > s.level), len(self.waiting))
+                self.waiting.insert(at, s)
+            decodes, parts = self.plan()
+            if not decodes and not parts:
+                t = arrivals[0][0]
+                continue
+            fresh = [s for s in self.running if not s.decoding and s.computed == s.target]
+            t += self.duration(decodes, parts, min(len(decodes) + len(fresh), self.c.steps.max_num_seqs))
+            ended = []
+            for s in decodes:
+                s.steps_done += 1
+                if s.steps_done == s.steps_left:
+                    ended.append(s)
+            ended.sort(key=lambda s: s.admitted)
+            for s in fresh:
+                if s.generated == 0:
+                    s.first = t
+                s.generated += 1
+                if s.generated >= r.output_tokens[s.i]:
+                    ended.append(s)
+                else:
+                    self.begin_decode(s)
+            for s in ended:
+                s.finish = t
+                self.running.remove(s)
+                full = int(r.input_tokens[s.i] + r.output_tokens[s.i]) - 1 if s.decoding else s.target
+                self.give_back(s, full, False)
+                j = int(r.follower[s.i])
+                if j >= 0 and t + r.gap_s[j] <= r.span_s:
+                    heapq.heappush(arrivals, (t + float(r.gap_s[j]), order, j))
+                    order += 1
+                if r.concurrency and started < len(r):
+                    # The client answers after the engine has begun its next step.
+                    heapq.heappush(arrivals, (math.nextafter(t, math.inf), order, started))
+                    order, started = order + 1, started + 1
+        return self.seqs

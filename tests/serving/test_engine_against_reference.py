@@ -1,0 +1,142 @@
+"""The fast engine against an engine that takes one step and one KV block at a time."""
+
+import numpy as np
+import pytest
+
+from envelope.serving.compiled import available
+from envelope.serving.fleet import Fleet, PoolConfig, ReplicaConfig, RouterPolicy
+from envelope.serving.kernel import layout as k
+from envelope.serving.requests import ClassInfo, Requests, closed_loop, open_loop, replace_columns
+from envelope.serving.run import run_once
+
+from .conftest import realistic_tables
+from .reference import Reference
+
+MODES = [False, pytest.param(True, marks=pytest.mark.skipif(not available(), reason="numba is not installed"))]
+
+
+def drawn(seed: int, n: int = 250, rate: float = 12.0, longest: int = 900) -> Requests:
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.exponential(1 / rate, n))
+    inputs = np.minimum(1 + rng.lognormal(5.0, 1.2, n), longest).astype(np.int64)
+    outputs = np.minimum(1 + rng.lognormal(3.5, 1.0, n), 400).astype(np.int64)
+    return open_loop(times, inputs, outputs, seed=seed)
+
+
+def with_documents(requests: Requests, seed: int) -> Requests:
+    """Give most prompts a system prompt and one of five documents after it."""
+    rng = np.random.default_rng([seed, 1])
+    nodes = np.array([(0, 100)] + [(100, 100 + 70 * (d + 1)) for d in range(5)])
+    paths, start = [], [0]
+    for tokens in requests.input_tokens:
+        d = int(rng.integers(1, 6))
+        if rng.random() < 0.8 and tokens > 101:
+            paths.append(0)
+            if tokens > nodes[d, 1]:
+                paths.append(d)
+        start.append(len(paths))
+    return replace_columns(
+        requests, path=np.array(paths, dtype=np.int64), path_start=np.array(start), node_tokens=nodes
+    )
+
+
+def with_sessions(seed: int, sessions: int = 30, calls: int = 6) -> Requests:
+    """Dialogues whose prompts continue the context of the call before, behind a common system prompt."""
+    rng = np.random.default_rng([seed, 2])
+    n = sessions * calls
+    outputs = rng.integers(1, 120, n)
+    inputs = np.zeros(n, dtype=np.int64)
+    for s in range(sessions):
+        context = 130
+        for c in range(calls):
+            inputs[s * calls + c] = context = context + int(rng.integers(5, 150))
+            context += int(outputs[s * calls + c])
+    made = with_documents(drawn(seed, n), seed)
+    turn = np.arange(n) % calls
+    return replace_columns(
+        made,
+        arrival_s=np.repeat(rng.uniform(0, 20, sessions), calls),
+        input_tokens=inputs,
+        output_tokens=outputs,
+        follower=np.where(turn < calls - 1, np.arange(1, n + 1), -1),
+        follows=turn > 0,
+        gap_s=rng.exponential(2.0, n),
+        chain=np.arange(n) // calls,
+        path=np.zeros(n, dtype=np.int64),
+        path_start=np.arange(n + 1),
+        span_s=1e6,
+    )
+
+
+def two_priorities(seed: int) -> Requests:
+    made = drawn(seed)
+    task = (np.arange(len(made)) % 3 == 0).astype(np.int64)
+    return replace_columns(made, task=task, classes=(ClassInfo("urgent", priority=-1), ClassInfo("batch", priority=5)))
+
+
+CASES = {
+    "chunked prefill": (dict(), lambda s: drawn(s)),
+    "small token budget": (dict(max_num_batched_tokens=64), lambda s: drawn(s, rate=5)),
+    "whole prompts": (dict(chunked_prefill=False), lambda s: drawn(s)),
+    "static batches": (dict(batching="static"), lambda s: drawn(s)),
+    "single stream": (dict(batching="single"), lambda s: drawn(s, rate=1.0)),
+    "preemption": (dict(kv_blocks=120), lambda s: drawn(s)),
+    "preemption with cache": (dict(kv_blocks=120, prefix_cache=True), lambda s: drawn(s)),
+    "fixed blocks": (dict(kv_blocks=200, fixed_blocks_per_seq=3), lambda s: drawn(s)),
+    "priorities": (dict(max_num_seqs=6), lambda s: two_priorities(s)),
+    "priorities and preemption": (dict(kv_blocks=130), lambda s: two_priorities(s)),
+    "documents": (dict(kv_blocks=400, prefix_cache=True), lambda s: with_documents(drawn(s), s)),
+    "documents, tight": (dict(kv_blocks=110, prefix_cache=True), lambda s: with_documents(drawn(s), s)),
+    "sessions": (dict(kv_blocks=700, prefix_cache=True), lambda s: with_sessions(s)),
+    "sessions, tight": (dict(kv_blocks=150, prefix_cache=True), lambda s: with_sessions(s)),
+    "sessions without cache": (dict(kv_blocks=300), lambda s: with_sessions(s)),
+    "speculative decoding": (dict(draft_tokens=3, draft_acceptance_frac=0.7), lambda s: drawn(s)),
+    "load generator": (
+        dict(),
+        lambda s: closed_loop(drawn(s).input_tokens, drawn(s).output_tokens, concurrency=20, seed=s),
+    ),
+    "equal prompts": (
+        dict(prefix_cache=True),
+        lambda s: open_loop(
+            drawn(s).arrival_s, 64 + 37 * (np.arange(250) % 9), drawn(s).output_tokens, prompt_id=np.arange(250) % 9
+        ),
+    ),
+}  # fmt: skip
+
+
+def config(**changes: object) -> ReplicaConfig:
+    settings = dict(steps=realistic_tables(), max_num_seqs=32, max_num_batched_tokens=512, kv_blocks=4000)
+    return ReplicaConfig(**{**settings, **changes})
+
+
+@pytest.mark.parametrize("compiled", MODES, ids=lambda c: "compiled" if c else "plain")
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", list(CASES))
+def test_every_request_has_the_times_of_the_step_by_step_engine(name: str, seed: int, compiled: bool) -> None:
+    changes, make = CASES[name]
+    replica, requests = config(**changes), make(seed)
+    oracle = Reference(replica, requests).run()
+    run = run_once(Fleet(pools=(PoolConfig(replica=replica),)), requests, compiled=compiled)
+    np.testing.assert_array_equal(run.rq[:, k.Q_PREEMPTIONS], [s.preemptions for s in oracle])
+    np.testing.assert_allclose(run.rx[:, k.F_FIRST], [s.first for s in oracle], rtol=1e-6)
+    np.testing.assert_allclose(run.rx[:, k.F_FINISH], [s.finish for s in oracle], rtol=1e-6)
+
+
+def test_the_cases_do_preempt_and_do_hit_the_cache() -> None:
+    run = run_once(Fleet(pools=(PoolConfig(replica=config(kv_blocks=120)),)), drawn(1))
+    assert run.rq[:, k.Q_PREEMPTIONS].sum() > 10
+    replica = config(kv_blocks=150, prefix_cache=True)
+    run = run_once(Fleet(pools=(PoolConfig(replica=replica),)), with_sessions(1))
+    assert 0.1 < run.final.tokens_hit / (run.final.tokens_hit + run.final.tokens_in) < 0.95
+
+
+def test_round_robin_over_three_replicas_is_three_replicas_with_every_third_request() -> None:
+    requests = drawn(5)
+    replica = config()
+    fleet = Fleet(pools=(PoolConfig(replica=replica, replicas=3),), router=RouterPolicy(balance="round_robin"))
+    run = run_once(fleet, requests)
+    for r in range(3):
+        rows = np.arange(r, len(requests), 3)
+        part = open_loop(requests.arrival_s[rows], requests.input_tokens[rows], requests.output_tokens[rows])
+        oracle = Reference(replica, part).run()
+        np.testing.assert_allclose(run.rx[rows, k.F_FINISH], [s.finish for s in oracle], rtol=1e-6)
