@@ -54,14 +54,17 @@ def part_format(
     """Return the number format of one tensor class of ``model``.
 
     ``native``, or naming the checkpoint's own format, takes the checkpoint as shipped: ``format_by_part``, else
-    ``native_format`` with its wide parts. Any other format re-quantises all but the parts that it keeps wide.
+    ``native_format`` with its wide parts. Any other format re-quantises all but the parts that a published
+    checkpoint of this model, or else the format itself, keeps wide.
     """
     if weights == "native" or weights.id == model.native_format:
         named = model.format_by_part.get(part)
         if named is not None:
             return formats[named]
         weights = formats[model.native_format]
-    wide = weights.moe_wide_parts.get(part) if model.moe is not None else None
+    wide = model.wide_parts_by_format.get(weights.id, {}).get(part)
+    if wide is None and model.moe is not None:
+        wide = weights.moe_wide_parts.get(part)
     wide = wide or weights.wide_parts.get(part)
     return weights if wide is None else formats[wide]
 

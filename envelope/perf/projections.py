@@ -47,13 +47,18 @@ def _grouped(a: spec.GroupedAttention, hidden: int, layers: int) -> Layers:
     if a.own_kv:
         norm += {"none": 0, "head": a.qk_dim, "full": a.kv_heads * a.qk_dim}[a.qk_norm]
     bias = (wide if a.qkv_bias else 0) + (hidden if a.o_bias else 0)
+    linears = [
+        Linear("qkv", "attention", wide, hidden, layers, split="column"),
+        Linear("attention_out", "attention", hidden, a.heads * a.v_dim, layers, split="row"),
+    ]
+    if a.indexer is not None:
+        scored = (a.indexer.heads + 1) * a.indexer.head_dim
+        linears.append(Linear("indexer_query_key", "indexer", scored, hidden, layers))
+        norm += 2 * a.indexer.head_dim
     return Layers(
-        (
-            Linear("qkv", "attention", wide, hidden, layers, split="column"),
-            Linear("attention_out", "attention", hidden, a.heads * a.v_dim, layers, split="row"),
-        ),
+        tuple(linears),
         Attention(
-            kind=a.kind,
+            kind="dsa" if a.kind == "gqa_sparse" else a.kind,
             layers=layers,
             heads=a.heads,
             kv_heads=a.kv_heads,
@@ -61,6 +66,8 @@ def _grouped(a: spec.GroupedAttention, hidden: int, layers: int) -> Layers:
             v_dim=a.v_dim,
             kv_elems_per_token=a.kv_heads * (a.qk_dim + a.v_dim),
             window_tokens=a.window_tokens,
+            topk_tokens=a.topk_tokens,
+            indexer=_indexer(a.indexer),
             stores_kv=a.own_kv,
         ),
         {"norm": layers * (norm + (a.heads if a.sinks else 0)), "attention": layers * bias},

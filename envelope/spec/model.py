@@ -11,11 +11,19 @@ from envelope.spec.number_format import PARTS
 Count = Annotated[int, Field(ge=1)]
 
 
+class Indexer(Frozen):
+    """Lightning indexer: a small attention whose scores choose the tokens that the large one reads."""
+
+    heads: Count
+    head_dim: Count
+
+
 class GroupedAttention(Frozen):
     """Attention whose queries share keys and values by groups; ``kv_heads = heads`` is plain multi-head."""
 
-    kind: Literal["gqa", "window", "chunk"]
-    """``gqa`` sees every token, ``window`` the last ``window_tokens``, ``chunk`` its own block of that length."""
+    kind: Literal["gqa", "window", "chunk", "gqa_sparse"]
+    """``gqa`` sees every token, ``window`` the last ``window_tokens``, ``chunk`` its own block of that length,
+    ``gqa_sparse`` the ``topk_tokens`` that its indexer chooses (MiniMax-M3)."""
     heads: Count
     kv_heads: Count
     qk_dim: Count
@@ -36,21 +44,19 @@ class GroupedAttention(Frozen):
     """Values come out of the key projection (Gemma 4); both are still cached."""
     own_kv: bool = True
     """``False`` where the layer reads keys and values of an earlier layer and stores none (Gemma 4 E2B, E4B)."""
+    topk_tokens: Count | None = None
+    """Tokens that attention reads at most (``gqa_sparse``)."""
+    indexer: Indexer | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads={self.kv_heads} must divide heads={self.heads}")
-        if (self.kind == "gqa") != (self.window_tokens is None):
+        if (self.kind in ("window", "chunk")) != (self.window_tokens is not None):
             raise ValueError("window_tokens belongs to kinds 'window' and 'chunk', which require it")
+        if (self.kind == "gqa_sparse") != (self.indexer is not None and self.topk_tokens is not None):
+            raise ValueError("indexer and topk_tokens belong to kind 'gqa_sparse', which requires them")
         return self
-
-
-class Indexer(Frozen):
-    """Lightning indexer: a small attention whose scores choose the tokens that the large one reads."""
-
-    heads: Count
-    head_dim: Count
 
 
 class LatentAttention(Frozen):
@@ -227,6 +233,9 @@ class Model(Sourced):
     """Number format in which most weights ship."""
     format_by_part: dict[str, str] = Field(default_factory=dict)
     """Format by tensor class where the checkpoint mixes formats."""
+    wide_parts_by_format: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Published re-quantised checkpoints, by format id: tensor class → format of what they keep wider than the
+    format itself would."""
     native_kv_format: str = "bf16"
     """Number format in which its reference engine keeps the KV cache."""
     attention: dict[str, AttentionSpec]
@@ -265,9 +274,10 @@ class Model(Sourced):
 
     @model_validator(mode="after")
     def _parts_known(self) -> Self:
-        unknown = sorted(set(self.format_by_part) - set(PARTS))
+        named = set(self.format_by_part).union(*self.wide_parts_by_format.values())
+        unknown = sorted(named - set(PARTS))
         if unknown:
-            raise ValueError(f"format_by_part names unknown parts: {', '.join(unknown)}; parts: {', '.join(PARTS)}")
+            raise ValueError(f"formats for unknown parts: {', '.join(unknown)}; parts: {', '.join(PARTS)}")
         return self
 
     @model_validator(mode="after")
