@@ -34,13 +34,8 @@ def compare(
     repeats = seeds or scenario.simulation.seeds
     results = []
     for index, candidate in enumerate(chosen):
-        share = index / len(chosen)
-        results.append(
-            evaluate_candidate(
-                scenario, candidate, seeds=repeats,
-                tick=lambda what, share=share: progress(share, what) if progress else None,
-            )
-        )  # fmt: skip
+        tick = partial(progress or _silent, index / len(chosen))
+        results.append(evaluate_candidate(scenario, candidate, seeds=repeats, tick=tick))
     if progress:
         progress(1.0, "done")
     return _verdict(scenario, results)

@@ -157,8 +157,15 @@ def _figures(bench: Bench, found: _Found) -> dict[str, object]:
         "cost_by_year": tco.by_year_usd,
         "lines": tuple(
             CostLine(
-                id=line.id, label=line.label, npv_usd=line.present_value_usd, nominal_usd=line.total_usd,
-                formula=line.formula, source=line.source, date=line.date, evidence=line.evidence,
+                id=line.id,
+                label=line.label,
+                group=line.group,
+                npv_usd=line.present_value_usd,
+                nominal_usd=line.total_usd,
+                formula=line.formula,
+                source=line.source,
+                date=line.date,
+                evidence=line.evidence,
             )
             for line in tco.lines
         ),
@@ -169,7 +176,7 @@ def _figures(bench: Bench, found: _Found) -> dict[str, object]:
         "private_requests_left": round(simulated.private_requests_left * yearly),
         "requests_left_per_year": left * yearly,
         "energy_kwh_per_year": kwh if bench.candidate.pools else None,
-    }  # fmt: skip
+    }
 
 
 def _evidence(bench: Bench, found: _Found | None) -> tuple[Evidence, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from envelope.perf.step import compile_step
 from envelope.perf.work import kv_bytes, kv_bytes_per_token
 from envelope.plan.money import server_of
 from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfig, RouterPolicy
+from envelope.spec.hardware import ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import load
 from envelope.spec.scenario import Candidate, HostedUse, Scenario
@@ -36,7 +37,15 @@ class Bench:
 
     @property
     def idle_w(self) -> float:
-        """Power of all local devices while nothing runs."""
+        """Power while nothing runs: of the servers with their hosts if they are named, else of the devices."""
+        server = server_of(self.candidate)
+        if server is not None and server.power_idle_w is not None:
+            return server.power_idle_w * self._servers(server)
+        return self.device_idle_w
+
+    @property
+    def device_idle_w(self) -> float:
+        """Power of the local devices alone while nothing runs, as the simulation counts it."""
         pools = zip(self.candidate.pools, self.replicas, strict=True)
         return sum(pool.devices * replica.hardware.power.idle_w for pool, replica in pools)
 
@@ -45,9 +54,12 @@ class Bench:
         """Power of all local devices, or of the servers that hold them, at their limit."""
         server = server_of(self.candidate)
         if server is not None:
-            return server.power_max_w * -(-sum(p.devices for p in self.candidate.pools) // server.device_count)
+            return server.power_max_w * self._servers(server)
         pools = zip(self.candidate.pools, self.replicas, strict=True)
         return sum(pool.devices * replica.hardware.power.max_w for pool, replica in pools)
+
+    def _servers(self, server: ServerProfile) -> int:
+        return -(-sum(pool.devices for pool in self.candidate.pools) // server.device_count)
 
 
 def resolve_bench(scenario: Scenario, candidate: Candidate) -> Bench:

@@ -5,6 +5,7 @@ from datetime import date
 
 from envelope.errors import InputError, Problem
 from envelope.perf.replica import ReplicaSpec
+from envelope.provenance import Source
 from envelope.spec.cloud import rental_price
 from envelope.spec.hardware import Price, ServerProfile
 from envelope.spec.hosted import HostedModel, Processing, TokenKind
@@ -29,7 +30,7 @@ class Traffic:
     dynamic_j: float
     """Energy above idle per offered request."""
     idle_w: float
-    """Power of all local devices while nothing runs."""
+    """Power of all local machines while nothing runs, hosts included."""
     hosted_tokens: dict[tuple[TokenKind, int], float] = field(default_factory=dict)
     """Hosted tokens per offered request by kind and threshold of the tariff line."""
 
@@ -100,7 +101,7 @@ def _server_asset(candidate: Candidate, server: ServerProfile, count: int) -> Ow
     own = _own_price(candidate)
     if own is None and server.price is None:
         raise _no_price(candidate, server.id)
-    price = own.scaled(server.device_count) if own else _spread(server.price)
+    price = own.scaled(server.device_count) if own else _spread(server.price, server.source_of("price"))
     return OwnedAsset(
         id=server.id, kind="server", count=count, unit_price_usd=price, devices_per_unit=server.device_count,
         max_w=server.power_max_w, rack_units=server.rack_units or 0.0,
@@ -116,9 +117,12 @@ def _device_asset(candidate: Candidate, count: int, replica: ReplicaSpec) -> Own
     if own is None and hardware.price is None:
         raise _no_price(candidate, hardware.id)
     return OwnedAsset(
-        id=hardware.id, kind="seat" if seat else "device", count=count, unit_price_usd=own or _spread(hardware.price),
+        id=hardware.id,
+        kind="seat" if seat else "device",
+        count=count,
+        unit_price_usd=own or _spread(hardware.price, hardware.source_of("price")),
         max_w=hardware.power.max_w,
-    )  # fmt: skip
+    )
 
 
 def _rented(candidate: Candidate, replicas: tuple[ReplicaSpec, ...]) -> tuple[RentedDevices, ...]:
@@ -185,12 +189,12 @@ def _own_price(candidate: Candidate) -> Spread | None:
     return Spread(value=how.device_price_usd, source=how.price_source or "", date=how.price_date)
 
 
-def _spread(price: Price | None) -> Spread:
+def _spread(price: Price | None, origin: Source) -> Spread:
     assert price is not None
-    source = price.note or f"{price.kind} price"
+    common = {"source": origin.source, "date": price.date, "evidence": origin.evidence}
     if price.low_usd is not None and price.high_usd is not None:
-        return Spread(low=price.low_usd, mode=price.usd, high=price.high_usd, source=source, date=price.date)
-    return Spread(value=price.usd, source=source, date=price.date)
+        return Spread(low=price.low_usd, mode=price.usd, high=price.high_usd, **common)
+    return Spread(value=price.usd, **common)
 
 
 def _no_price(candidate: Candidate, ident: str) -> InputError:

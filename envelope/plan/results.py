@@ -78,6 +78,8 @@ class CostLine(Frozen):
 
     id: str
     label: str
+    group: str = "other"
+    """Heading under which lines are summed: hardware, energy, staff, hosted …"""
     npv_usd: float
     """Present value of the payments, a positive cost."""
     nominal_usd: float

@@ -113,7 +113,7 @@ def traffic(scenario: Scenario, bench: Bench, peak: Peak) -> Traffic:
     result, overall = peak.result, peak.result.overall
     offered = max(overall.offered, 1)
     per_seed = offered / len(result.seeds)
-    idle_j = bench.idle_w * peak.share_frac * result.window_s
+    idle_j = bench.device_idle_w * peak.share_frac * result.window_s
     hosted: dict[tuple[TokenKind, int], float] = {
         ("input", 0): result.hosted.input_tokens / offered,
         ("cached_input", 0): result.hosted.cached_input_tokens / offered,

@@ -12,7 +12,7 @@ from rich.text import Text
 from envelope.plan.results import CandidateResult, Comparison
 from envelope.report import text
 
-_SHOWN_LINES = 6
+_SHOWN_LINES = 12
 """Cost lines shown by name; the smaller ones are summed."""
 
 
@@ -35,7 +35,12 @@ def _parts(result: Comparison) -> Iterable[RenderableType]:
         f"the failure that must not happen: {must_not}\n"
     )
     yield _verdicts(result)
+    yield Text(
+        "  served and SLO met: shares of the busiest hour's requests; left: requests that left the building\n", "dim"
+    )
     yield _costs(result)
+    if result.recommended is not None:
+        yield _lines(result.candidate(result.recommended))
     yield from _why_not(result.candidates)
     yield _recommendation(result)
 
@@ -43,7 +48,7 @@ def _parts(result: Comparison) -> Iterable[RenderableType]:
 def _verdicts(result: Comparison) -> Table:
     table = Table(title="Verdict (service level in the busiest hour)", box=SIMPLE_HEAD, title_justify="left")
     table.add_column("candidate", min_width=20, overflow="fold")
-    for name in ("fits", "SLO met", "TTFT p95", "ITL mean", "solved", "cost", "per request", "left the building"):
+    for name in ("fits", "served", "SLO met", "TTFT p95", "ITL mean", "solved", "cost", "per solved task", "left"):
         table.add_column(name, justify="left" if name == "fits" else "right", no_wrap=True)
     for item in sorted(result.candidates, key=_rank):
         table.add_row(_label(result, item), *_cells(item), style="" if item.feasible else "dim")
@@ -63,17 +68,20 @@ def _label(result: Comparison, item: CandidateResult) -> Text:
 def _cells(item: CandidateResult) -> list[RenderableType]:
     service = item.service
     verdict = Text("yes", style="green") if item.feasible else Text("no", style="red")
-    left = "none" if item.requests_left_per_year == 0 else f"{text.si(item.requests_left_per_year)}/year"
+    left = "–" if service is None else f"{text.si(item.requests_left_per_year)}/year"
+    if service is not None and item.requests_left_per_year == 0:
+        left = "nothing"
     if item.private_requests_left:
         left = f"{text.si(item.private_requests_left)} PRIVATE/year"
     return [
         verdict,
+        text.percent(service.served_frac) if service else "–",
         text.percent(item.slo_attainment_frac, 1),
         text.seconds(service.ttft.p95_s) if service and service.ttft else "–",
         text.seconds(service.itl.mean_s) if service and service.itl else "–",
         text.percent(item.solved_frac),
         text.money(item.cost_npv),
-        text.money(item.usd_per_request),
+        text.money(item.usd_per_solved_task),
         left,
     ]
 
@@ -82,31 +90,49 @@ def _costs(result: Comparison) -> RenderableType:
     priced = [c for c in sorted(result.candidates, key=_rank) if c.cost_npv is not None]
     if not priced:
         return Text("")
-    lines = _largest_lines(priced)
-    title = f"Cost over {result.horizon_years:g} years by line (present value)"
+    groups = _largest_groups(priced)
+    title = f"Cost over {result.horizon_years:g} years (present value)"
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     table.add_column("candidate", min_width=20, overflow="fold")
-    labels = {line.id: line.label for c in priced for line in c.lines}
-    for line in lines:
-        table.add_column(labels[line], justify="right", overflow="fold")
-    table.add_column("other", justify="right")
-    table.add_column("total", justify="right", style="bold")
+    for group in groups:
+        table.add_column(group.replace("_", " "), justify="right", no_wrap=True)
+    table.add_column("total", justify="right", style="bold", no_wrap=True)
     for item in priced:
-        shown = [item.cost_by_line.get(line, 0.0) for line in lines]
-        rest = (item.cost_npv or 0.0) - sum(shown)
-        cells = [text.money(v) if v else "·" for v in shown]
-        rest_cell = text.money(rest) if rest > 0.5 else "·"
-        table.add_row(item.name, *cells, rest_cell, text.money(item.cost_npv), style="" if item.feasible else "dim")
+        sums = _by_group(item)
+        cells = [text.money(sums[g]) if sums.get(g) else "·" for g in groups]
+        table.add_row(item.name, *cells, text.money(item.cost_npv), style="" if item.feasible else "dim")
     return table
 
 
-def _largest_lines(priced: Sequence[CandidateResult]) -> list[str]:
-    """Return the ids of the lines with the largest share of any candidate's cost."""
+def _by_group(item: CandidateResult) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for line in item.lines:
+        sums[line.group] = sums.get(line.group, 0.0) + line.npv_usd
+    return sums
+
+
+def _largest_groups(priced: Sequence[CandidateResult]) -> list[str]:
+    """Return the headings of the cost lines, those with the largest share of any candidate's cost first."""
     weight: dict[str, float] = {}
     for item in priced:
-        for line, usd in item.cost_by_line.items():
-            weight[line] = max(weight.get(line, 0.0), usd / max(item.cost_npv or 1.0, 1.0))
-    return sorted(weight, key=lambda line: -weight[line])[:_SHOWN_LINES]
+        for group, usd in _by_group(item).items():
+            weight[group] = max(weight.get(group, 0.0), abs(usd) / max(item.cost_npv or 1.0, 1.0))
+    return sorted(weight, key=lambda group: -weight[group])
+
+
+def _lines(item: CandidateResult) -> RenderableType:
+    """Return the recommended candidate's cost line by line, the largest first."""
+    ranked = sorted(item.lines, key=lambda line: -abs(line.npv_usd))
+    table = Table(title="Its cost line by line (present value)", box=SIMPLE_HEAD, title_justify="left")
+    table.add_column("line", min_width=20, overflow="fold")
+    table.add_column("cost", justify="right", no_wrap=True)
+    table.add_column("evidence")
+    for line in ranked[:_SHOWN_LINES]:
+        table.add_row(line.label, text.money(line.npv_usd), str(line.evidence))
+    rest = ranked[_SHOWN_LINES:]
+    if rest:
+        table.add_row(f"{len(rest)} smaller lines", text.money(sum(line.npv_usd for line in rest)), "")
+    return table
 
 
 def _why_not(candidates: Sequence[CandidateResult]) -> Iterable[RenderableType]:

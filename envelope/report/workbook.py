@@ -1,0 +1,231 @@
+"""The cost model as an Excel workbook whose formulas are alive: a changed assumption recomputes every figure."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envelope.errors import MissingExtraError
+from envelope.report.workbook_candidate import MONEY, CandidateSheet, Placed, UsageSheet, cell
+from envelope.report.workbook_inputs import write_assumptions
+from envelope.tco.breakeven import BreakEven, break_even_factor, break_even_month
+from envelope.tco.evaluate import evaluate_model
+from envelope.tco.model import Model
+from envelope.tco.uncertainty import DRAWS, Quantiles, Uncertainty, tornado, uncertainty
+
+_BARS = 15
+_UNIT_COSTS = {
+    "US dollars per request": "requests",
+    "US dollars per solved task": "solved_tasks",
+    "US dollars per million tokens": "mtok",
+    "US dollars per million output tokens": "output_mtok",
+    "US dollars per seat and month": "seat_months",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """What stands at the top of the workbook."""
+
+    name: str
+    question: str
+    date: str
+    version: str
+    recommended: str | None = None
+
+
+def write_workbook(
+    path: Path, title: Title, models: Mapping[str, Model], baseline: str, *, draws: int = DRAWS, seed: int = 1
+) -> None:
+    """Write the cost models of all candidates to one workbook.
+
+    Sheets: Summary, Assumptions (named cells), Usage, Cash flow, one per candidate, Sensitivity, Break-even,
+    Sources. All but Sensitivity and Break-even, which are drawn by Python, are formulas on Assumptions and
+    Usage. ``baseline`` is the candidate against which savings count. Raises ``MissingExtraError`` without
+    xlsxwriter.
+    """
+    try:
+        xlsxwriter = importlib.import_module("xlsxwriter")
+    except ImportError:
+        raise MissingExtraError("xlsxwriter", "report") from None
+    with xlsxwriter.Workbook(str(path), {"strings_to_formulas": False, "strings_to_urls": False}) as book:
+        summary = book.add_worksheet("Summary")
+        names = write_assumptions(book, models)
+        horizon = max(model.horizon_months for model in models.values())
+        usage = UsageSheet(book, horizon)
+        flow = book.add_worksheet("Cash flow")
+        placed = {}
+        for ident, model in models.items():
+            placed[ident] = CandidateSheet(book, ident, model, evaluate_model(model), names).write(usage)
+        _cash_flow(book, flow, placed, baseline, horizon)
+        _summary(book, summary, title, placed, baseline, names.of(baseline, "discount_rate_frac_per_year"))
+        _sensitivity(book, models, uncertainty(models, draws=draws, seed=seed))
+        _break_even(book, models, baseline)
+        _sources(book, models)
+
+
+def _summary(book: Any, sheet: Any, title: Title, placed: Mapping[str, Placed], baseline: str, rate: str) -> None:
+    bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
+    unit = book.add_format({"num_format": "#,##0.0000"})
+    sheet.set_column(0, 0, 42)
+    sheet.set_column(1, len(placed), 18)
+    sheet.write_string(0, 0, title.name, book.add_format({"bold": True, "font_size": 14}))
+    sheet.write_string(1, 0, title.question)
+    sheet.write_string(2, 0, f"{title.date}; envelope {title.version}; nominal US dollars before value-added tax")
+    sheet.write_string(3, 0, f"Recommended: {title.recommended or 'no candidate is feasible'}")
+    sheet.write_row(5, 0, ["", *placed], bold)
+    rows = [
+        ("Present value of all costs", lambda p: p.present_value, money),
+        ("Sum of all costs, nominal", lambda p: p.total, money),
+        ("  of which capital", lambda p: p.kind_total("capex"), money),
+        ("  of which running", lambda p: p.kind_total("opex"), money),
+        (
+            f"Saved against {baseline}, present value",
+            lambda p: f"{placed[baseline].present_value}-{p.present_value}",
+            money,
+        ),
+    ]
+    for label, quantity in _UNIT_COSTS.items():
+        rows.append(
+            (label, lambda p, q=quantity: f'IF({p.discounted(q)}=0,"",{p.present_value}/{p.discounted(q)})', unit)
+        )
+    for row, (label, formula, number) in enumerate(rows, start=6):
+        sheet.write_string(row, 0, label)
+        for column, place in enumerate(placed.values(), start=1):
+            sheet.write_formula(row, column, f"={formula(place)}", number)
+    sheet.write_string(len(rows) + 7, 0, "Discount rate per year")
+    sheet.write_formula(len(rows) + 7, 1, f"={rate}", book.add_format({"num_format": "0.0%"}))
+    chart = book.add_chart({"type": "column"})
+    last = len(placed)
+    chart.add_series(
+        {
+            "name": "Present value of all costs",
+            "categories": ["Summary", 5, 1, 5, last],
+            "values": ["Summary", 6, 1, 6, last],
+        }
+    )
+    chart.set_legend({"none": True})
+    chart.set_y_axis({"num_format": "#,##0"})
+    sheet.insert_chart(len(rows) + 9, 0, chart)
+
+
+def _cash_flow(book: Any, sheet: Any, placed: Mapping[str, Placed], baseline: str, horizon: int) -> None:
+    """Write the flows by month and year (outflows negative), and the return on each against the baseline."""
+    bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
+    years = -(-horizon // 12)
+    sheet.set_column(0, 0, 44)
+    sheet.write_string(
+        0, 0, "Cash flow in nominal US dollars; an outflow is negative. Month 0 is the start of service."
+    )
+    first = 2 + years
+    header = ["By year and by month", *(f"year {y}" for y in range(years + 1)), *range(horizon + 1)]
+    sheet.write_row(2, 0, header, bold)
+    sheet.set_column(1, len(header), 12)
+    row = 3
+    for ident, place in placed.items():
+        sheet.write_string(row, 0, ident)
+        months = [f"-{place.month(m)}" if m <= place.horizon_months else "0" for m in range(horizon + 1)]
+        _flow_row(sheet, row, first, months, horizon, money)
+        row += 1
+    base = 3 + list(placed).index(baseline)
+    row += 1
+    sheet.write_string(row, 0, f"Difference to {baseline}", bold)
+    for i, ident in enumerate(placed):
+        if ident == baseline:
+            continue
+        row += 1
+        sheet.write_string(row, 0, ident)
+        months = [f"{cell(3 + i, first + m)}-{cell(base, first + m)}" for m in range(horizon + 1)]
+        _flow_row(sheet, row, first, months, horizon, money)
+    sheet.freeze_panes(3, 1)
+
+
+def _flow_row(sheet: Any, row: int, first: int, months: list[str], horizon: int, money: Any) -> None:
+    for month, formula in enumerate(months):
+        sheet.write_formula(row, first + month, f"={formula}", money)
+    sheet.write_formula(row, 1, f"={cell(row, first)}", money)
+    for year in range(1, -(-horizon // 12) + 1):
+        start, end = first + 12 * (year - 1) + 1, first + min(12 * year, horizon)
+        sheet.write_formula(row, 1 + year, f"=SUM({cell(row, start)}:{cell(row, end)})", money)
+
+
+def _sensitivity(book: Any, models: Mapping[str, Model], drawn: Uncertainty) -> None:
+    sheet = book.add_worksheet("Sensitivity")
+    bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
+    share = book.add_format({"num_format": "0%"})
+    sheet.set_column(0, 0, 44)
+    sheet.set_column(1, 12, 16)
+    text = f"Drawn by Python ({drawn.draws} Sobol points, seed {drawn.seed}); these figures do not follow the sheet."
+    sheet.write_string(0, 0, text)
+    sheet.write_row(2, 0, ["Present value of the costs", "P10", "P50", "P90", "mean", "cheapest in"], bold)
+    row = 3
+    for c in drawn.candidates:
+        q = c.cost_npv_usd
+        sheet.write_row(row, 0, [c.id, q.p10, q.p50, q.p90, c.mean_cost_npv_usd], money)
+        sheet.write_number(row, 5, c.cheapest_frac, share)
+        row += 1
+    row += 1
+    sheet.write_row(row, 0, ["Probability that the row is cheaper than the column", *models], bold)
+    for a in models:
+        row += 1
+        sheet.write_string(row, 0, a)
+        for column, b in enumerate(models, start=1):
+            if a != b:
+                sheet.write_number(row, column, drawn.cheaper_frac[a][b], share)
+    for ident, model in models.items():
+        row += 2
+        header = [f"{ident}: present value with the input at its P10 and P90", "P10", "P90", "swing"]
+        sheet.write_row(row, 0, header, bold)
+        for bar in tornado(model)[:_BARS]:
+            row += 1
+            sheet.write_row(row, 0, [bar.input, bar.low_usd, bar.high_usd, bar.swing_usd], money)
+
+
+def _break_even(book: Any, models: Mapping[str, Model], baseline: str) -> None:
+    sheet = book.add_worksheet("Break-even")
+    bold, plain = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": "#,##0.00"})
+    sheet.set_column(0, 0, 60)
+    sheet.write_string(
+        0, 0, "Drawn by Python; these figures do not follow the sheet. Factors multiply the planned value."
+    )
+    header = [f"Equal to {baseline} at", "point", "P10", "P50", "P90", "exists in"]
+    sheet.write_row(2, 0, header, bold)
+    row = 3
+    for ident, model in models.items():
+        if ident == baseline:
+            continue
+        found = break_even_factor(model, models[baseline])
+        _break_even_row(sheet, row, f"{ident}: factor on the volume of work", found, plain)
+        if model.horizon_months == models[baseline].horizon_months:
+            month = break_even_month(model, models[baseline])
+            _break_even_row(sheet, row + 1, f"{ident}: month from which it stays ahead", month, plain)
+        row += 2
+
+
+def _break_even_row(sheet: Any, row: int, label: str, found: BreakEven, number: Any) -> None:
+    q: Quantiles | None = found.quantiles
+    values = [found.point, *((q.p10, q.p50, q.p90) if q else (None, None, None)), found.exists_frac]
+    sheet.write_string(row, 0, label)
+    for column, value in enumerate(values, start=1):
+        if value is None:
+            sheet.write_string(row, column, "none")
+        else:
+            sheet.write_number(row, column, value, number)
+
+
+def _sources(book: Any, models: Mapping[str, Model]) -> None:
+    sheet = book.add_worksheet("Sources")
+    sheet.set_column(0, 0, 90)
+    sheet.set_column(1, 1, 12)
+    sheet.write_row(0, 0, ["Source", "Date", "Confidence", "Inputs"], book.add_format({"bold": True, "bottom": 1}))
+    origins: dict[tuple[str, str, str], dict[str, None]] = {}
+    for model in models.values():
+        used = {name for line in model.lines for name in line.input_names}
+        for name in sorted(used & model.inputs.keys()):
+            item = model.inputs[name]
+            if not item.neutral:
+                origins.setdefault((item.source, item.date, str(item.evidence)), {})[name] = None
+    for row, ((source, date, evidence), names) in enumerate(sorted(origins.items()), start=1):
+        for column, text in enumerate((source, date, evidence, ", ".join(names))):
+            sheet.write_string(row, column, text)
