@@ -25,9 +25,16 @@ class _Rule(Frozen):
     count: int | None = None
 
 
+class _Version(Frozen):
+    engine: str
+    below: str
+    id: str
+
+
 class _Rules(Frozen):
     devices: tuple[_Rule, ...]
     engines: tuple[_Rule, ...]
+    engine_versions: tuple[_Version, ...]
     formats: tuple[_Rule, ...]
     models: tuple[_Rule, ...]
     noise: tuple[str, ...]
@@ -154,9 +161,29 @@ def _agreement(tokens: frozenset[str], alias: frozenset[str]) -> float:
 
 
 @cache
-def find_engine(name: str) -> Engine | None:
-    """Return the engine that a foreign name means (``TensorRT 10.11, CUDA 12.9`` → TensorRT-LLM)."""
-    records = {e.id: e for e in load_all(Engine, "engines")}
+def find_engine(name: str, version: str = "") -> Engine | None:
+    """Return the engine that a foreign name means (``TensorRT 10.11, CUDA 12.9`` → TensorRT-LLM).
+
+    Versions before a change of the scheduler have a record of their own.
+    """
+    found = _engine_of(name)
+    stated = re.search(r"(\d+)\.(\d+)", version)
+    if found is None or stated is None:
+        return found
+    for rule in rules().engine_versions:
+        below = [int(part) for part in rule.below.split(".")]
+        if rule.engine == found.id and [int(stated[1]), int(stated[2])] < below:
+            return _engines()[rule.id]
+    return found
+
+
+@cache
+def _engines() -> dict[str, Engine]:
+    return {e.id: e for e in load_all(Engine, "engines")}
+
+
+def _engine_of(name: str) -> Engine | None:
+    records = _engines()
     rule = by_rule(name, rules().engines)
     if rule is not None and rule.id in records:
         return records[rule.id]

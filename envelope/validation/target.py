@@ -107,7 +107,7 @@ def _model(row: MeasuredRow) -> FoundModel:
 
 
 def _engine(row: MeasuredRow, hardware: HardwareProfile) -> Engine:
-    found = find_engine(row.engine)
+    found = find_engine(row.engine, row.engine_version)
     if found is not None:
         return found
     name = "llama.cpp" if hardware.device_class in {"cpu", "edge", "unified"} else "vllm"
@@ -127,6 +127,8 @@ def _weights(row: MeasuredRow, found: FoundModel, engine: Engine) -> tuple[Numbe
     if known is None:
         stated = next((text for text in texts if text), None)
         return None, (f"weights {stated!r} taken as the checkpoint's own",) if stated else ()
+    if engine.id in _LAYER_SPLIT and known.id == "mxfp4":
+        known = _format("mxfp4_moe")  # a GGUF file keeps the rest in Q8_0, not in BF16
     return _as_shipped(known, found.model), ()
 
 
@@ -136,9 +138,9 @@ def _as_shipped(known: NumberFormat, model: Model) -> NumberFormat | None:
     Tables say *fp8* of checkpoints in block-scaled FP8 and *fp4* of those in MXFP4. NVIDIA's NVFP4 versions of
     mixtures that ship narrow keep attention wide.
     """
-    shipped = _format(model.native_format)
-    if known.family in {"gguf", "onnx"} and shipped.bits_per_weight > known.bits_per_weight + 0.5:
+    if known.family in {"gguf", "onnx"}:
         return known
+    shipped = _format(model.native_format)
     if abs(known.bits_per_weight - shipped.bits_per_weight) < 0.6:
         return None
     if known.id == "nvfp4" and model.moe is not None and shipped.bits_per_weight < 9:
