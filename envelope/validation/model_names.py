@@ -11,7 +11,8 @@ from envelope.validation.names import by_rule, key, rules
 from envelope.validation.standin import standin
 
 _GGUF = re.compile(
-    r"[-_. ](?:UD[-_])?(IQ\d_[A-Z]+|Q\d_K_XL|Q\d_K_[SML]|Q\d_[01K]|BF16|F16|MXFP4|NVFP4|FP8|FP4|INT4|INT8|AWQ|GPTQ|W4A16)"
+    r"[-_. ](?:UD[-_])?(IQ\d_[A-Z]+|Q\d_K_XL|Q\d_K_[SML]|Q\d_[01K]"
+    r"|BF16|F16|MXFP4|NVFP4|FP8|FP4|INT4|INT8|AWQ|GPTQ|W4A16)"
     r"(?:[-_](?:KV|Dynamic|MOE|G\d+))?(?:\.gguf)?$",
     re.IGNORECASE,
 )

@@ -11,7 +11,7 @@ from envelope.perf.step import compile_step
 from envelope.spec.step import BOUNDS, StepTables
 from envelope.validation.datasets import Dataset, load_datasets
 from envelope.validation.hosts import wall_w
-from envelope.validation.loads import closed_loop_run, open_loop_run, replay_run
+from envelope.validation.loads import LoadRun, closed_loop_run, open_loop_run, replay_run
 from envelope.validation.rows import MeasuredRow
 from envelope.validation.target import Target, UnmappableError, layouts, target_of
 
@@ -376,7 +376,7 @@ def _replay(row: MeasuredRow, requests_path: str | None) -> Found:
     return _of_run(row, target, run), run.bound, target
 
 
-def _of_run(row: MeasuredRow, target: Target, run: "Run") -> float:  # noqa: F821
+def _of_run(row: MeasuredRow, target: Target, run: LoadRun) -> float:
     """Return the row's statistic of a simulated run."""
     if row.quantity in {"serving_throughput", "saturated_throughput", "decode_rate"}:
         rate = run.output_tokens_per_s + (run.input_tokens_per_s if row.counts_input else 0.0)

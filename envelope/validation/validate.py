@@ -97,8 +97,8 @@ def _score_all(
     done = 0
     for scored in _mapped(score, batches, count):
         done += len(scored)
-        for row in scored:
-            results.setdefault(row.id, []).append(row)
+        for found in scored:
+            results.setdefault(found.id, []).append(found)
         if report is not None:
             report(done / max(len(rows), 1), f"{done} of {len(rows)} rows")
     for row in rows:
