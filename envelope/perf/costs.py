@@ -30,6 +30,11 @@ class Bench:
     units: float
     bandwidth_bytes_per_s: float
 
+    @property
+    def lanes(self) -> float:
+        """Micro-batches that a step is cut into: one per pipeline stage, fewer where stages wait for each other."""
+        return 1.0 + (self.replica.parallelism.pp - 1) * self.replica.engine.pipeline_overlap_frac
+
     def curve(self, op: str, number_format: NumberFormat) -> tuple[Chosen, float]:
         """Return the constants of ``op`` for a format and the peak that its compute share refers to."""
         chosen = pick(self.replica.hardware, self.replica.engine, op, format_keys(number_format))
@@ -56,7 +61,7 @@ def token_costs(b: Bench, tokens: Floats) -> list[OpCost]:
     tokens of their group.
     """
     par = b.replica.parallelism
-    group = np.maximum(tokens / par.pp, 1.0)
+    group = np.maximum(tokens / b.lanes, 1.0)
     local = np.maximum(group / par.dp, 1.0)
     found = [_linear(b, linear, local) for linear in b.work.linears if linear.tokens == "all"]
     found += [_experts(b, experts, group) for experts in b.work.experts]
@@ -68,7 +73,7 @@ def token_costs(b: Bench, tokens: Floats) -> list[OpCost]:
 def sampled_costs(b: Bench, sequences: Floats) -> list[OpCost]:
     """Return the costs that depend on the number of sampled sequences: LM head, logits, sampling."""
     par = b.replica.parallelism
-    local = np.maximum(sequences / (par.pp * par.dp), 1.0)
+    local = np.maximum(sequences / (b.lanes * par.dp), 1.0)
     found = [_linear(b, linear, local) for linear in b.work.linears if linear.tokens == "sampled"]
     passes = 4.0
     moved = local * b.replica.model.vocab * 4.0 * passes / par.tp
@@ -120,7 +125,7 @@ def _elementwise(b: Bench, tokens: Floats) -> OpCost:
     zero = np.zeros_like(tokens)
     return roofline_cost(
         "elementwise", zero, moved, compute_s=zero, memory_s=moved / (curve["eff_b"] * b.bandwidth_bytes_per_s),
-        fixed_s=curve["t0_s"] * curve["kernels"], p=1.0, peak_s=zero, bus_s=moved / b.bandwidth_bytes_per_s,
+        fixed_s=(curve["t0_s"] + curve["unit_s"] * b.units) * curve["kernels"], p=1.0, peak_s=zero, bus_s=moved / b.bandwidth_bytes_per_s,
         count=b.work.layers,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from envelope.spec.number_format import NumberFormat
 PEAK_LADDER: Mapping[str, tuple[str, ...]] = {
     "bf16": ("fp16", "tf32", "fp32"),
     "fp16": ("bf16", "tf32", "fp32"),
+    "fp16_fp16acc": ("fp16", "bf16", "tf32", "fp32"),
     "tf32": ("fp32", "bf16", "fp16"),
     "fp32": ("tf32", "bf16", "fp16"),
     "fp8": ("bf16", "fp16", "fp32"),

@@ -120,7 +120,7 @@ def _attention(b: Bench, every_seq: Floats) -> AttentionTables:
     par = b.replica.parallelism
     shapes = [att.layer_shape(a, b.replica.kv, par.tp) for a in b.work.attentions]
     knots = att.context_knots(shapes)
-    lanes = float(par.dp * par.pp)
+    lanes = float(par.dp * b.lanes)
     local = np.where(every_seq > 0, np.maximum(every_seq / lanes, 1.0), 0.0)
     base, slopes = np.zeros(len(every_seq)), np.zeros((len(every_seq), len(knots)))
     start, token, rise = 0.0, 0.0, np.zeros(len(knots))
