@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from envelope.errors import MissingExtraError
-from envelope.report.workbook_candidate import MONEY, CandidateSheet, Placed, UsageSheet, cell
+from envelope.report.workbook_candidate import MONEY, CandidateSheet, Placed, UsageSheet, cell, sheet_name
 from envelope.report.workbook_inputs import write_assumptions
 from envelope.tco.breakeven import BreakEven, break_even_factor, break_even_month
 from envelope.tco.evaluate import evaluate_model
@@ -55,9 +55,10 @@ def write_workbook(
         horizon = max(model.horizon_months for model in models.values())
         usage = UsageSheet(book, horizon)
         flow = book.add_worksheet("Cash flow")
-        placed = {}
+        placed: dict[str, Placed] = {}
         for ident, model in models.items():
-            placed[ident] = CandidateSheet(book, ident, model, evaluate_model(model), names).write(usage)
+            sheet = sheet_name(ident, [p.sheet for p in placed.values()])
+            placed[ident] = CandidateSheet(book, sheet, ident, model, evaluate_model(model), names).write(usage)
         _cash_flow(book, flow, placed, baseline, horizon)
         _summary(book, summary, title, placed, baseline, names.of(baseline, "discount_rate_frac_per_year"))
         _sensitivity(book, models, uncertainty(models, draws=draws, seed=seed))
@@ -75,25 +76,11 @@ def _summary(book: Any, sheet: Any, title: Title, placed: Mapping[str, Placed], 
     sheet.write_string(2, 0, f"{title.date}; envelope {title.version}; nominal US dollars before value-added tax")
     sheet.write_string(3, 0, f"Recommended: {title.recommended or 'no candidate is feasible'}")
     sheet.write_row(5, 0, ["", *placed], bold)
-    rows = [
-        ("Present value of all costs", lambda p: p.present_value, money),
-        ("Sum of all costs, nominal", lambda p: p.total, money),
-        ("  of which capital", lambda p: p.kind_total("capex"), money),
-        ("  of which running", lambda p: p.kind_total("opex"), money),
-        (
-            f"Saved against {baseline}, present value",
-            lambda p: f"{placed[baseline].present_value}-{p.present_value}",
-            money,
-        ),
-    ]
-    for label, quantity in _UNIT_COSTS.items():
-        rows.append(
-            (label, lambda p, q=quantity: f'IF({p.discounted(q)}=0,"",{p.present_value}/{p.discounted(q)})', unit)
-        )
-    for row, (label, formula, number) in enumerate(rows, start=6):
+    rows = _summary_rows(placed, baseline)
+    for row, (label, formulas, style) in enumerate(rows, start=6):
         sheet.write_string(row, 0, label)
-        for column, place in enumerate(placed.values(), start=1):
-            sheet.write_formula(row, column, f"={formula(place)}", number)
+        for column, formula in enumerate(formulas, start=1):
+            sheet.write_formula(row, column, f"={formula}", money if style == "money" else unit)
     sheet.write_string(len(rows) + 7, 0, "Discount rate per year")
     sheet.write_formula(len(rows) + 7, 1, f"={rate}", book.add_format({"num_format": "0.0%"}))
     chart = book.add_chart({"type": "column"})
@@ -110,16 +97,34 @@ def _summary(book: Any, sheet: Any, title: Title, placed: Mapping[str, Placed], 
     sheet.insert_chart(len(rows) + 9, 0, chart)
 
 
+def _summary_rows(placed: Mapping[str, Placed], baseline: str) -> list[tuple[str, list[str], str]]:
+    """Return label, one formula per candidate, and style."""
+    places = list(placed.values())
+    base = placed[baseline].present_value
+    rows = [
+        ("Present value of all costs", [p.present_value for p in places], "money"),
+        ("Sum of all costs, nominal", [p.total for p in places], "money"),
+        ("  of which capital", [p.kind_total("capex") for p in places], "money"),
+        ("  of which running", [p.kind_total("opex") for p in places], "money"),
+        (f"Saved against {baseline}, present value", [f"{base}-{p.present_value}" for p in places], "money"),
+    ]
+    for label, quantity in _UNIT_COSTS.items():
+        costs = [f'IF({p.discounted(quantity)}=0,"",{p.present_value}/{p.discounted(quantity)})' for p in places]
+        rows.append((label, costs, "unit"))
+    return rows
+
+
 def _cash_flow(book: Any, sheet: Any, placed: Mapping[str, Placed], baseline: str, horizon: int) -> None:
     """Write the flows by month and year (outflows negative), and the return on each against the baseline."""
     bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
+    percent = book.add_format({"num_format": "0.0%"})
     years = -(-horizon // 12)
     sheet.set_column(0, 0, 44)
     sheet.write_string(
-        0, 0, "Cash flow in nominal US dollars; an outflow is negative. Month 0 is the start of service."
+        0, 0, "Cash flow in nominal US dollars; an outflow is negative; month 0 is the start of service."
     )
-    first = 2 + years
-    header = ["By year and by month", *(f"year {y}" for y in range(years + 1)), *range(horizon + 1)]
+    first = 3 + years
+    header = ["By year and by month", *(f"year {y}" for y in range(years + 1)), "return per year", *range(horizon + 1)]
     sheet.write_row(2, 0, header, bold)
     sheet.set_column(1, len(header), 12)
     row = 3
@@ -138,6 +143,8 @@ def _cash_flow(book: Any, sheet: Any, placed: Mapping[str, Placed], baseline: st
         sheet.write_string(row, 0, ident)
         months = [f"{cell(3 + i, first + m)}-{cell(base, first + m)}" for m in range(horizon + 1)]
         _flow_row(sheet, row, first, months, horizon, money)
+        flow = f"{cell(row, first)}:{cell(row, first + horizon)}"
+        sheet.write_formula(row, first - 1, f'=IFERROR((1+IRR({flow},0.02))^12-1,"none")', percent)
     sheet.freeze_panes(3, 1)
 
 

@@ -12,7 +12,7 @@ from envelope.tco.commitment import COMMITMENT
 from envelope.tco.lines import Line, Term, month_years
 from envelope.tco.model import Model
 from envelope.tco.result import LineResult, TcoResult
-from envelope.tco.tax import TAX, write_off_matrix
+from envelope.tco.tax import TAX, is_bought, write_off_matrix
 from envelope.units import MTOK
 
 Floats = NDArray[np.float64]
@@ -43,6 +43,25 @@ def cell(row: int, column: int) -> str:
         rest, digit = divmod(rest - 1, 26)
         letters = chr(65 + digit) + letters
     return f"${letters}${row + 1}"
+
+
+_RESERVED = ("summary", "assumptions", "usage", "cash flow", "sensitivity", "break-even", "sources", "history")
+
+
+def sheet_name(ident: str, taken: Sequence[str]) -> str:
+    """Return a sheet name for a candidate: at most 31 characters, unlike those in use whatever the case.
+
+    >>> sheet_name("usage", [])
+    'candidate usage'
+    """
+    name = f"candidate {ident}" if ident.lower() in _RESERVED else ident
+    used = {t.lower() for t in taken}
+    for number in range(1, 1000):
+        tail = f" {number}" if number > 1 else ""
+        found = name[: 31 - len(tail)] + tail
+        if found.lower() not in used:
+            return found
+    raise ValueError(f"no free sheet name for {ident!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +142,9 @@ class UsageSheet:
 class CandidateSheet:
     """A candidate's sheet: one row per cost line, one column per month, all of it formulas."""
 
-    def __init__(self, book: Any, ident: str, model: Model, result: TcoResult, names: Names) -> None:
-        self._sheet = book.add_worksheet(ident[:31])
+    def __init__(self, book: Any, sheet: str, ident: str, model: Model, result: TcoResult, names: Names) -> None:
+        self._sheet = book.add_worksheet(sheet)
+        self._name = sheet
         self._ident, self._model, self._result, self._names = ident, model, result, names
         self._money = book.add_format({"num_format": MONEY})
         self._bold = book.add_format({"bold": True, "bottom": 1})
@@ -150,7 +170,7 @@ class CandidateSheet:
             self._line(shown[TAX], self._tax(rows))
         self._total()
         quantities = {name: usage.add(self._ident, name, 0, name, q) for name, q in _quantities(self._model).items()}
-        return Placed(self._ident[:31], self._model.horizon_months, self._row, quantities)
+        return Placed(self._name, self._model.horizon_months, self._row, quantities)
 
     def _head(self) -> None:
         sheet = self._sheet
@@ -199,7 +219,7 @@ class CandidateSheet:
         """Return the formulas of the tax saved by running costs and by writing off what was bought."""
         rate = self._names.of(self._ident, "tax_rate_frac")
         share = write_off_matrix(self._model.economics, self._model.horizon_months)
-        bought = {x.id: x for x in self._model.lines if x.capex and not x.id.startswith("residual.")}
+        bought = {x.id: x for x in self._model.lines if is_bought(x)}
         formulas = []
         for month in self._months:
             parts = [cell(row, _MONTHS + month) for ident, row in rows.items() if ident not in bought]
@@ -220,6 +240,12 @@ class CandidateSheet:
         for column, value in values.items():
             formula = f"=SUM({cell(_FIRST_LINE, column)}:{cell(row - 1, column)})"
             self._sheet.write_formula(row, column, formula, self._sum, value)
+
+
+def _line_amount(rows: Sequence[int], line: Line, month: int) -> str:
+    """Return the formula of a line in one month: the sum of its terms, or 0."""
+    parts = [_amount(row, term, month) for row, term in zip(rows, line.terms, strict=True)]
+    return "+".join(part for part in parts if part) or "0"
 
 
 def _amount(row: int, term: Term, month: int) -> str:

@@ -13,6 +13,12 @@ COMMITMENT = "hosted_commitment"
 """Id of the line."""
 
 
+def year_ends(horizon_months: int) -> NDArray[np.int64]:
+    """Return the last month of each year; that of the last year may come early."""
+    years = -(-horizon_months // 12)
+    return np.minimum(np.arange(1, years + 1) * 12, horizon_months)
+
+
 def shortfall_by_month(model: Model, costs: dict[str, Floats], values: Values) -> Floats | None:
     """Return what is paid beyond the hosted bill to meet the promise, [draws, H + 1]; ``None`` without either.
 
@@ -24,7 +30,7 @@ def shortfall_by_month(model: Model, costs: dict[str, Floats], values: Values) -
         return None
     horizon = model.horizon_months
     bills = by_year(np.sum(np.broadcast_arrays(*hosted), axis=0))[:, 1:]
-    ends = np.minimum(np.arange(1, bills.shape[1] + 1) * 12, horizon)
+    ends = year_ends(horizon)
     lengths = np.diff(ends, prepend=0) / 12.0
     missing = np.maximum(0.0, promised[:, None] * lengths - bills)
     paid = np.zeros((len(missing), horizon + 1))

@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envelope.tco.cashflow import discount_factors
+from envelope.tco.commitment import COMMITMENT, year_ends
 from envelope.tco.derived import parents
-from envelope.tco.evaluate import monthly_costs
 from envelope.tco.inputs import Values
 from envelope.tco.lines import Line, month_years, price
 from envelope.tco.model import Model, complete
 from envelope.tco.result import by_year
+from envelope.tco.tax import TAX, is_bought, write_off_matrix
 
 Floats = NDArray[np.float64]
 
@@ -106,38 +107,67 @@ def line_draws(model: Model, values: Values) -> LineDraws:
     factors and quantities per term and price year instead of a cash flow per draw.
     """
     full = complete(model, values)
-    if np.any(full["tax_rate_frac"]) or np.any(full["hosted_commitment_usd_per_year"]):
-        return _by_months(model, values, full[RATE])
     factors = discount_factors(full[RATE], model.horizon_months)
+    costs = {line.id: _line(line, full, factors, None) for line in model.lines}
+    shortfall = _shortfall(model, costs, full, factors)
+    if shortfall is not None:
+        costs[COMMITMENT] = shortfall
+    if np.any(full["tax_rate_frac"]):
+        costs[TAX] = _tax(model, costs, full, factors)
     count = max((len(v) for v in values.values()), default=1)
-    present = np.zeros((count, len(model.lines)))
-    years = np.zeros((count, len(model.lines), -(-model.horizon_months // 12) + 1))
-    for i, line in enumerate(model.lines):
-        present[:, i], years[:, i, :] = _line(line, full, factors, model.horizon_months)
-    return LineDraws(tuple(line.id for line in model.lines), present, years)
+    present = np.zeros((count, len(costs)))
+    years = np.zeros((count, len(costs), -(-model.horizon_months // 12) + 1))
+    for i, cost in enumerate(costs.values()):
+        present[:, i], years[:, i, :] = cost
+    return LineDraws(tuple(costs), present, years)
 
 
-def _line(line: Line, values: Values, factors: Floats, horizon_months: int) -> tuple[Floats, Floats]:
+def _line(line: Line, values: Values, factors: Floats, spread: Floats | None) -> tuple[Floats, Floats]:
+    """Return present value [draws] and cost by year [draws, years] of a line.
+
+    ``spread`` moves each month's payment to other months, [paid, booked], as depreciation does.
+    """
+    horizon = factors.shape[1] - 1
     present: Floats = np.zeros(1)
-    years: Floats = np.zeros((1, -(-horizon_months // 12) + 1))
+    years: Floats = np.zeros((1, -(-horizon // 12) + 1))
     for term in line.terms:
         unit_price = price(term, values)
-        price_year = month_years(horizon_months) if term.price_year is None else term.price_year
+        price_year = month_years(horizon) if term.price_year is None else term.price_year
         growth = 1.0 + values[term.growth] if term.growth is not None else np.ones(1)
-        for year in np.unique(price_year[np.nonzero(term.quantity)[-1]]):
+        for year in np.unique(price_year[np.nonzero(term.quantity)]):
             quantity = np.where(price_year == year, term.quantity, 0.0)
+            quantity = quantity if spread is None else quantity @ spread
             amount = unit_price * growth ** int(year)
             present = present + amount * (factors @ quantity)
             years = years + amount[:, None] * by_year(quantity)[None, :]
     return present, years
 
 
-def _by_months(model: Model, values: Values, rate: Floats) -> LineDraws:
-    """Return the same from monthly cash flows, which the computed lines need."""
-    costs = monthly_costs(model, values)
-    factors = discount_factors(rate, model.horizon_months)
-    count = max(len(v) for v in values.values())
-    ids = tuple(costs)
-    present = np.stack([np.broadcast_to((cost * factors).sum(axis=1), count) for cost in costs.values()], axis=1)
-    years = [np.broadcast_to(by_year(cost), (count, by_year(cost).shape[1])) for cost in costs.values()]
-    return LineDraws(ids, present, np.stack(years, axis=1))
+def _shortfall(
+    model: Model, costs: dict[str, tuple[Floats, Floats]], values: Values, factors: Floats
+) -> tuple[Floats, Floats] | None:
+    """Return the line of promised but unused hosted spend; ``envelope.tco.commitment`` has it by month."""
+    hosted = [costs[line.id][1] for line in model.lines if line.group == "hosted"]
+    promised = values["hosted_commitment_usd_per_year"]
+    if not hosted or not np.any(promised):
+        return None
+    bills: Floats = np.sum(np.broadcast_arrays(*hosted), axis=0)
+    ends = year_ends(model.horizon_months)
+    missing = np.maximum(0.0, promised[:, None] * np.diff(ends, prepend=0) / 12.0 - bills[:, 1:])
+    present: Floats = (missing * factors[:, ends]).sum(axis=1)
+    return present, np.hstack([np.zeros((len(missing), 1)), missing])
+
+
+def _tax(
+    model: Model, costs: dict[str, tuple[Floats, Floats]], values: Values, factors: Floats
+) -> tuple[Floats, Floats]:
+    """Return the line of tax saved; ``envelope.tco.tax`` has it by month."""
+    write_off = write_off_matrix(model.economics, model.horizon_months)
+    bought = {line.id: line for line in model.lines if is_bought(line)}
+    parts = [
+        _line(bought[ident], values, factors, write_off) if ident in bought else cost for ident, cost in costs.items()
+    ]
+    rate = values["tax_rate_frac"]
+    present: Floats = -rate * np.sum(np.broadcast_arrays(*(p for p, _ in parts)), axis=0)
+    years: Floats = -rate[:, None] * np.sum(np.broadcast_arrays(*(y for _, y in parts)), axis=0)
+    return present, years

@@ -23,7 +23,7 @@ from envelope.units import MTOK
 Floats = NDArray[np.float64]
 
 
-_COMPUTED: dict[str, tuple[str, Group, str, str]] = {
+COMPUTED: dict[str, tuple[str, Group, str, str]] = {
     COMMITMENT: (
         "Hosted API: spend promised but not used",
         "hosted",
@@ -60,13 +60,17 @@ def evaluate(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsage]) -
     at the end of each month, present values at month 0 with the nominal ``discount_rate_frac_per_year``. Prices
     are today's in the first year and move at each anniversary.
     """
-    model = build(economics, usage)
+    return evaluate_model(build(economics, usage))
+
+
+def evaluate_model(model: Model) -> TcoResult:
+    """Return the costs of a model that is already built, at the point value of every input."""
     values = point_values(model.inputs)
     costs = monthly_costs(model, values)
     rate = float(values["discount_rate_frac_per_year"][0])
     factors = discount_factors(rate, model.horizon_months)
     lines = [_line_result(line, costs[line.id][0], factors, model) for line in model.lines]
-    lines += [_computed(ident, costs[ident][0], factors, model) for ident in _COMPUTED if ident in costs]
+    lines += [_computed(ident, costs[ident][0], factors, model) for ident in COMPUTED if ident in costs]
     total = np.sum([cost[0] for cost in costs.values()], axis=0) if costs else np.zeros(model.horizon_months + 1)
     present = float(total @ factors)
     carbon = carbon_kg_by_month(model, values)[0]
@@ -114,7 +118,7 @@ def _line_result(line: Line, months: Floats, factors: Floats, model: Model) -> L
 
 
 def _computed(ident: str, months: Floats, factors: Floats, model: Model) -> LineResult:
-    label, group, formula, name = _COMPUTED[ident]
+    label, group, formula, name = COMPUTED[ident]
     origin, total = model.inputs[name], float(months.sum())
     return LineResult(
         id=ident,

@@ -29,7 +29,7 @@ class Term:
     """``amount[m] = quantity[m] · scale · Π input^exponent · (1 + growth)^price_year[m]``; a cost is positive."""
 
     quantity: Floats
-    """[H + 1] what is paid for in each month, or [draws, H + 1]."""
+    """[H + 1] what is paid for in each month."""
     factors: tuple[Power, ...]
     growth: str | None = None
     """Input with the yearly price change, or ``None`` for constant prices."""
@@ -69,8 +69,8 @@ class Line:
         return " + ".join(texts)
 
     def quantity_total(self) -> float:
-        """Return the quantity over the whole horizon (of the first draw)."""
-        return float(sum(np.atleast_2d(term.quantity)[0].sum() for term in self.terms))
+        """Return the quantity over the whole horizon."""
+        return float(sum(term.quantity.sum() for term in self.terms))
 
 
 def month_years(horizon_months: int) -> Ints:
@@ -96,7 +96,7 @@ def amounts(line: Line, values: Values, horizon_months: int) -> Floats:
     total: Floats = np.zeros((1, horizon_months + 1))
     for term in line.terms:
         year = month_years(horizon_months) if term.price_year is None else term.price_year
-        amount: Floats = np.atleast_2d(term.quantity) * price(term, values)[:, None]
+        amount: Floats = term.quantity[None, :] * price(term, values)[:, None]
         if term.growth is not None:
             growth = 1.0 + np.asarray(values[term.growth], dtype=np.float64)
             powers = growth[:, None] ** np.arange(int(year.max(initial=0)) + 1)

@@ -5,12 +5,18 @@ from numpy.typing import NDArray
 
 from envelope.spec.economics import Economics
 from envelope.tco.cashflow import depreciation_shares
+from envelope.tco.lines import Line
 from envelope.tco.model import Model
 
 Floats = NDArray[np.float64]
 
 TAX = "tax"
 """Id of the line."""
+
+
+def is_bought(line: Line) -> bool:
+    """Return whether a line is written off over years, rather than booked when paid or received."""
+    return line.capex and not line.id.startswith("residual.")
 
 
 def tax_by_month(model: Model, costs: dict[str, Floats], rate: Floats) -> Floats | None:
@@ -22,16 +28,16 @@ def tax_by_month(model: Model, costs: dict[str, Floats], rate: Floats) -> Floats
     if not np.any(rate):
         return None
     horizon = model.horizon_months
-    write_off = _write_off_matrix(model.economics, horizon)
+    write_off = write_off_matrix(model.economics, horizon)
     deductions = np.zeros((1, horizon + 1))
-    bought = {line.id for line in model.lines if line.capex and not line.id.startswith("residual.")}
+    bought = {line.id for line in model.lines if is_bought(line)}
     for ident, cost in costs.items():
         deductions = deductions + (cost @ write_off if ident in bought else cost)
     tax: Floats = -rate[:, None] * deductions
     return tax
 
 
-def _write_off_matrix(economics: Economics, horizon_months: int) -> Floats:
+def write_off_matrix(economics: Economics, horizon_months: int) -> Floats:
     """Return [bought in month, deducted in month]: rows sum to 1."""
     shares = depreciation_shares(economics.depreciation, economics.depreciation_years, economics.declining_rate_frac)
     monthly = np.repeat(shares / 12.0, 12)

@@ -51,7 +51,11 @@ def test_ranges_collapse_to_the_point_estimate():
 @pytest.mark.parametrize("tax", [0.0, 0.3])
 @pytest.mark.parametrize("months", [12, 30, 60])
 def test_draws_agree_with_the_cash_flow_of_every_month(months, tax):
-    economics = Economics(horizon_months=months, tax_rate_frac=tax, demand_factor=DEMAND, site="colocation")
+    promise = {"low": 0.0, "high": 1e5} if tax else 0.0
+    economics = Economics(
+        horizon_months=months, tax_rate_frac=tax, demand_factor=DEMAND, site="colocation",
+        hosted_commitment_usd_per_year=promise,
+    )  # fmt: skip
     model = build(economics, USAGE)
     values = sample([model], 8, 3).values(model)
     drawn = line_draws(model, values)
