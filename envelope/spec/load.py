@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from envelope.errors import InputError, Problem, unknown_name
+from envelope.errors import InputError, Problem, nearest, unknown_name
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -128,7 +128,9 @@ def load(cls: type[T], kind: str, name: str, *, file: str, path: str) -> T:
     if target is not None:
         record: T = _load_by_id(cls, kind, target)
         return record
-    raise unknown_name(file, path, name, [*ids, *_aliases(cls, kind)], _LISTING.get(kind, kind))
+    names = {**_aliases(cls, kind), **{ident: ident for ident in ids}}
+    close = dict.fromkeys(names[near] for near in nearest(name, names, limit=6))
+    raise unknown_name(file, path, name, list(close)[:3], _LISTING.get(kind, kind))
 
 
 def load_all(cls: type[T], kind: str) -> list[T]:
