@@ -28,6 +28,9 @@ class Engine(Sourced):
     """Time per sampled sequence and step (sampling, detokenising, bookkeeping)."""
     request_overhead_s: float = Field(ge=0)
     """Time added to a request's TTFT outside the loop (HTTP, tokenising, queue hand-over)."""
+    admission_steps: float = Field(ge=0, default=0.0)
+    """Steps by which a request's first token lags behind the loop besides the rest of the running step: scheduled
+    ahead of the device, handed over between processes."""
     prefill_overhead_s: float = Field(ge=0, default=0.0)
     """Extra time of a step that holds prefill (no CUDA graph, metadata)."""
     memory_frac: float = Field(gt=0, le=1)

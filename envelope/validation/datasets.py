@@ -49,9 +49,21 @@ class Drafts(Frozen):
     source: Source
 
 
+class Lag(Frozen):
+    """Settings of a collection that hold the first token back by whole steps."""
+
+    collection: str
+    engine: str
+    model: str
+    """Pattern of the models served so."""
+    steps: float = Field(ge=0)
+    source: Source
+
+
 class _Document(Frozen):
     datasets: dict[str, Dataset]
     drafts: tuple[Drafts, ...]
+    lags: tuple[Lag, ...]
     profiles: dict[str, Profile]
 
 
@@ -76,3 +88,11 @@ def inferred_drafts(model: str, version: str, dp: int) -> tuple[int, float]:
         if version in run.versions and re.search(run.model, model, re.IGNORECASE):
             return (run.draft_tokens if dp == 1 else run.draft_tokens_data_parallel), run.acceptance_frac
     return 0, 0.0
+
+
+def inferred_lag_steps(collection: str, engine: str, model: str) -> float:
+    """Return the steps by which a collection's settings hold the first token back; 0 without."""
+    for lag in _document().lags:
+        if lag.collection == collection and lag.engine == engine and re.search(lag.model, model, re.IGNORECASE):
+            return lag.steps
+    return 0.0

@@ -85,7 +85,7 @@ def closed_loop_run(row: MeasuredRow, target: Target, input_tokens: float, outpu
     count = max(round(waves * share), share)
     lengths = _lengths(input_tokens, output_tokens, row.length_spread_frac, count)
     requests = closed_loop(*lengths, concurrency=share, seed=_SEED)
-    run = _run(target, requests, 1)
+    run = _run(target, requests, 1, row)
     return _remember(key, target, _extrapolated(run, share, row.prompts_per_slot, waves))
 
 
@@ -123,7 +123,7 @@ def open_loop_run(row: MeasuredRow, target: Target, input_tokens: float, output_
     cv = dataset.length_cv if dataset else 0.0
     columns = [_spread(rng, mean, cv, _OPEN_REQUESTS) for mean in (input_tokens, output_tokens)]
     requests = open_loop(arrivals, columns[0], columns[1], seed=_SEED)
-    return _remember(key, target, _run(target, requests, target.replicas))
+    return _remember(key, target, _run(target, requests, target.replicas, row))
 
 
 def _spread(rng: np.random.Generator, mean: float, cv: float, count: int) -> np.ndarray:
@@ -146,7 +146,7 @@ def replay_run(row: MeasuredRow, target: Target, requests_path: str | None) -> L
     order = np.arange(len(arrivals))
     prompts = order % row.distinct_prompts if row.distinct_prompts else None
     requests = open_loop(arrivals, inputs, outputs, prompt_id=prompts, seed=_SEED)
-    return _remember(key, target, _run(target, requests, target.replicas))
+    return _remember(key, target, _run(target, requests, target.replicas, row))
 
 
 def _columns(row: MeasuredRow) -> tuple[Floats, np.ndarray, np.ndarray]:
@@ -183,9 +183,10 @@ def _recorded(path: str) -> dict[str, Floats]:
     return {name: np.array(sorted(found)) for name, found in rows.items()}
 
 
-def _run(target: Target, requests: Requests, replicas: int) -> LoadRun:
-    """Simulate requests and return what each of them saw."""
+def _run(target: Target, requests: Requests, replicas: int, row: MeasuredRow) -> LoadRun:
+    """Simulate requests and return what each of them saw, the engine's and the run's lag of first tokens added."""
     tables = compile_step(target.replica)
+    lag_steps = row.lag_steps + target.replica.engine.admission_steps / target.replica.tokens_per_step
     fleet = Fleet(pools=(PoolConfig(replica=_config(target, tables, requests), replicas=replicas),))
     done = run_once(fleet, requests, seed=_SEED)
     columns = np.asarray(done.rx).reshape(-1, k.F_SIZE)
@@ -195,9 +196,10 @@ def _run(target: Target, requests: Requests, replicas: int) -> LoadRun:
     outputs = requests.output_tokens[served].astype(float)
     scale = 1.0 if requests.concurrency == 0 else float(target.replicas)
     inputs = float(requests.input_tokens[served].sum())
+    gaps = (finish - first)[served] / np.maximum(outputs - 1, 1)
     return LoadRun(
-        ttft_s=(first - arrived)[served],
-        e2e_s=(finish - arrived)[served],
+        ttft_s=(first - arrived)[served] + tables.request_overhead_s + lag_steps * gaps,
+        e2e_s=(finish - arrived)[served] + tables.request_overhead_s + lag_steps * gaps,
         output_tokens=outputs,
         weights=np.ones(int(served.sum())),
         output_tokens_per_s=scale * float(outputs.sum()) / span,

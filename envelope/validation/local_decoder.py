@@ -85,11 +85,13 @@ class Decoder:
             **length_values(batch, depth + new),
         }
         outputs: dict[str, object] = {}
+        block = random.standard_normal(1 << 18, dtype=np.float32)
         for layer in range(shape.layers):
             for side in ("k", "v"):
-                # Written, not just reserved: untouched pages all share one page of zeros, which stays cached.
+                # Keys of unit size keep the scores in the range of a trained model's; constant ones would leave
+                # all but one probability denormal, and arithmetic on those takes several times as long.
                 size = (batch, shape.heads.kv_heads, self.capacity, shape.heads.head_dim)
-                cache = io_value(np.full(size, 0.01, dtype=np.float32))
+                cache = io_value(np.resize(block, size))
                 inputs[f"past_{side}_{layer}"] = outputs[f"present_{side}_{layer}"] = cache
         return self.session.bind(inputs, outputs)
 
@@ -133,5 +135,5 @@ def _feed_forward(graph: Graph, source: Weights, x: str, shape: DecoderShape, ke
         )
     # The router stays in float32, as engines keep it.
     router = FORMATS["fp32"].add(graph, source, x, shape.hidden, shape.experts.experts)
-    flat = graph.node("Reshape", [router, graph.weight(np.array([-1, shape.experts.experts], dtype=np.int64))])
+    flat = graph.node("Reshape", [router, graph.constant(np.array([-1, shape.experts.experts], dtype=np.int64))])
     return add_experts(graph, source, x, flat, shape.experts, key)

@@ -95,6 +95,8 @@ class MeasuredRow(Frozen):
     kv_blocks: int | None = None
     draft_tokens: int = 0
     draft_acceptance_frac: float = 0.0
+    lag_steps: float = 0.0
+    """Steps by which settings of the run hold the first token back (polling, streaming in groups)."""
     threads: int | None = None
     overloaded: bool = False
     """Whether the run failed requests or queued without bound, so that times measure the client's patience."""

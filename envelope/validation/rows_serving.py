@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from envelope.validation.datasets import inferred_drafts
+from envelope.validation.datasets import inferred_drafts, inferred_lag_steps
 from envelope.validation.rows import MeasuredRow, number, whole
 
 _SPREAD_INFERENCEX_FRAC = 0.2
@@ -70,6 +70,7 @@ def _setting(record: dict[str, Any], collection: str) -> dict[str, Any]:
         "batch": concurrency,
         "load": "closed_loop",
         "max_num_seqs": round(concurrency) if inferencex else None,
+        "lag_steps": inferred_lag_steps(collection, str(record.get("backend") or ""), str(record["model_path"])),
         "draft_tokens": drafts[0] if inferencex else 0,
         "draft_acceptance_frac": drafts[1] if inferencex else 0.0,
         "source": str(record.get("silicon_data_source") or record.get("source") or ""),

@@ -141,7 +141,7 @@ def _as_shipped(known: NumberFormat, model: Model) -> NumberFormat | None:
     if known.family in {"gguf", "onnx"}:
         return known
     shipped = _format(model.native_format)
-    if abs(known.bits_per_weight - shipped.bits_per_weight) < 0.6:
+    if known.family == shipped.family and abs(known.bits_per_weight - shipped.bits_per_weight) < 0.6:
         return None
     if known.id == "nvfp4" and model.moe is not None and shipped.bits_per_weight < 9:
         return _format("nvfp4-moe")
