@@ -72,7 +72,11 @@ def _figures(result: Comparison, best: CandidateResult) -> list[tuple[str, str, 
     years = f"{result.horizon_years:g} years"
     return [
         (f"Cost over {years}", text.money(best.cost_npv), "Present value (NPV) of all payments, a positive cost."),
-        ("SLO met", text.percent(best.slo_attainment_frac, 1), "Share of the busiest hour's requests within their SLO."),
+        (
+            "SLO met",
+            text.percent(best.slo_attainment_frac, 1),
+            "Share of the busiest hour's requests within their SLO.",
+        ),
         ("Per request", text.money(best.usd_per_request), "Present value divided by the requests of the horizon."),
         ("Left the building", f"{text.count(best.requests_left_per_year)}/year", "Requests sent to a hosted API."),
     ]
@@ -118,7 +122,9 @@ def _cost_chart(result: Comparison) -> None:
         .encode(
             x=alt.X("usd:Q", title="US dollars, present value", axis=alt.Axis(format="$~s")),
             y=alt.Y("candidate:N", title=None, sort="x", axis=alt.Axis(labelLimit=260)),
-            color=alt.Color("line:N", title=None, scale=alt.Scale(range=_PALETTE), legend=alt.Legend(orient="bottom", columns=2)),
+            color=alt.Color(
+                "line:N", title=None, scale=alt.Scale(range=_PALETTE), legend=alt.Legend(orient="bottom", columns=2)
+            ),
             order=alt.Order("usd:Q", sort="descending"),
             tooltip=["candidate", "line", alt.Tooltip("usd:Q", format="$,.0f")],
         )

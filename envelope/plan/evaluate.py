@@ -20,7 +20,7 @@ from envelope.units import DAYS_PER_YEAR
 REPLICA_FACTORS = (2, 3, 4, 6, 8)
 """Multiples of the first pool's replicas that are tried as the fix of a broken service level."""
 
-Tick = Callable[[str], None]
+Tick = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)

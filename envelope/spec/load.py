@@ -56,7 +56,28 @@ def data_dirs() -> tuple[Path, ...]:
         user = _search_path
     else:
         user = tuple(Path(p) for p in os.environ.get("ENVELOPE_DATA", "").split(os.pathsep) if p)
-    return (*user, *_packaged())
+    own = home_data_dir()
+    return (*user, *((own,) if own.is_dir() else ()), *_packaged())
+
+
+def home_data_dir() -> Path:
+    """Return the folder for the user's own records where none is given: ``$XDG_DATA_HOME/envelope``."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "envelope"
+
+
+def writable_data_dir() -> Path:
+    """Return the folder that new records go to: the user's first folder, or that in the home folder."""
+    if _search_path:
+        return _search_path[0]
+    named = [Path(p) for p in os.environ.get("ENVELOPE_DATA", "").split(os.pathsep) if p]
+    return named[0] if named else home_data_dir()
+
+
+def forget() -> None:
+    """Forget what has been read, after a record was written."""
+    _index.cache_clear()
+    _load_by_id.cache_clear()
 
 
 def _packaged() -> tuple[Path, ...]:
@@ -97,6 +118,12 @@ def parse_yaml(text: str, name: str) -> Any:
         raise InputError(Problem(name, where, None, f"is not valid YAML: {error.problem}")) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(Problem(name, "", None, f"is not valid YAML: {error}")) from None
+
+
+def to_yaml(record: BaseModel) -> str:
+    """Return a record as the text of its data file; defaults are left out."""
+    data = record.model_dump(mode="json", exclude_defaults=True)
+    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110))
 
 
 def validate(cls: type[T], data: Any, name: str) -> T:
@@ -256,5 +283,5 @@ def _models_in(field: FieldInfo) -> Iterator[type[BaseModel]]:
         stack.extend(get_args(item))
 
 
-Reporter = Callable[[float, str], None]
+Reporter = Callable[[float, str], object]
 """Progress callback: share done (0–1) and what is being done."""

@@ -22,7 +22,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_data_file(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
-    expected = {f"envelope/_data/{p.relative_to(ROOT)}" for d in ("hardware_profiles", "scenarios") for p in (ROOT / d).glob("*.yaml")}
+    expected = {
+        f"envelope/_data/{p.relative_to(ROOT)}"
+        for d in ("hardware_profiles", "scenarios")
+        for p in (ROOT / d).glob("*.yaml")
+    }
     expected |= {str(p.relative_to(ROOT)) for p in (ROOT / "envelope" / "catalog").rglob("*.yaml")}
     assert len(expected) > 200
     assert expected <= held
