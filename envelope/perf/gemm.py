@@ -11,6 +11,8 @@ TILE_COLUMNS: Final = 128.0
 """Columns of an output tile; rows are 64 up to 64 tokens and 128 beyond."""
 
 
+MOST_UNITS_PER_TILE: Final = 8.0
+"""Units that share one tile at most: kernels cut the inner dimension (split-K) of products with few tiles."""
 _SHARPNESS: Final = 6.0
 
 
@@ -40,6 +42,7 @@ def gemm_cost(
     flop = 2.0 * m * n * k
     moved = weight_bytes * n * k + activation_bytes * m * (n + k)
     tiles = np.ceil(m / np.where(m <= 64, 64.0, 128.0)) * np.ceil(n / TILE_COLUMNS)
+    tiles = np.maximum(tiles, units / MOST_UNITS_PER_TILE)
     reach = achievable_bytes_per_s(curve, bandwidth_bytes_per_s, units)
     compute = flop / (peak_flop_per_s * curve["eff_c"])
     compute = compute * (1.0 + curve["occ_c"] * units / tiles) * (1.0 + curve["k_half"] / k)
