@@ -119,13 +119,20 @@ def _experts(b: Bench, experts: Experts, tokens: Floats) -> OpCost:
 
 
 def _elementwise(b: Bench, tokens: Floats) -> OpCost:
-    """Return norms, residuals, rotary embedding and activations: about 16 passes over the hidden state a layer."""
+    """Return norms, residuals, rotary embedding and activations: about 16 passes over the hidden state a layer.
+
+    Each layer launches ``kernels`` small kernels; recurrent layers ``linear_kernels`` more (convolution, gates) and
+    sparse ones ``sparse_kernels`` more (quantising index queries, choosing and mapping entries).
+    """
     curve, _ = b.curve("elementwise", b.replica.format_of("norm"))
+    linear = sum(a.layers for a in b.work.attentions if a.kind == "linear")
+    sparse = sum(a.layers for a in b.work.attentions if a.topk_tokens is not None)
+    more = (linear * curve["linear_kernels"] + sparse * curve["sparse_kernels"]) / b.work.layers
     moved = tokens * b.work.hidden * 2.0 * 16.0
     zero = np.zeros_like(tokens)
     return roofline_cost(
         "elementwise", zero, moved, compute_s=zero, memory_s=moved / (curve["eff_b"] * b.bandwidth_bytes_per_s),
-        fixed_s=(curve["t0_s"] + curve["unit_s"] * b.units) * curve["kernels"], p=1.0, peak_s=zero, bus_s=moved / b.bandwidth_bytes_per_s,
+        fixed_s=(curve["t0_s"] + curve["unit_s"] * b.units) * (curve["kernels"] + more), p=1.0, peak_s=zero, bus_s=moved / b.bandwidth_bytes_per_s,
         count=b.work.layers,
     )  # fmt: skip
 
