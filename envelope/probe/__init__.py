@@ -1,0 +1,1 @@
+"""Sensors that measure this machine, or an endpoint, and write what they found as data files."""

@@ -1,0 +1,56 @@
+"""Writing a probed record into the user's data folder, whole or not at all."""
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from envelope.errors import InputError, Problem
+from envelope.spec import load
+from envelope.spec.hardware import HardwareProfile
+
+
+def save_record(record: BaseModel, kind: str, ident: str, *, folder: Path | None = None, force: bool = False) -> Path:
+    """Write ``record`` as ``<folder>/<kind>/<ident>.yaml`` and return the path.
+
+    ``folder`` defaults to the user's data folder. A file that a person wrote is not overwritten without ``force``;
+    one that an earlier probe wrote is.
+    """
+    target = (folder or load.writable_data_dir()) / kind / f"{ident}.yaml"
+    if target.exists() and not force and not _is_probed(target):
+        remedy = "choose another --name, or --force"
+        raise InputError(Problem(str(target), "", None, "exists and was not written by a probe", remedy))
+    text = load.to_yaml(record)
+    # Read back what will be written: a profile that does not load must never reach the folder.
+    load.validate(type(record), load.parse_yaml(text, str(target)), str(target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    except OSError as error:
+        raise InputError(Problem(str(target), "", None, f"cannot be written: {error.strerror}")) from None
+    load.forget()
+    return target
+
+
+def _is_probed(path: Path) -> bool:
+    try:
+        data = load.read_yaml(path)
+    except InputError:
+        return False
+    if not isinstance(data, dict):
+        return False
+    return bool(data.get("conditions")) or str(data.get("note", "")).startswith("probed")
+
+
+def load_probed(path: Path) -> HardwareProfile:
+    """Return a profile that a probe wrote; raises ``InputError`` if it is broken or its probe was interrupted."""
+    profile = load.load_file(HardwareProfile, path)
+    if profile.conditions is None:
+        raise InputError(
+            Problem(str(path), "conditions", None, "is required in a probed profile", "run: envelope probe")
+        )
+    if not profile.conditions.complete:
+        raise InputError(Problem(str(path), "conditions.complete", False, "the probe was interrupted", "run it again"))
+    return profile
