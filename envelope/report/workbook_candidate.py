@@ -135,7 +135,8 @@ class UsageSheet:
         for power in term.factors:
             product += ("*" if power.exponent > 0 else "/") + names.of(candidate, power.name)
         self._sheet.write_formula(row, _PRICE, product)
-        self._sheet.write_formula(row, _GROWTH, f"={names.of(candidate, term.growth)}" if term.growth else "=0")
+        growth = names.of(candidate, term.growth) if term.growth and term.has_grown else "0"
+        self._sheet.write_formula(row, _GROWTH, f"={growth}")
         return row
 
 

@@ -38,6 +38,12 @@ class Term:
     scale: float = 1.0
     """Constant of the formula, such as −1 for money that comes back."""
 
+    @property
+    def has_grown(self) -> bool:
+        """Whether anything is paid after the first year's prices have moved."""
+        years = month_years(len(self.quantity) - 1) if self.price_year is None else self.price_year
+        return bool(np.any(years[np.nonzero(self.quantity)]))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Line:
@@ -59,7 +65,7 @@ class Line:
     def input_names(self) -> tuple[str, ...]:
         """Names of the inputs that the line depends on, in the order of the formula."""
         names = [p.name for t in self.terms for p in t.factors]
-        names += [t.growth for t in self.terms if t.growth is not None]
+        names += [t.growth for t in self.terms if t.growth is not None and t.has_grown]
         return tuple(dict.fromkeys(names))
 
     @property
@@ -117,4 +123,4 @@ def _term_text(term: Term, unit: str) -> str:
     for power in term.factors:
         sign = "×" if power.exponent > 0 else "÷"
         text += f" {sign} {power.name}"
-    return f"{text} × (1 + {term.growth})^year" if term.growth else text
+    return f"{text} × (1 + {term.growth})^year" if term.growth and term.has_grown else text

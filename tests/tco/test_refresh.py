@@ -21,6 +21,8 @@ except PackageNotFoundError:
 pytestmark = pytest.mark.skipif(INSTALLED != SNAPSHOT, reason=f"compares with genai-prices {SNAPSHOT}")
 FROM_PACKAGE = [m for m in load_all(HostedModel, "hosted") if "genai-prices" in m.source_of("tariff").source]
 
+CASES = [(m, batch) for m in FROM_PACKAGE for batch in (False, True) if m.has_batch or not batch]
+
 
 def package_usd(model: HostedModel, fresh: int, cached: int, written: int, output: int, batch: bool) -> float:
     from genai_prices import Usage, calc_price
@@ -49,12 +51,9 @@ def our_usd(model: HostedModel, fresh: int, cached: int, written: int, output: i
     return sum(lines[kind] * count / 1e6 for kind, count in counts.items())
 
 
-@pytest.mark.parametrize("model", FROM_PACKAGE, ids=lambda m: m.id)
+@pytest.mark.parametrize(("model", "batch"), CASES, ids=lambda x: x.id if isinstance(x, HostedModel) else ("standard", "batch")[x])  # fmt: skip
 @pytest.mark.parametrize("request_", [(1000, 0, 0, 500), (2000, 30_000, 0, 700), (500_000, 9_000, 0, 20)])
-@pytest.mark.parametrize("batch", [False, True], ids=["standard", "batch"])
 def test_a_request_costs_what_the_package_says(model, request_, batch):
-    if batch and not model.has_batch:
-        pytest.skip("no batch tariff")
     assert our_usd(model, *request_, batch) == pytest.approx(package_usd(model, *request_, batch), rel=1e-9)
 
 
