@@ -1,8 +1,10 @@
 """Request statistics of benchmark data sets and load-test profiles that rows refer to by name."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -35,35 +37,43 @@ class Profile(Frozen):
     source: Source
 
 
-class Drafts(Frozen):
-    """Runs of a collection that used speculative decoding although their rows do not say so."""
-
-    model: str
-    """Pattern of the model's name."""
-    versions: tuple[str, ...]
-    """Engine images of these runs."""
-    draft_tokens: int = Field(ge=1)
-    draft_tokens_data_parallel: int = Field(ge=1)
-    """With data-parallel attention."""
-    acceptance_frac: float = Field(gt=0, lt=1)
-    source: Source
-
-
-class Lag(Frozen):
-    """Settings of a collection that hold the first token back by whole steps."""
+class RunSettings(Frozen):
+    """Settings that runs of a collection used although their rows do not state them, with what they are known by."""
 
     collection: str
     engine: str
-    model: str
-    """Pattern of the models served so."""
-    steps: float = Field(ge=0)
+    model: str = ""
+    """Pattern of the model's name; the same holds for ``device``."""
+    device: str = ""
+    versions: tuple[str, ...] = ()
+    batch_below: float | None = None
+    data_parallel: bool | None = None
+    """Whether attention is data-parallel."""
+    draft_tokens: int | None = Field(default=None, ge=0)
+    draft_tokens_data_parallel: int | None = Field(default=None, ge=0)
+    """With data-parallel attention."""
+    draft_acceptance_frac: float = Field(default=0.0, ge=0, lt=1)
+    lag_steps: float | None = Field(default=None, ge=0)
+    """Steps by which polling and streaming in groups hold the first token back."""
+    kv: str | None = None
     source: Source
+
+    def fits(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a row (with the fields of ``MeasuredRow``) belongs to these runs."""
+        named = ((self.model, row["model"]), (self.device, row["device"]))
+        return (
+            str(row["collection"]).endswith(f"/{self.collection}")
+            and row["engine"] == self.engine
+            and all(re.search(pattern, str(text), re.IGNORECASE) for pattern, text in named)
+            and (not self.versions or row["engine_version"] in self.versions)
+            and (self.data_parallel is None or self.data_parallel == ((row["dp"] or 1) > 1))
+            and (self.batch_below is None or float(row["batch"]) < self.batch_below)
+        )
 
 
 class _Document(Frozen):
     datasets: dict[str, Dataset]
-    drafts: tuple[Drafts, ...]
-    lags: tuple[Lag, ...]
+    settings: tuple[RunSettings, ...]
     profiles: dict[str, Profile]
 
 
@@ -82,17 +92,19 @@ def load_profiles() -> dict[str, Profile]:
     return _document().profiles
 
 
-def inferred_drafts(model: str, version: str, dp: int) -> tuple[int, float]:
-    """Return draft tokens and acceptance of a run known by its model and engine image; (0, 0) without."""
-    for run in _document().drafts:
-        if version in run.versions and re.search(run.model, model, re.IGNORECASE):
-            return (run.draft_tokens if dp == 1 else run.draft_tokens_data_parallel), run.acceptance_frac
-    return 0, 0.0
-
-
-def inferred_lag_steps(collection: str, engine: str, model: str) -> float:
-    """Return the steps by which a collection's settings hold the first token back; 0 without."""
-    for lag in _document().lags:
-        if lag.collection == collection and lag.engine == engine and re.search(lag.model, model, re.IGNORECASE):
-            return lag.steps
-    return 0.0
+def inferred_settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of ``MeasuredRow`` that a row does not state but its run is known to have used."""
+    found: dict[str, Any] = {}
+    for entry in _document().settings:
+        if not entry.fits(row):
+            continue
+        if entry.draft_tokens is not None:
+            several = (row["dp"] or 1) > 1 and entry.draft_tokens_data_parallel is not None
+            drafts = entry.draft_tokens_data_parallel if several else entry.draft_tokens
+            found.setdefault("draft_tokens", drafts)
+            found.setdefault("draft_acceptance_frac", entry.draft_acceptance_frac)
+        if entry.lag_steps is not None:
+            found.setdefault("lag_steps", entry.lag_steps)
+        if entry.kv is not None and not row["kv"]:
+            found.setdefault("kv", entry.kv)
+    return found

@@ -4,13 +4,12 @@ import csv
 import gzip
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from envelope.perf.memory import fit
-from envelope.perf.step import compile_step
 from envelope.serving.fleet import Fleet, PoolConfig, ReplicaConfig
 from envelope.serving.kernel import layout as k
 from envelope.serving.requests import Floats, Requests, closed_loop, open_loop
@@ -76,7 +75,7 @@ def closed_loop_run(row: MeasuredRow, target: Target, input_tokens: float, outpu
     A long run is cut: its first wave (the burst) is taken as it is, and the waves after the second stand for
     all later ones, which repeat them statistically.
     """
-    share = max(math.ceil((row.batch or 1.0) / target.replicas), 1)
+    share = max(math.ceil((row.batch or 1.0) / lanes(target)), 1)
     key = (target.replica.key, share, input_tokens, output_tokens, row.length_spread_frac, row.prompts_per_slot)
     known = _remembered(key)
     if known is not None:
@@ -123,7 +122,7 @@ def open_loop_run(row: MeasuredRow, target: Target, input_tokens: float, output_
     cv = dataset.length_cv if dataset else 0.0
     columns = [_spread(rng, mean, cv, _OPEN_REQUESTS) for mean in (input_tokens, output_tokens)]
     requests = open_loop(arrivals, columns[0], columns[1], seed=_SEED)
-    return _remember(key, target, _run(target, requests, target.replicas, row))
+    return _remember(key, target, _run(target, requests, lanes(target), row))
 
 
 def _spread(rng: np.random.Generator, mean: float, cv: float, count: int) -> np.ndarray:
@@ -146,7 +145,7 @@ def replay_run(row: MeasuredRow, target: Target, requests_path: str | None) -> L
     order = np.arange(len(arrivals))
     prompts = order % row.distinct_prompts if row.distinct_prompts else None
     requests = open_loop(arrivals, inputs, outputs, prompt_id=prompts, seed=_SEED)
-    return _remember(key, target, _run(target, requests, target.replicas, row))
+    return _remember(key, target, _run(target, requests, lanes(target), row))
 
 
 def _columns(row: MeasuredRow) -> tuple[Floats, np.ndarray, np.ndarray]:
@@ -184,8 +183,11 @@ def _recorded(path: str) -> dict[str, Floats]:
 
 
 def _run(target: Target, requests: Requests, replicas: int, row: MeasuredRow) -> LoadRun:
-    """Simulate requests and return what each of them saw, the engine's and the run's lag of first tokens added."""
-    tables = compile_step(target.replica)
+    """Simulate requests and return what each of them saw, the engine's and the run's lag of first tokens added.
+
+    Data-parallel ranks take requests in turn and step together, so each is simulated as a replica of its own.
+    """
+    tables = rank_tables(target.tables(), target.replica.parallelism.dp)
     lag_steps = row.lag_steps + target.replica.engine.admission_steps / target.replica.tokens_per_step
     fleet = Fleet(pools=(PoolConfig(replica=_config(target, tables, requests), replicas=replicas),))
     done = run_once(fleet, requests, seed=_SEED)
@@ -194,7 +196,7 @@ def _run(target: Target, requests: Requests, replicas: int, row: MeasuredRow) ->
     served = np.isfinite(first) & np.isfinite(finish) & (finish > 0) & (first < k.NEVER)
     span = float(finish[served].max() - arrived[served].min()) if served.any() else math.nan
     outputs = requests.output_tokens[served].astype(float)
-    scale = 1.0 if requests.concurrency == 0 else float(target.replicas)
+    scale = float(lanes(target)) if requests.concurrency else 1.0
     inputs = float(requests.input_tokens[served].sum())
     gaps = (finish - first)[served] / np.maximum(outputs - 1, 1)
     return LoadRun(
@@ -208,15 +210,41 @@ def _run(target: Target, requests: Requests, replicas: int, row: MeasuredRow) ->
     )
 
 
+def lanes(target: Target) -> int:
+    """Return how many schedulers share the load: replicas times data-parallel ranks."""
+    return target.replicas * target.replica.parallelism.dp
+
+
+def rank_tables(tables: StepTables, ranks: int) -> StepTables:
+    """Return the tables of one of ``ranks`` data-parallel ranks that carry equal loads.
+
+    A rank with n sequences and m tokens steps like the replica with n·ranks and m·ranks; its attention time per
+    token is not shared.
+    """
+    if ranks == 1:
+        return tables
+    return replace(
+        tables,
+        token_s=tables.token_s[::ranks].copy(),
+        sampled_s=tables.sampled_s[::ranks].copy(),
+        decode_base_s=tables.decode_base_s[::ranks].copy(),
+        decode_slope_s_per_token=tables.decode_slope_s_per_token[::ranks] * ranks,
+        prefill_token_s=tables.prefill_token_s * ranks,
+        prefill_slope_s_per_token=tables.prefill_slope_s_per_token * ranks,
+        step_w=tables.step_w[::ranks].copy(),
+        bound=tables.bound[::ranks].copy(),
+    )
+
+
 def _config(target: Target, tables: StepTables, requests: Requests) -> ReplicaConfig:
     replica = target.replica
     block = replica.engine.kv_block_tokens
     longest = int((requests.input_tokens + requests.output_tokens).max())
     return ReplicaConfig(
         steps=tables,
-        max_num_seqs=min(replica.max_num_seqs, tables.max_num_seqs),
-        max_num_batched_tokens=replica.max_num_batched_tokens,
-        kv_blocks=max(fit(replica).kv_blocks, math.ceil(longest / block) + 1),
+        max_num_seqs=min(math.ceil(replica.max_num_seqs / replica.parallelism.dp), tables.max_num_seqs),
+        max_num_batched_tokens=tables.max_batched_tokens,
+        kv_blocks=max(fit(replica).kv_blocks // replica.parallelism.dp, math.ceil(longest / block) + 1),
         block_tokens=block,
         prefix_cache=bool(replica.settings.prefix_cache),
         chunked_prefill=replica.engine.chunked_prefill,

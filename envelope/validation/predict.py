@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from envelope.errors import InputError
 from envelope.perf.memory import fit
 from envelope.perf.steady import Loop, Steady, prefill_attention_s, steady_state, step_s
-from envelope.perf.step import compile_step
 from envelope.spec.step import BOUNDS, StepTables
 from envelope.validation.datasets import Dataset, load_datasets
 from envelope.validation.hosts import wall_w
@@ -115,7 +114,7 @@ def prompt_s(tables: StepTables, tokens: float, cached: float = 0.0, sequences: 
 
 def _single_decode_rate(row: MeasuredRow, _: str | None) -> Found:
     target = target_of(row)
-    tables, shape = compile_step(target.replica), shape_of(row)
+    tables, shape = target.tables(), shape_of(row)
     sequences = max(row.batch or 1.0, 1.0)
     context = row.depth_tokens + shape.input_tokens * (row.input_tokens != 0) + shape.output_tokens / 2
     step = decode_step_s(target, tables, sequences, context)
@@ -124,7 +123,7 @@ def _single_decode_rate(row: MeasuredRow, _: str | None) -> Found:
 
 def _prefill_rate(row: MeasuredRow, _: str | None) -> Found:
     target = target_of(row)
-    tables, shape = compile_step(target.replica), shape_of(row)
+    tables, shape = target.tables(), shape_of(row)
     sequences = max(row.batch or 1.0, 1.0) if row.load == "batch" else 1.0
     time = prompt_s(tables, shape.input_tokens, row.depth_tokens, sequences)
     bound = _bound(tables, min(shape.input_tokens * sequences, tables.max_batched_tokens))
@@ -133,7 +132,7 @@ def _prefill_rate(row: MeasuredRow, _: str | None) -> Found:
 
 def _unloaded_ttft(row: MeasuredRow, _: str | None) -> Found:
     target = target_of(row)
-    tables, shape = compile_step(target.replica), shape_of(row)
+    tables, shape = target.tables(), shape_of(row)
     time = tables.request_overhead_s + prompt_s(tables, shape.input_tokens, row.depth_tokens)
     return time, _bound(tables, shape.input_tokens), target
 
@@ -151,7 +150,7 @@ def _single_latency(row: MeasuredRow, _: str | None) -> Found:
 
 def batch_s(target: Target, shape: Shape, sequences: float) -> float:
     """Return the time of one static batch: all prompts, then all steps, in waves if the KV cache holds fewer."""
-    tables = compile_step(target.replica)
+    tables = target.tables()
     context = shape.input_tokens + shape.output_tokens
     held = max(min(fit(target.replica).max_concurrency(context), tables.max_num_seqs), 1)
     waves = math.ceil(sequences / held)
@@ -167,13 +166,13 @@ def _batch_throughput(row: MeasuredRow, _: str | None) -> Found:
     sequences = max(row.batch or 1.0, 1.0)
     tokens = shape.output_tokens + (shape.input_tokens if row.counts_input else 0.0)
     value = sequences * tokens / batch_s(target, shape, sequences)
-    return _per(row, target, value), _bound(compile_step(target.replica), sequences), target
+    return _per(row, target, value), _bound(target.tables(), sequences), target
 
 
 def _batch_latency(row: MeasuredRow, _: str | None) -> Found:
     target, shape = target_of(row), shape_of(row)
     sequences = max(row.batch or 1.0, 1.0)
-    return batch_s(target, shape, sequences), _bound(compile_step(target.replica), sequences), target
+    return batch_s(target, shape, sequences), _bound(target.tables(), sequences), target
 
 
 def _per(row: MeasuredRow, target: Target, system_rate: float) -> float:
@@ -186,7 +185,7 @@ def _per(row: MeasuredRow, target: Target, system_rate: float) -> float:
 
 def _single_wall(row: MeasuredRow, _: str | None) -> Found:
     target = target_of(row)
-    tables = compile_step(target.replica)
+    tables = target.tables()
     return wall_w(float(tables.step_w[1]) * target.replicas, target, row), _bound(tables, 1.0), target
 
 
@@ -195,7 +194,7 @@ def _single_wall(row: MeasuredRow, _: str | None) -> Found:
 
 def _steady(row: MeasuredRow) -> tuple[Steady, Target, StepTables, float, Shape]:
     target = target_of(row)
-    tables, shape = compile_step(target.replica), shape_of(row)
+    tables, shape = target.tables(), shape_of(row)
     sequences = max((row.batch or 1.0) / target.replicas, 1.0)
     return steady_state(tables, _loop(target, shape, sequences)), target, tables, sequences, shape
 
@@ -258,7 +257,7 @@ def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> _Saturated | No
     most = min(held, replica.max_num_seqs)
     if most < 1:
         return None
-    tables = compile_step(replica)
+    tables = target.tables()
     limits = shape.dataset if row.load == "slo" else None
     if limits is not None and limits.tpot_limit_s is not None:
         most = _largest_within(tables, target, shape, most, limits.tpot_limit_s)
@@ -282,30 +281,30 @@ def _saturated_throughput(row: MeasuredRow, _: str | None) -> Found:
     rate = best.rate * (SLO_LOAD_FRAC if row.load == "slo" else 1.0)
     if row.counts_input:
         rate *= (shape.input_tokens + shape.output_tokens) / shape.output_tokens
-    bound = _bound(compile_step(best.target.replica), best.sequences)
+    bound = _bound(best.target.tables(), best.sequences)
     return _per(row, best.target, rate), bound, best.target
 
 
 def _saturated_energy(row: MeasuredRow, _: str | None) -> Found:
     best = _saturated(row)
     watts = wall_w(best.state.power_w * best.target.replicas, best.target, row)
-    return watts / best.rate, _bound(compile_step(best.target.replica), best.sequences), best.target
+    return watts / best.rate, _bound(best.target.tables(), best.sequences), best.target
 
 
 def _saturated_wall(row: MeasuredRow, _: str | None) -> Found:
     best = _saturated(row)
     watts = wall_w(best.state.power_w * best.target.replicas, best.target, row)
-    return watts, _bound(compile_step(best.target.replica), best.sequences), best.target
+    return watts, _bound(best.target.tables(), best.sequences), best.target
 
 
 def _slo_tpot(row: MeasuredRow, _: str | None) -> Found:
     best = _saturated(row)
-    return best.state.itl_s, _bound(compile_step(best.target.replica), best.sequences), best.target
+    return best.state.itl_s, _bound(best.target.tables(), best.sequences), best.target
 
 
 def _slo_ttft(row: MeasuredRow, _: str | None) -> Found:
     best = _saturated(row)
-    return best.state.ttft_s, _bound(compile_step(best.target.replica), best.sequences), best.target
+    return best.state.ttft_s, _bound(best.target.tables(), best.sequences), best.target
 
 
 # One phase alone, and production
@@ -313,7 +312,7 @@ def _slo_ttft(row: MeasuredRow, _: str | None) -> Found:
 
 def _phase_prefill(row: MeasuredRow, _: str | None) -> Found:
     target = target_of(row)
-    tables, shape = compile_step(target.replica), shape_of(row)
+    tables, shape = target.tables(), shape_of(row)
     prompts = max(tables.max_batched_tokens / shape.input_tokens, 1.0)
     time = prompt_s(tables, shape.input_tokens, 0.0, prompts)
     rate = target.replicas * prompts * shape.input_tokens / time
@@ -341,7 +340,7 @@ def _phase_decode(row: MeasuredRow, _: str | None) -> Found:
         **{f: getattr(target.replica, f) for f in target.replica.__slots__} | {"settings": settings}
     )
     target = Target(replica, target.replicas, target.host, target.assumed)
-    tables = compile_step(replica)
+    tables = target.tables()
     step = decode_step_s(target, tables, wanted, context)
     rate = target.replicas * wanted * replica.tokens_per_step / step
     return _per(row, target, rate), _bound(tables, wanted), target

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from envelope.validation.datasets import inferred_drafts, inferred_lag_steps
+from envelope.validation.datasets import inferred_settings
 from envelope.validation.rows import MeasuredRow, number, whole
 
 _SPREAD_INFERENCEX_FRAC = 0.2
@@ -44,11 +44,10 @@ def _setting(record: dict[str, Any], collection: str) -> dict[str, Any]:
         raise ValueError("isl, osl or silicon_concurrency is missing")
     inferencex = collection == "inferencex"
     tp, dp, ep, count = _parallelism(record)
-    drafts = inferred_drafts(str(record["model_path"]), str(record.get("backend_version") or ""), dp)
     batch = number(record.get("batch_size"))
     if concurrency and batch and dp == 1 and not inferencex and batch < concurrency:
         concurrency = batch  # several replicas behind one front end share the load
-    return {
+    setting = {
         "collection": f"datacenter/{collection}",
         "scale": 1e3,
         "unit": "ms",
@@ -70,12 +69,10 @@ def _setting(record: dict[str, Any], collection: str) -> dict[str, Any]:
         "batch": concurrency,
         "load": "closed_loop",
         "max_num_seqs": round(concurrency) if inferencex else None,
-        "lag_steps": inferred_lag_steps(collection, str(record.get("backend") or ""), str(record["model_path"])),
-        "draft_tokens": drafts[0] if inferencex else 0,
-        "draft_acceptance_frac": drafts[1] if inferencex else 0.0,
         "source": str(record.get("silicon_data_source") or record.get("source") or ""),
         "date": _date(str(record.get("silicon_data_source") or "")),
     }
+    return setting | inferred_settings(setting)
 
 
 def _concurrency(record: dict[str, Any]) -> float | None:

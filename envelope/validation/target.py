@@ -8,12 +8,14 @@ from functools import cache
 from envelope.errors import InputError
 from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec, all_formats
+from envelope.perf.step import compile_step
 from envelope.spec.deployment import EngineSettings, Parallelism
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 from envelope.spec.model import Model
 from envelope.spec.number_format import NumberFormat
+from envelope.spec.step import StepTables
 from envelope.validation.model_names import FoundModel, find_model
 from envelope.validation.names import Device, find_device, find_engine, find_format
 from envelope.validation.rows import MeasuredRow
@@ -53,6 +55,16 @@ class Target:
         """Return the memory fit of one replica."""
         return fit(self.replica)
 
+    def tables(self) -> StepTables:
+        """Return the step tables of one replica; each data-parallel rank has a token budget of its own."""
+        replica, ranks = self.replica, self.replica.parallelism.dp
+        if ranks == 1:
+            return compile_step(replica)
+        seqs = math.ceil(replica.max_num_seqs / ranks) * ranks
+        tokens = (replica.settings.max_num_batched_tokens or replica.engine.default_max_batched_tokens) * ranks
+        wide = {"max_num_seqs": seqs, "max_num_batched_tokens": tokens}
+        return compile_step(replace(replica, settings=replica.settings.model_copy(update=wide)))
+
 
 def classes_of(row: MeasuredRow) -> tuple[str, str]:
     """Return device class and architecture of a row for the summary; ``unknown`` where a name does not map."""
@@ -88,7 +100,7 @@ def layouts(row: MeasuredRow) -> Iterator[Target]:
         assumed = (*assumed, f"{model.model.id} stands in for {row.model}")
     count = row.device_count if row.device_count > 1 else device.count
     for parallelism in _parallelisms(row, base, count):
-        replica = _fitted(replace(base, parallelism=parallelism))
+        replica = _roomy(row, _fitted(replace(base, parallelism=parallelism)))
         yield Target(replica, max(count // parallelism.devices, 1), device.host, assumed)
 
 
@@ -161,7 +173,7 @@ def _kv(row: MeasuredRow, engine: Engine, weights: NumberFormat | None, model: M
     narrow = requantised or (weights is None and _format(model.native_format).bits_per_weight < 9)
     if engine.id == "tensorrt-llm" and narrow:
         return _format("fp8")
-    if row.collection.startswith("datacenter") and requantised:
+    if row.collection.startswith("datacenter") and requantised and not row.kv:
         return _format("fp8")
     return _format("bf16")
 
@@ -248,6 +260,24 @@ def _fitted(replica: ReplicaSpec) -> ReplicaSpec:
         middle = (low + high) // 2
         low, high = (low, middle) if _fits(replica, middle) else (middle + 1, high)
     return _offloaded(replica, high)
+
+
+_TIGHT_MEMORY_FRAC = 0.97
+"""Share of the memory that an engine can be told to take where its default holds too few sequences."""
+
+
+def _roomy(row: MeasuredRow, replica: ReplicaSpec) -> ReplicaSpec:
+    """Return the replica with a larger share of memory if its default cannot hold a quarter of the measured load.
+
+    The run took place, so whoever made it had raised the engine's memory fraction.
+    """
+    if row.load not in {"closed_loop", "steady"} or row.kv_blocks is not None or not row.batch:
+        return replica
+    context = (row.input_tokens or 0.0) + (row.output_tokens or 0.0)
+    if fit(replica).max_concurrency(context) >= max(row.batch / 4, 1.0):
+        return replica
+    settings = replica.settings.model_copy(update={"memory_frac": _TIGHT_MEMORY_FRAC})
+    return replace(replica, settings=settings)
 
 
 def _offloaded(replica: ReplicaSpec, layers: int) -> ReplicaSpec:
