@@ -55,6 +55,8 @@ class Run:
     final: Snapshot
     ticks: Ints
     tick_times: Floats
+    blocks_free: Ints
+    """[replicas] free KV blocks at the end; all of them when nothing is left running."""
     peaks: Ints
     """[replicas, 3] preemptions, most blocks in use, most sequences."""
     events: dict[str, int] = field(default_factory=dict)
@@ -171,6 +173,7 @@ def _collect(fleet: Fleet, requests: Requests, state: State, marks: list[Snapsho
         final=marks[-1],
         ticks=ticks,
         tick_times=times,
+        blocks_free=b[:, k.R_FREE].copy(),
         peaks=peaks,
         events=dict(controls.events),
         peak_replicas=controls.peak_replicas,

@@ -64,7 +64,7 @@ def with_sessions(seed: int, sessions: int = 30, calls: int = 6) -> Requests:
         chain=np.arange(n) // calls,
         path=np.zeros(n, dtype=np.int64),
         path_start=np.arange(n + 1),
-        span_s=1e6,
+        span_s=300.0,
     )
 
 

@@ -8,6 +8,7 @@ from envelope.serving.kernel.batch import (
     end_decode,
     evict_slot,
     free_slot,
+    growth_need,
     make_room,
     preempt,
     settle_chunk,
@@ -288,6 +289,8 @@ def wake(st: Ints, sx: Floats, b: int, x: int, t: float) -> None:
 def empty_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
     """Stop a replica at once: its step, batch and cache are lost. Its requests arrive at the router again."""
     account(st, sx, tb, b, x, t)
+    if st[b + R_MOVING] > 0 and (st[b + R_KIND] == KIND_MIXED or st[b + R_KIND] == KIND_DECODE):
+        discard(st, b, growth_need(st, b, 1))
     st[b + R_FRESH] = 0
     for k in range(st[b + R_SEQS]):
         s = st[b + R_SLOT] + k * S_SIZE
