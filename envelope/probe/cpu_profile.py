@@ -120,7 +120,7 @@ def _curves(
             op=op, number_format=key, engine=ENGINE, form=form, constants=_rounded(fit.constants), peak=peak,
             error_median_frac=_round(fit.error_median_frac), rows=fit.rows, spread_frac=_round(fit.spread_frac),
             evidence=Evidence.MEASURED, source=text, date=today,
-          )  # fmt: skip
+        )  # fmt: skip
 
 
 FitRow = tuple[str, str, str, Fit, str | None]

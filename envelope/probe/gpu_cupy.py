@@ -1,0 +1,68 @@
+"""GPU kernels through CuPy: memory, links and floating-point products."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from envelope.probe.gpu_kernels import Unsupported, cycle
+
+
+class CupyBackend:
+    """Operations of ``envelope.probe.gpu_kernels.Backend`` in CuPy."""
+
+    name = "cupy"
+
+    def __init__(self) -> None:
+        self._cupy: Any = import_module("cupy")
+
+    def synchronize(self) -> None:
+        """Wait for the current device."""
+        self._cupy.cuda.Device().synchronize()
+
+    def device_count(self) -> int:
+        """Return the number of visible GPUs."""
+        return int(self._cupy.cuda.runtime.getDeviceCount())
+
+    def read(self, moved_bytes: int) -> Callable[[], object]:
+        """Return the sum over one buffer."""
+        buffer = self._cupy.ones(moved_bytes // 4, dtype=self._cupy.float32)
+        return lambda: buffer.sum()
+
+    def product(self, key: str, m: int, n: int, k: int, copies: int) -> Callable[[], object]:
+        """Return products in fp32 or fp16."""
+        kinds = {"fp32": self._cupy.float32, "fp16": self._cupy.float16}
+        if key not in kinds:
+            raise Unsupported(key)
+        x = self._cupy.ones((m, k), dtype=kinds[key])
+        weights = [self._cupy.ones((k, n), dtype=kinds[key]) for _ in range(copies)]
+        return cycle([lambda w=w: self._cupy.matmul(x, w) for w in weights])  # type: ignore[misc]
+
+    def attention(
+        self, batch: int, new: int, context: int, heads: int, kv_heads: int, width: int
+    ) -> Callable[[], object]:
+        """CuPy has no attention kernel."""
+        raise Unsupported("attention")
+
+    def host_copy(self, moved_bytes: int, to_device: bool) -> Callable[[], object]:
+        """Return a copy from or to pinned memory."""
+        runtime = self._cupy.cuda.runtime
+        pinned = self._cupy.cuda.alloc_pinned_memory(moved_bytes)
+        device = self._cupy.empty(moved_bytes, dtype=self._cupy.uint8)
+        kind = runtime.memcpyHostToDevice if to_device else runtime.memcpyDeviceToHost
+        target, source = (device.data.ptr, pinned.ptr) if to_device else (pinned.ptr, device.data.ptr)
+        return lambda kept=(pinned, device): runtime.memcpy(target, source, moved_bytes, kind)  # type: ignore[misc]
+
+    def peer_copy(self, moved_bytes: int) -> Callable[[], object]:
+        """Return a copy from GPU 0 to GPU 1."""
+        if self.device_count() < 2:
+            raise Unsupported("one GPU only")
+        buffers = []
+        for index in (0, 1):
+            with self._cupy.cuda.Device(index):
+                buffers.append(self._cupy.empty(moved_bytes, dtype=self._cupy.uint8))
+        copy = self._cupy.cuda.runtime.memcpyPeer
+        return lambda: copy(buffers[1].data.ptr, 1, buffers[0].data.ptr, 0, moved_bytes)
+
+    def all_reduce(self, moved_bytes: int, devices: int) -> Callable[[], object]:
+        """Left to PyTorch."""
+        raise Unsupported("all-reduce")
