@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SCENARIO ?= scenarios/coding-assistant.yaml
 
-.PHONY: run test check bench app clean help
+.PHONY: run test check bench app pictures clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: *.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,6 +26,9 @@ bench: $(VENV)/.dev              ## measure speed; figures go to docs/performanc
 
 app: $(VENV)/.ui                 ## start the dashboard
 	$(BIN)/streamlit run app.py --browser.gatherUsageStats false
+
+pictures: $(VENV)/.ui            ## draw the pictures of the README from real runs
+	$(BIN)/python docs/make_pictures.py
 
 clean:                           ## remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

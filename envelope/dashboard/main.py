@@ -14,7 +14,18 @@ from envelope.plan.scenarios import list_scenarios, load_scenario
 from envelope.report import text
 
 # Okabe and Ito's palette (Color Universal Design, 2008) stays distinct for colour-blind readers.
-_PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999"]
+_PALETTE = [
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#F0E442",
+    "#999999",
+    "#332288",
+    "#AA4499",
+]
 
 
 def main() -> None:
@@ -30,11 +41,8 @@ def main() -> None:
         return
     _question(result)
     _verdict_table(result)
-    left, right = st.columns(2)
-    with left:
-        _cost_chart(result)
-    with right:
-        _constraints(result)
+    _cost_chart(result)
+    _constraints(result)
     with st.expander("The scenario file"):
         st.code(chosen.read_text(encoding="utf-8"), language="yaml")
 
@@ -90,14 +98,14 @@ def _dollars(usd: float | None) -> str:
 def _verdict_table(result: Comparison) -> None:
     rows: list[dict[str, Any]] = [
         {
-            "candidate": c.name,
             "fits": "✔" if c.feasible else "✘",
+            "candidate": c.name,
             "SLO met": text.percent(c.slo_attainment_frac, 1),
             "TTFT p95": text.seconds(c.service.ttft.p95_s) if c.service and c.service.ttft else "–",
             "ITL mean": text.seconds(c.service.itl.mean_s) if c.service and c.service.itl else "–",
             "tasks solved": text.percent(c.solved_frac),
             "cost (NPV)": text.money(c.cost_npv),
-            "private requests that left": text.count(c.private_requests_left),
+            "requests that left": f"{text.count(c.requests_left_per_year)}/year",
             "evidence": str(c.evidence),
         }
         for c in sorted(result.candidates, key=lambda c: (not c.feasible, c.cost_npv or float("inf")))
@@ -106,9 +114,9 @@ def _verdict_table(result: Comparison) -> None:
 
 
 def _cost_chart(result: Comparison) -> None:
-    st.markdown("**Cost by line (present value)**")
+    st.markdown("**Cost by heading (present value)**")
     rows = [
-        {"candidate": c.name, "line": line.label, "usd": line.npv_usd}
+        {"candidate": c.name, "heading": line.group.replace("_", " "), "line": line.label, "usd": line.npv_usd}
         for c in result.candidates
         for line in c.lines
         if line.npv_usd > 0
@@ -117,19 +125,23 @@ def _cost_chart(result: Comparison) -> None:
         st.info("No candidate could be priced.")
         return
     chart = (
-        alt.Chart(pd.DataFrame(rows), description="Present value of each candidate's cost by line")
+        alt.Chart(pd.DataFrame(rows), description="Present value of each candidate's cost by heading")
         .mark_bar()
         .encode(
-            x=alt.X("usd:Q", title="US dollars, present value", axis=alt.Axis(format="$~s")),
-            y=alt.Y("candidate:N", title=None, sort="x", axis=alt.Axis(labelLimit=260)),
+            x=alt.X("sum(usd):Q", title="US dollars, present value", axis=alt.Axis(format="$~s")),
+            y=alt.Y("candidate:N", title=None, sort="x", axis=alt.Axis(labelLimit=320)),
             color=alt.Color(
-                "line:N", title=None, scale=alt.Scale(range=_PALETTE), legend=alt.Legend(orient="bottom", columns=2)
+                "heading:N", title=None, scale=alt.Scale(range=_PALETTE), legend=alt.Legend(orient="bottom")
             ),
-            order=alt.Order("usd:Q", sort="descending"),
-            tooltip=["candidate", "line", alt.Tooltip("usd:Q", format="$,.0f")],
+            tooltip=["candidate", "heading", alt.Tooltip("sum(usd):Q", title="present value", format="$,.0f")],
         )
     )
     st.altair_chart(chart, width="stretch")
+    with st.expander("Line by line"):
+        table = pd.DataFrame(rows).pivot_table(
+            index=["heading", "line"], columns="candidate", values="usd", aggfunc="sum"
+        )
+        st.dataframe(table.map(text.money, na_action="ignore"), width="stretch")
 
 
 def _constraints(result: Comparison) -> None:

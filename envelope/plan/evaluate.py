@@ -46,7 +46,8 @@ def evaluate_candidate(scenario: Scenario, candidate: Candidate, *, seeds: int, 
     peak = simulate_peak(scenario, bench, seeds=seeds)
     service = service_level(scenario, peak)
     use = traffic(scenario, bench, peak)
-    constraints += _served(scenario, bench, service, use.solved_frac, tick)
+    blocked = any(not c.satisfied and c.id in {"privacy", "offline"} for c in constraints)
+    constraints += _served(scenario, bench, service, use.solved_frac, blocked, tick)
     constraints += _growth(scenario, bench, service, tick)
     tick(f"{candidate.name}: cost")
     tco = evaluate_tco(scenario.economics, annual_usage(scenario, candidate, bench.replicas, bench.hosted, use))
@@ -73,14 +74,18 @@ def _facts(scenario: Scenario, bench: Bench) -> Facts:
 
 
 def _served(
-    scenario: Scenario, bench: Bench, service: ServiceLevel, solved_frac: float, tick: Tick
+    scenario: Scenario, bench: Bench, service: ServiceLevel, solved_frac: float, blocked: bool, tick: Tick
 ) -> list[ConstraintResult]:
-    """Return the constraints on the service level, with the smallest number of replicas that mends a broken one."""
+    """Return the constraints on the service level, with the smallest number of replicas that mends a broken one.
+
+    ``blocked`` says that privacy or the missing network already keeps requests out.
+    """
     found = service_constraints(scenario, service, solved_frac)
     broken = [c for c in found if not c.satisfied and c.id in {"slo_attainment", "served"}]
     if not broken:
         return found
-    fix = _more_replicas(scenario, bench, service, tick)
+    # What breaks because nothing may be served here is not mended by more of the same.
+    fix = None if blocked else _more_replicas(scenario, bench, service, tick)
     return [c.model_copy(update={"fix": fix}) if c in broken else c for c in found]
 
 
@@ -89,8 +94,12 @@ def _more_replicas(scenario: Scenario, bench: Bench, service: ServiceLevel, tick
     too_long = [c for c in service.classes if c.too_long_frac > 0.01]
     longer = "; ".join(f"{c.too_long_frac:.0%} of {c.id} exceed its context" for c in too_long)
     pools = bench.candidate.pools
-    if not pools or pools[0].role == "seat":
+    if not pools:
         return longer or None
+    if pools[0].role == "seat":
+        slow = max(service.classes, key=lambda c: 1.0 - (c.slo_attainment_frac or 0.0))
+        device = f"a faster device: {slow.id} keeps its SLO in {slow.slo_attainment_frac or 0.0:.0%} of the cases"
+        return f"{device}; {longer}" if longer else device
     rules = scenario.constraints
     for factor in REPLICA_FACTORS:
         tick(f"{bench.candidate.name}: would {factor}× the replicas do?")

@@ -20,11 +20,11 @@ def write_comparison(result: Comparison, folder: Path) -> list[Path]:
     print_comparison(result, file=text)
     files = {
         "comparison.json": json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        "candidates.csv": _csv(_CANDIDATE, (_candidate_row(result, c.id) for c in result.candidates)),
-        "cost_lines.csv": _csv(_LINE, _line_rows(result)),
+        "candidates.csv": csv_text(_CANDIDATE, (_candidate_row(result, c.id) for c in result.candidates)),
+        "cost_lines.csv": csv_text(_LINE, _line_rows(result)),
         "report.txt": text.getvalue(),
     }
-    return [_write(folder / name, content) for name, content in files.items()]
+    return [write_text(folder / name, content) for name, content in files.items()]
 
 
 _CANDIDATE = (
@@ -57,7 +57,8 @@ def _line_rows(result: Comparison) -> Iterable[Sequence[object]]:
             )  # fmt: skip
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as CSV; ``None`` becomes an empty cell."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
@@ -65,7 +66,8 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return out.getvalue()
 
 
-def _write(path: Path, content: str) -> Path:
+def write_text(path: Path, content: str) -> Path:
+    """Write a file so that it is complete or absent, and return its path."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.write_text(content, encoding="utf-8")
     temporary.replace(path)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -16,13 +17,16 @@ _SHOWN_LINES = 12
 """Cost lines shown by name; the smaller ones are summed."""
 
 
-def print_comparison(result: Comparison, *, file: object | None = None) -> None:
-    """Print a comparison: verdict table, cost table, why not the others, recommendation."""
-    console = Console(file=file or sys.stdout, highlight=False)  # type: ignore[arg-type]
-    if not console.is_terminal:
-        console = Console(file=file or sys.stdout, highlight=False, width=140)  # type: ignore[arg-type]
+def print_comparison(result: Comparison, *, file: TextIO | None = None, console: Console | None = None) -> None:
+    """Print a comparison: verdict table, cost tables, why not the others, recommendation.
+
+    Goes to ``console``, else to ``file``, else to standard output; without a terminal lines are 140 wide.
+    """
+    out = console or Console(file=file or sys.stdout, highlight=False)
+    if console is None and not out.is_terminal:
+        out = Console(file=file or sys.stdout, highlight=False, width=140)
     for part in _parts(result):
-        console.print(part)
+        out.print(part)
 
 
 def _parts(result: Comparison) -> Iterable[RenderableType]:
@@ -142,10 +146,12 @@ def _why_not(candidates: Sequence[CandidateResult]) -> Iterable[RenderableType]:
     yield Text("Why not the others", style="bold")
     for item in broken:
         yield Text(f"  {item.name}", style="red")
+        fixes: set[str] = set()
         for rule in item.constraints:
             if not rule.satisfied:
                 yield Padding(Text(f"✘ {rule.explanation}"), (0, 0, 0, 4))
-                if rule.fix:
+                if rule.fix and rule.fix not in fixes:
+                    fixes.add(rule.fix)
                     yield Padding(Text(f"→ {rule.fix}", style="cyan"), (0, 0, 0, 6))
 
 

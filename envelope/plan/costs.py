@@ -1,0 +1,176 @@
+"""A cost study: the cash flows of a scenario's candidates with their uncertainty, against a baseline."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from envelope import __version__
+from envelope.errors import InputError, Problem, unknown_name
+from envelope.plan.fleet import resolve_bench
+from envelope.plan.money import annual_usage
+from envelope.plan.service import service_level, simulate_peak, traffic
+from envelope.provenance import Frozen
+from envelope.spec.load import Reporter
+from envelope.spec.scenario import Candidate, Scenario
+from envelope.tco import Comparison, TcoResult, compare
+from envelope.tco.breakeven import BreakEven, break_even_factor, break_even_month
+from envelope.tco.evaluate import evaluate_model
+from envelope.tco.model import Model, build
+from envelope.tco.uncertainty import DRAWS, TornadoBar, Uncertainty, tornado, uncertainty
+
+_BREAK_EVEN_DRAWS = 1024
+"""Draws of the break-even, which prices every candidate some eighty times."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CostModels:
+    """The cost models of the candidates that can run, before anything is priced."""
+
+    scenario: Scenario
+    models: dict[str, Model]
+    slo_attainment_frac: dict[str, float]
+    """Share of the busiest hour's requests that each keeps its promise to."""
+    left_out: dict[str, str]
+    """Candidate → why it cannot run."""
+
+
+class CandidateCosts(Frozen):
+    """What one candidate costs."""
+
+    id: str
+    name: str
+    slo_attainment_frac: float
+    keeps_slo: bool
+    """Whether that is at least what the scenario asks for; a cheaper candidate that does not is no alternative."""
+    result: TcoResult
+    against_baseline: Comparison | None
+    """``None`` for the baseline itself."""
+    break_even_volume: BreakEven | None
+    break_even_month: BreakEven | None
+    tornado: tuple[TornadoBar, ...]
+
+
+class CostStudy(Frozen):
+    """The costs of all candidates of a scenario."""
+
+    scenario: str
+    name: str
+    question: str
+    start: str
+    horizon_months: int
+    baseline: str
+    candidates: tuple[CandidateCosts, ...]
+    uncertainty: Uncertainty
+    left_out: dict[str, str]
+    version: str
+
+    def candidate(self, ident: str) -> CandidateCosts:
+        """Return the candidate of that id."""
+        return next(c for c in self.candidates if c.id == ident)
+
+
+def cost_models(
+    scenario: Scenario,
+    *,
+    seeds: int | None = None,
+    only: Sequence[str] | None = None,
+    progress: Reporter | None = None,
+) -> CostModels:
+    """Return the cost models of a scenario's candidates, each from a simulation of its busiest hour.
+
+    Candidates that cannot run (no memory, unsupported format …) are left out with the reason. Raises
+    ``InputError`` for unknown names and missing prices.
+    """
+    chosen = _chosen(scenario, only)
+    tell = progress or _silent
+    models: dict[str, Model] = {}
+    attained: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    for index, candidate in enumerate(chosen):
+        tick = partial(tell, index / len(chosen))
+        tick(candidate.name)
+        bench = resolve_bench(scenario, candidate)
+        if not bench.runs:
+            left_out[candidate.id] = "; ".join(bench.reasons)
+            continue
+        peak = simulate_peak(scenario, bench, seeds=seeds or scenario.simulation.seeds)
+        attained[candidate.id] = service_level(scenario, peak).slo_attainment_frac
+        use = annual_usage(scenario, candidate, bench.replicas, bench.hosted, traffic(scenario, bench, peak))
+        models[candidate.id] = build(scenario.economics, use)
+    tell(1.0, "done")
+    return CostModels(scenario, models, attained, left_out)
+
+
+def cost_study(
+    found: CostModels, *, baseline: str | None = None, draws: int = DRAWS, seed: int | None = None
+) -> CostStudy:
+    """Return the costs of all candidates, with ranges, and what each saves against the baseline.
+
+    The baseline is by default the first candidate without machines of its own, else the first. ``draws`` is a
+    power of two; ``seed`` is the scenario's own unless given. Raises ``InputError`` if no candidate can run.
+    """
+    scenario, models = found.scenario, found.models
+    if not models:
+        rule = "has no candidate that can run: " + "; ".join(f"{k}: {v}" for k, v in found.left_out.items())
+        raise InputError(Problem(scenario.id, "candidates", None, rule))
+    base = _baseline(found, baseline)
+    start = scenario.simulation.seed if seed is None else seed
+    results = {ident: evaluate_model(model) for ident, model in models.items()}
+    names = {c.id: c.name for c in scenario.candidates}
+    candidates = tuple(
+        _candidate(found, ident, names[ident], results, base, start) for ident in models
+    )
+    return CostStudy(
+        scenario=scenario.id,
+        name=scenario.name,
+        question=scenario.question,
+        start=scenario.economics.start,
+        horizon_months=scenario.economics.horizon_months,
+        baseline=base,
+        candidates=candidates,
+        uncertainty=uncertainty(models, draws=draws, seed=start),
+        left_out=found.left_out,
+        version=__version__,
+    )
+
+
+def _candidate(
+    found: CostModels, ident: str, name: str, results: Mapping[str, TcoResult], base: str, seed: int
+) -> CandidateCosts:
+    model, baseline = found.models[ident], found.models[base]
+    is_base = ident == base
+    attained = found.slo_attainment_frac[ident]
+    return CandidateCosts(
+        id=ident,
+        name=name,
+        slo_attainment_frac=attained,
+        keeps_slo=attained >= found.scenario.constraints.slo_attainment_min_frac,
+        result=results[ident],
+        against_baseline=None if is_base else compare(results[ident], results[base]),
+        break_even_volume=None
+        if is_base
+        else break_even_factor(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),
+        break_even_month=None if is_base else break_even_month(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),
+        tornado=tuple(tornado(model)),
+    )
+
+
+def _baseline(found: CostModels, wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in found.models:
+            raise unknown_name("command line", "--baseline", wanted, found.models, "scenarios")
+        return wanted
+    without = (c.id for c in found.scenario.candidates if not c.pools and c.id in found.models)
+    return next(without, next(iter(found.models)))
+
+
+def _chosen(scenario: Scenario, only: Sequence[str] | None) -> list[Candidate]:
+    known = {c.id: c for c in scenario.candidates}
+    for name in only or ():
+        if name not in known:
+            raise unknown_name("command line", "--only", name, known, "scenarios")
+    return [known[name] for name in only] if only else list(scenario.candidates)
+
+
+def _silent(_share: float, _what: str) -> None:
+    return None

@@ -1,0 +1,52 @@
+"""A cost study as files: JSON, CSV tables, a page for the browser, and the workbook."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from envelope.plan.costs import CostModels, CostStudy
+from envelope.report.cost_page import cost_page
+from envelope.report.files import csv_text, write_text
+from envelope.report.workbook import Title, write_workbook
+
+_LINE = (
+    "candidate", "line", "label", "group", "kind", "payer", "total_usd", "present_value_usd", "quantity", "unit",
+    "unit_price_usd", "formula", "evidence", "date", "source",
+)  # fmt: skip
+
+
+def write_cost_study(study: CostStudy, models: CostModels, folder: Path, *, date: str) -> list[Path]:
+    """Write ``tco.json``, ``tco_lines.csv``, ``tco_cash_flow.csv``, ``tco.html`` and ``tco.xlsx``; return their paths.
+
+    Raises ``MissingExtraError`` after the other files if xlsxwriter is not installed.
+    """
+    data = json.dumps(study.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+    files = {
+        "tco.json": data + "\n",
+        "tco_lines.csv": csv_text(_LINE, _lines(study)),
+        "tco_cash_flow.csv": csv_text(_flow_header(study), _flows(study)),
+        "tco.html": cost_page(study, date=date),
+    }
+    written = [write_text(folder / name, content) for name, content in files.items()]
+    title = Title(study.name, study.question, date, study.version)
+    write_workbook(folder / "tco.xlsx", title, models.models, study.baseline, draws=study.uncertainty.draws)
+    return [*written, folder / "tco.xlsx"]
+
+
+def _lines(study: CostStudy) -> Iterable[Sequence[object]]:
+    for c in study.candidates:
+        for x in c.result.lines:
+            yield (
+                c.id, x.id, x.label, x.group, "capex" if x.capex else "opex", x.payer, x.total_usd,
+                x.present_value_usd, x.quantity, x.unit, x.unit_price_usd, x.formula, str(x.evidence), x.date, x.source,
+            )  # fmt: skip
+
+
+def _flow_header(study: CostStudy) -> list[str]:
+    return ["candidate", *(f"month_{m}_usd" for m in range(study.horizon_months + 1))]
+
+
+def _flows(study: CostStudy) -> Iterable[Sequence[object]]:
+    """Return the monthly cash flows; an outflow is negative."""
+    for c in study.candidates:
+        yield c.id, *c.result.flow_usd.tolist()
