@@ -41,7 +41,7 @@ class RunSettings(Frozen):
     """Settings that runs of a collection used although their rows do not state them, with what they are known by."""
 
     collection: str
-    engine: str
+    engine: str = ""
     model: str = ""
     """Pattern of the model's name; the same holds for ``device``."""
     device: str = ""
@@ -55,6 +55,8 @@ class RunSettings(Frozen):
     draft_acceptance_frac: float = Field(default=0.0, ge=0, lt=1)
     lag_steps: float | None = Field(default=None, ge=0)
     """Steps by which polling and streaming in groups hold the first token back."""
+    front_end_s: float | None = Field(default=None, ge=0)
+    """Time that a front end before the engine adds to the first token."""
     kv: str | None = None
     source: Source
 
@@ -62,8 +64,8 @@ class RunSettings(Frozen):
         """Return whether a row (with the fields of ``MeasuredRow``) belongs to these runs."""
         named = ((self.model, row["model"]), (self.device, row["device"]))
         return (
-            str(row["collection"]).endswith(f"/{self.collection}")
-            and row["engine"] == self.engine
+            bool(re.search(f"/({self.collection})$", str(row["collection"])))
+            and (not self.engine or row["engine"] == self.engine)
             and all(re.search(pattern, str(text), re.IGNORECASE) for pattern, text in named)
             and (not self.versions or row["engine_version"] in self.versions)
             and (self.data_parallel is None or self.data_parallel == ((row["dp"] or 1) > 1))
@@ -105,6 +107,8 @@ def inferred_settings(row: Mapping[str, Any]) -> dict[str, Any]:
             found.setdefault("draft_acceptance_frac", entry.draft_acceptance_frac)
         if entry.lag_steps is not None:
             found.setdefault("lag_steps", entry.lag_steps)
+        if entry.front_end_s is not None:
+            found.setdefault("front_end_s", entry.front_end_s)
         if entry.kv is not None and not row["kv"]:
             found.setdefault("kv", entry.kv)
     return found

@@ -199,9 +199,10 @@ def _run(target: Target, requests: Requests, replicas: int, row: MeasuredRow) ->
     scale = float(lanes(target)) if requests.concurrency else 1.0
     inputs = float(requests.input_tokens[served].sum())
     gaps = (finish - first)[served] / np.maximum(outputs - 1, 1)
+    lag = tables.request_overhead_s + row.front_end_s + lag_steps * gaps
     return LoadRun(
-        ttft_s=(first - arrived)[served] + tables.request_overhead_s + lag_steps * gaps,
-        e2e_s=(finish - arrived)[served] + tables.request_overhead_s + lag_steps * gaps,
+        ttft_s=(first - arrived)[served] + lag,
+        e2e_s=(finish - arrived)[served] + lag,
         output_tokens=outputs,
         weights=np.ones(int(served.sum())),
         output_tokens_per_s=scale * float(outputs.sum()) / span,

@@ -8,6 +8,10 @@ from envelope.validation.rows import MeasuredRow, number, whole
 
 _SPREAD_INFERENCEX_FRAC = 0.2
 """InferenceX draws lengths uniformly from 80–100 % of nominal (random-range-ratio 0.8)."""
+_SPREAD_OTHERS_FRAC = 0.05
+"""Spread that keeps requests of one nominal length from finishing in step for ever, as real runs do not."""
+_LONG_RUN = 100.0
+"""Waves of runs that warm up first, so that the initial burst does not weigh in."""
 _NODE_GPUS = 8
 
 
@@ -42,7 +46,7 @@ def _setting(record: dict[str, Any], collection: str) -> dict[str, Any]:
     isl, osl = number(record["isl"]), number(record["osl"])
     if concurrency is None or isl is None or osl is None:
         raise ValueError("isl, osl or silicon_concurrency is missing")
-    inferencex = collection == "inferencex"
+    inferencex, warmed = collection == "inferencex", collection == "nvidia_gap_analysis"
     tp, dp, ep, count = _parallelism(record)
     batch = number(record.get("batch_size"))
     if concurrency and batch and dp == 1 and not inferencex and batch < concurrency:
@@ -65,7 +69,8 @@ def _setting(record: dict[str, Any], collection: str) -> dict[str, Any]:
         "dp": dp,
         "input_tokens": isl,
         "output_tokens": osl,
-        "length_spread_frac": _SPREAD_INFERENCEX_FRAC if inferencex else 0.0,
+        "length_spread_frac": _SPREAD_OTHERS_FRAC if warmed else _SPREAD_INFERENCEX_FRAC,
+        "prompts_per_slot": _LONG_RUN if warmed else 10.0,
         "batch": concurrency,
         "load": "closed_loop",
         "max_num_seqs": round(concurrency) if inferencex else None,
