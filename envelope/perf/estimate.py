@@ -1,6 +1,7 @@
 """The answer for one request shape on one replica: memory, times, rates, watts, bottleneck, provenance."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import Field
 
@@ -81,6 +82,10 @@ class Estimate(Frozen):
     bottleneck: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Shares of the decode step and of a prefill step: compute, memory, communication, overhead."""
     provenance: Provenance | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; reasons are sentences."""
+        return {**self.model_dump(mode="json"), "reasons": [str(reason) for reason in self.reasons]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def _next_decoding(loop: Loop, state: Steady, decodes: float, n: float) -> float
 
 def _round(tables: StepTables, loop: Loop, n: float, context: float, decodes: float) -> Steady:
     budget = max(tables.max_batched_tokens - n * loop.query_tokens, 1.0)
-    due = n * loop.input_tokens / decodes if decodes > 0 else budget
+    due = n * loop.input_tokens / decodes if decodes > 0 else float(loop.input_tokens)
     chunk = float(np.clip(due, min(loop.input_tokens, budget), budget))
     frac = min(due / chunk, 1.0)
     alone = step_s(tables, loop, n, context) if n > 0 else 0.0

@@ -1,0 +1,84 @@
+"""Messages between devices: nothing for one device, ring arithmetic, tiers."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envelope.perf.comms import Fabric, all_reduce_s, all_to_all_s, fabric, hand_over_s
+from envelope.perf.costs import bench, token_costs
+from envelope.perf.efficiency import Chosen
+from envelope.perf.replica import resolve
+from envelope.provenance import Evidence
+from envelope.spec.deployment import Parallelism
+from envelope.spec.hardware import HardwareProfile, Link
+from envelope.spec.load import load
+
+NODE = Fabric(Link(kind="nvlink", bandwidth_bytes_per_s=450e9, peers=8), 8, 50e9)
+RING = Chosen("test", {"t0_s_2": 5e-6, "bus_2": 1.0, "t0_s_8": 5e-6, "bus_8": 1.0}, None, Evidence.MEASURED, "test")
+
+
+def device(name: str) -> HardwareProfile:
+    return load(HardwareProfile, "hardware_profiles", name, file="test", path="hardware")
+
+
+def test_one_device_sends_nothing():
+    message = np.array([0.0, 1e6])
+    assert np.all(all_reduce_s(message, 1, NODE, RING) == 0)
+    assert np.all(all_to_all_s(message, 8, 7168, 1, NODE, RING) == 0)
+    assert np.all(hand_over_s(message, 8192, NODE, 1) == 0)
+    replica = resolve(model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb")
+    assert sum(float(c.communication_s.sum()) for c in token_costs(bench(replica), message[1:])) == 0
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_large_all_reduce_takes_the_time_of_a_ring(devices):
+    size = 1e9
+    expected = 5e-6 + 2 * (devices - 1) / devices * size / 450e9
+    assert all_reduce_s(np.array([size]), devices, NODE, RING)[0] == pytest.approx(expected)
+
+
+def test_measured_all_reduce_of_eight_h100_is_reproduced():
+    # aiconfigurator tables, vLLM custom all-reduce in a graph: floor 4.6 µs, up to 468.7 GB/s of bus bandwidth
+    replica = resolve(model="llama-3.3-70b", hardware="nvidia-h100-sxm-80gb", parallelism=Parallelism(tp=8))
+    b = bench(replica)
+    chosen, _ = b.curve("all_reduce", replica.kv)
+    assert all_reduce_s(np.array([256.0]), 8, b.net, chosen)[0] == pytest.approx(4.7e-6, rel=0.1)
+    large = all_reduce_s(np.array([2.0**30]), 8, b.net, chosen)[0]
+    assert 2 * 7 / 8 * 2.0**30 / large == pytest.approx(435e9, rel=0.1)
+
+
+def test_two_nodes_pay_for_the_network():
+    size = np.array([1e8])
+    # on top of the node's own ring, each device carries an eighth to the other node: 1e8 / 8 / (0.8 · 50 GB/s)
+    extra = all_reduce_s(size, 16, NODE, RING)[0] - all_reduce_s(size, 8, NODE, RING)[0]
+    assert extra == pytest.approx(1e8 / 8 / 40e9 + 2 * 12e-6)
+
+
+@given(scale=st.floats(1.0, 20.0), size=st.floats(0, 1e9), devices=st.sampled_from([2, 3, 4, 8, 16, 64]))
+def test_faster_links_are_never_slower(scale, size, devices):
+    link = Link(kind="nvlink", bandwidth_bytes_per_s=450e9 * scale, peers=8)
+    fast = Fabric(link, 8, 50e9 * scale)
+    message = np.array([size])
+    assert all_reduce_s(message, devices, fast, RING)[0] <= all_reduce_s(message, devices, NODE, RING)[0]
+    assert (
+        all_to_all_s(message, 8, 7168, devices, fast, RING)[0] <= all_to_all_s(message, 8, 7168, devices, NODE, RING)[0]
+    )
+
+
+def test_cards_without_nvlink_talk_over_pcie():
+    net = fabric(device("nvidia-l40s-48gb"))
+    assert net.link.kind == "pcie"
+    assert fabric(device("nvidia-h100-sxm-80gb")).link.kind == "nvlink"
+    assert fabric(device("amd-mi300x-192gb")).link.kind == "infinity_fabric"
+    assert fabric(device("nvidia-gb200-186gb")).node_devices == 72
+
+
+def test_all_to_all_grows_with_the_tokens_and_saturates_with_the_ranks():
+    few = all_to_all_s(np.array([64.0, 512.0]), 8, 7168, 8, NODE, RING)
+    assert few[1] > few[0]
+    # each token goes to at most top_k ranks
+    wide = Fabric(Link(kind="nvlink", bandwidth_bytes_per_s=900e9, peers=72), 72, 50e9)
+    moved_16 = all_to_all_s(np.array([1e5]), 8, 7168, 16, wide, RING)[0] * 16
+    moved_64 = all_to_all_s(np.array([1e5]), 8, 7168, 64, wide, RING)[0] * 64
+    assert moved_64 == pytest.approx(moved_16, rel=0.2)
