@@ -12,6 +12,8 @@ from envelope.errors import EnvelopeError, ExitCode, InputError, MissingExtraErr
 _COMMANDS = {
     "compare": "compare the candidates of a scenario: verdict, service level, cost, recommendation",
     "estimate": "memory, latency, throughput and energy of one deployment",
+    "tco": "costs over the years: cash flows, ranges, break-even, workbook",
+    "prices": "list prices of the catalog that have become old",
     "replay": "replay a request trace, or a closed-loop load, against one deployment",
     "validate": "score predictions against measured results",
     "models": "list open-weight models, or show one",
@@ -27,7 +29,8 @@ _COMMANDS = {
 """Command → one line of help. A command's module is imported only when it is called."""
 
 _MODULE = {
-    "compare": "compare", "estimate": "estimate", "replay": "replay", "validate": "validate", "schema": "catalog",
+    "compare": "compare", "estimate": "estimate", "tco": "tco", "prices": "prices",
+    "replay": "replay", "validate": "validate", "schema": "catalog",
     "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",
     "licences": "catalog", "formats": "catalog", "engines": "catalog", "scenarios": "catalog",
 }  # fmt: skip

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
     from envelope.plan.compare import compare
     from envelope.plan.scenarios import load_scenario
 
-    out = _out_dir(options.out)
+    out = out_dir(options.out)
     scenario = load_scenario(options.scenario)
     with progress("simulating") as report:
         result = compare(scenario, seeds=options.seeds, only=options.only, progress=report)
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
     return ExitCode.OK if result.feasible else ExitCode.INFEASIBLE
 
 
-def _out_dir(name: str | None) -> Path | None:
+def out_dir(name: str | None) -> Path | None:
     """Return the output folder, made before the work starts, so that an hour's result is not lost on a typing error."""
     if name is None:
         return None

@@ -33,15 +33,25 @@ _SETTINGS = {
 }  # fmt: skip
 
 
+_LOAD_FLAGS = ("input", "output", "concurrency")
+
+
 def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare the arguments."""
+    add_deployment_arguments(parser)
+    parser.add_argument("--batch", metavar="ROWS.jsonl", help="one query a line, with these names as keys; - is stdin")
+    parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
+
+
+def add_deployment_arguments(parser: argparse.ArgumentParser, *, load: bool = True) -> None:
+    """Declare the arguments that name a deployment; ``load`` adds those of the request shape."""
     for name, (kind, help_text) in _FLAGS.items():
-        parser.add_argument(f"--{name}", type=kind, help=help_text)
+        if load or name not in _LOAD_FLAGS:
+            parser.add_argument(f"--{name}", type=kind, help=help_text)
     engine = parser.add_argument_group("engine settings")
     for name, kind in _SETTINGS.items():
         engine.add_argument(f"--{name}", type=kind)
-    parser.add_argument("--batch", metavar="ROWS.jsonl", help="one query a line, with these names as keys; - is stdin")
-    parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
+    engine.add_argument("--prefix-cache", action=argparse.BooleanOptionalAction, default=None)
 
 
 def run(options: argparse.Namespace, _command: str) -> int:
@@ -50,12 +60,8 @@ def run(options: argparse.Namespace, _command: str) -> int:
         return _batch(options.batch)
     from envelope.plan.estimate import estimate_row
 
-    row = _row(options)
-    missing = [
-        Problem("command line", f"--{name}", None, "is required") for name in ("model", "hardware") if name not in row
-    ]
-    if missing:
-        raise InputError(missing)
+    row = deployment_row(options)
+    row |= {name: value for name in _LOAD_FLAGS if (value := getattr(options, name)) is not None}
     result = estimate_row(row, "command line")
     if options.json:
         write_json(result.to_dict())
@@ -64,12 +70,21 @@ def run(options: argparse.Namespace, _command: str) -> int:
     return ExitCode.OK if result.feasible else ExitCode.INFEASIBLE
 
 
-def _row(options: argparse.Namespace) -> dict[str, Any]:
+def deployment_row(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the arguments say of the deployment, as a row of the batch would.
+
+    Raises ``InputError`` if model or hardware is missing.
+    """
     given = vars(options)
-    row = {name: given[name] for name in _FLAGS if given[name] is not None}
-    keys = [name.replace("-", "_") for name in _SETTINGS]
+    row = {name: given[name] for name in _FLAGS if name not in _LOAD_FLAGS and given[name] is not None}
+    missing = [Problem("command line", f"--{n}", None, "is required") for n in ("model", "hardware") if n not in row]
+    if missing:
+        raise InputError(missing)
+    keys = [name.replace("-", "_") for name in (*_SETTINGS, "prefix-cache")]
     settings = {key: given[key] for key in keys if given[key] is not None}
-    return {**row, **({"settings": settings} if settings else {})}
+    if settings:
+        row["settings"] = settings
+    return row
 
 
 def _batch(name: str) -> int:

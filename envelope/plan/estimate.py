@@ -68,7 +68,7 @@ def estimate_row(row: Mapping[str, Any], where: str) -> Estimate:
 
 def estimate_query(query: EstimateQuery, where: str = "arguments") -> Estimate:
     """Return the estimate of a validated query."""
-    parallelism, replicas = _layout(query, where)
+    parallelism, replicas = layout(query, where)
     replica = resolve(
         model=query.model,
         hardware=query.hardware,
@@ -85,7 +85,7 @@ def estimate_query(query: EstimateQuery, where: str = "arguments") -> Estimate:
     return _scaled(one, replicas) if replicas > 1 and one.feasible else one
 
 
-def _layout(query: EstimateQuery, where: str) -> tuple[Parallelism, int]:
+def layout(query: EstimateQuery, where: str) -> tuple[Parallelism, int]:
     """Return the parallelism of one replica and the number of replicas."""
     fixed = query.pp * query.dp
     count = query.count or (query.tp or 1) * fixed

@@ -86,7 +86,7 @@ def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0) ->
     pools = tuple(
         PoolConfig(
             name=f"{pool.role}-{index}",
-            replica=_replica(replica, memory),
+            replica=replica_config(replica, memory),
             replicas=max(1, round(pool.replicas * replica_share)),
             role="serve" if pool.role == "seat" else pool.role,
             inside=candidate.on_premises,
@@ -112,7 +112,7 @@ def _caches(pools: tuple[PoolConfig, ...]) -> bool:
     return any(pool.replica.prefix_cache for pool in pools)
 
 
-def _replica(replica: ReplicaSpec, memory: MemoryFit) -> ReplicaConfig:
+def replica_config(replica: ReplicaSpec, memory: MemoryFit) -> ReplicaConfig:
     """Return the scheduler's view of one replica."""
     engine, settings = replica.engine, replica.settings
     return ReplicaConfig(

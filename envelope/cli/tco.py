@@ -1,0 +1,81 @@
+"""``envelope tco``: what the candidates of a scenario cost over the years, with ranges and sources."""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envelope.cli.output import print_table, progress, write_json
+from envelope.errors import ExitCode
+
+if TYPE_CHECKING:
+    from envelope.plan.costs import CostStudy
+
+
+def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
+    """Declare the arguments."""
+    parser.add_argument("scenario", help="scenario file, or the id of one that ships: envelope scenarios")
+    parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
+    parser.add_argument("--out", metavar="DIR", help="write tco.xlsx, tco.html, tco.json and two CSV files")
+    parser.add_argument("--prices", metavar="FILE", help="your negotiated prices in place of the catalog's")
+    parser.add_argument("--baseline", metavar="ID", help="what savings count against (default: the hosted API)")
+    parser.add_argument("--only", metavar="ID", action="append", help="only this candidate (repeatable)")
+    parser.add_argument("--draws", type=_power_of_two, default=4096, help="draws, a power of two (default 4096)")
+    parser.add_argument("--seeds", type=int, help="independent repetitions of the simulation (default: the scenario's)")
+
+
+def run(options: argparse.Namespace, _command: str) -> int:
+    """Price the candidates of a scenario and print what they cost."""
+    from envelope.cli.compare import out_dir
+    from envelope.plan.costs import cost_models, cost_study
+    from envelope.plan.scenarios import load_scenario
+    from envelope.tco.prices import with_price_file
+
+    out = out_dir(options.out)
+    scenario = load_scenario(options.scenario)
+    if options.prices:
+        economics = with_price_file(scenario.economics, Path(options.prices))
+        scenario = scenario.model_copy(update={"economics": economics})
+    with progress("simulating") as report:
+        models = cost_models(scenario, seeds=options.seeds, only=options.only, progress=report)
+    study = cost_study(models, baseline=options.baseline, draws=options.draws)
+    if options.json:
+        write_json(study.model_dump(mode="json"))
+    else:
+        _print(study)
+    if out is not None:
+        from envelope.report.cost_files import write_cost_study
+
+        for path in write_cost_study(study, models, out, date=datetime.now(UTC).date().isoformat()):
+            print(f"wrote {path}", file=sys.stderr)
+    return ExitCode.OK
+
+
+def _print(study: "CostStudy") -> None:
+    from envelope.report.cost_page import answer, cheapest
+    from envelope.report.text import money, percent
+
+    drawn = {c.id: c for c in study.uncertainty.candidates}
+    rows = []
+    for c in sorted(study.candidates, key=lambda c: c.result.cost_npv_usd):
+        q, versus = drawn[c.id].cost_npv_usd, c.against_baseline
+        rows.append(
+            (
+                c.id, money(c.result.cost_npv_usd), money(q.p10), money(q.p50), money(q.p90), money(c.result.capex_usd),
+                money(c.result.opex_usd), money(c.result.unit_costs.usd_per_solved_task),
+                money(versus.saving_npv_usd) if versus else "baseline",
+                "yes" if c.keeps_slo else f"no, {percent(c.slo_attainment_frac, 1)}",
+            )
+        )  # fmt: skip
+    columns = ("candidate", "present value", "P10", "P50", "P90", "capital", "running", "per solved task",
+               f"saved against {study.baseline}", "keeps SLO")  # fmt: skip
+    print_table(columns, rows, title=f"{study.name}: {study.horizon_months} months")
+    print(answer(study, cheapest(study)))
+
+
+def _power_of_two(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 2 or value & (value - 1) or value > 2**20:
+        raise argparse.ArgumentTypeError(f"must be a power of two up to {2**20}, not {text!r}")
+    return value

@@ -1,0 +1,109 @@
+"""Replaying a recorded trace, or a closed-loop load, against one deployment."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from envelope.errors import InputError, Problem
+from envelope.perf.checks import blocking_reasons
+from envelope.perf.memory import fit
+from envelope.perf.replica import resolve
+from envelope.plan.estimate import EstimateQuery, Whole, layout
+from envelope.plan.fleet import replica_config
+from envelope.plan.trace_file import read_trace
+from envelope.provenance import Frozen
+from envelope.serving.fleet import ReplicaConfig
+from envelope.serving.replay import load_test, replay_trace
+from envelope.spec.load import validate
+
+
+class LoadTest(Frozen):
+    """A closed-loop load: ``concurrency`` requests in flight until ``requests`` have been served."""
+
+    concurrency: Whole
+    requests: Whole
+    input: Whole
+    """Nominal prompt tokens."""
+    output: Whole
+    """Nominal answer tokens."""
+    range_ratio: float = Field(default=1.0, gt=0, le=1)
+    """Lengths are uniform between this share of the nominal ones and the nominal ones."""
+    warmup: int = Field(default=0, ge=0)
+    """Requests served before, and not counted."""
+    seed: int = Field(default=0, ge=0)
+
+
+class ReplayQuery(Frozen):
+    """A deployment and the load that is put on it: give a trace or a load test."""
+
+    deployment: EstimateQuery
+    trace: Path | None = None
+    """CSV with ``arrival_s, input_tokens, output_tokens`` and, optionally, ``prompt_id`` or ``hash_ids``."""
+    load: LoadTest | None = None
+
+    @model_validator(mode="after")
+    def _one_load(self) -> Self:
+        if (self.trace is None) == (self.load is None):
+            raise ValueError("give a trace, or concurrency and requests")
+        return self
+
+
+def replay(**query: Any) -> dict[str, Any]:
+    """Return what the requests of a trace or of a load test experience.
+
+    Keyword arguments are the fields of ``ReplayQuery``. Keys of the result: ``requests``, ``completed``,
+    ``duration_s``, ``output_tokens_per_s``, and ``ttft_s``, ``itl_s``, ``tpot_s``, ``e2e_s`` with mean, p50, p90,
+    p95, p99. Raises ``InputError`` for wrong input and for a deployment that cannot run.
+    """
+    return replay_query(validate(ReplayQuery, query, "arguments"))
+
+
+def replay_query(query: ReplayQuery, where: str = "arguments") -> dict[str, Any]:
+    """Return the result of a validated query."""
+    replica, replicas = _deployment(query.deployment, where)
+    if query.load is not None:
+        load = query.load
+        return load_test(
+            replica,
+            concurrency=load.concurrency,
+            requests=load.requests,
+            input_tokens=load.input,
+            output_tokens=load.output,
+            range_ratio=load.range_ratio,
+            warmup=load.warmup,
+            seed=load.seed,
+            replicas=replicas,
+        )
+    assert query.trace is not None
+    trace = read_trace(query.trace)
+    return replay_trace(
+        replica,
+        trace.arrival_s,
+        trace.input_tokens,
+        trace.output_tokens,
+        prompt_id=trace.prompt_id,
+        hash_ids=trace.hash_ids,
+        hash_block_tokens=trace.hash_block_tokens,
+        replicas=replicas,
+    )
+
+
+def _deployment(query: EstimateQuery, where: str) -> tuple[ReplicaConfig, int]:
+    parallelism, replicas = layout(query, where)
+    spec = resolve(
+        model=query.model,
+        hardware=query.hardware,
+        engine=query.engine,
+        weights=query.weights,
+        kv=query.kv,
+        parallelism=parallelism,
+        settings=query.settings,
+        server=query.server,
+        file=where,
+    )
+    memory = fit(spec)
+    blocking = [reason for reason in blocking_reasons(spec, memory, 1) if reason.blocks]
+    if blocking:
+        raise InputError([Problem(where, r.rule, None, r.text, r.fix) for r in blocking])
+    return replica_config(spec, memory), replicas
