@@ -98,7 +98,7 @@ def layouts(row: MeasuredRow) -> Iterator[Target]:
     )
     if model.assumed:
         assumed = (*assumed, f"{model.model.id} stands in for {row.model}")
-    count = row.device_count if row.device_count > 1 else device.count
+    count = row.device_count * device.count
     for parallelism in _parallelisms(row, base, count):
         replica = _roomy(row, _fitted(replace(base, parallelism=parallelism)))
         yield Target(replica, max(count // parallelism.devices, 1), device.host, assumed)
