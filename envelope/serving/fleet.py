@@ -233,6 +233,8 @@ class Fleet:
             [
                 ("pools", None, bool(self.pools) or self.hosted is not None, "needs pools or a hosted API"),
                 ("pools", roles, ("prefill" in roles) == ("decode" in roles), "prefill and decode go together"),
+                ("autoscale", None, self.autoscale is None or self.router.balance != "per_seat",
+                 "cannot switch seats' own devices off"),
                 ("router.policy", self.router.policy, self.router.policy != "hosted_only" or self.hosted is not None,
                  "needs a hosted API"),
             ],

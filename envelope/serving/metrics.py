@@ -53,9 +53,8 @@ def measure(run: Run, rows: Mask | None = None) -> Measured:
     requests, rq, rx = run.requests, run.rq, run.rx
     begun = rq[:, k.Q_STATUS] != k.STATUS_CUT
     arrived = rx[:, k.F_ARRIVAL]
-    known = begun & ((rq[:, k.Q_STATUS] != k.STATUS_UNBORN) | ~requests.follows)
     if rows is None:
-        rows = known & (arrived >= run.warm.time_s)
+        rows = begun & (arrived >= run.warm.time_s)
     q, x = rq[rows], rx[rows]
     extra = _request_overhead(run.fleet, q[:, k.Q_SERVER])
     ttft = x[:, k.F_FIRST] - x[:, k.F_ARRIVAL] + extra

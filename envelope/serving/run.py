@@ -17,7 +17,7 @@ from envelope.serving.state import BINS, State, build
 TICKS = 240
 """Samples of the timeline."""
 
-DRAIN_S = 7 * 86_400.0
+DRAIN_S = 2 * 86_400.0
 """Time after the last start for which unfinished requests are still served."""
 
 
@@ -157,6 +157,8 @@ def _collect(fleet: Fleet, requests: Requests, state: State, marks: list[Snapsho
     st, sx = np.asarray(state.st), np.asarray(state.sx)
     rq = np.asarray(state.rq).reshape(-1, k.Q_SIZE)
     rx = np.asarray(state.rx).reshape(-1, k.F_SIZE)
+    never_begun = (rq[:, k.Q_STATUS] == k.STATUS_UNBORN) & requests.follows
+    rq[never_begun, k.Q_STATUS] = k.STATUS_CUT
     taken = int(st[k.H_TICK])
     ticks: Any = st[st[k.H_TICK_OUT] :][: k.TICK_INTS * taken].reshape(taken, k.TICK_INTS).copy()
     times = sx[int(sx[k.G_TICK_OUT]) :][: 2 * taken].reshape(taken, 2).copy()

@@ -101,7 +101,7 @@ class _Layout:
         self.replica, self.replica_x = self.ints(k.R_SIZE * len(pools)), self.floats(k.X_SIZE * len(pools))
         self.slots, self.heaps, self.phases, self.queues, self.counts = [], [], [], [], []
         self.spares, self.spare_count, self.nodes, self.chains = [], [], [], []
-        shared = -1
+        shared, stays = -1, _dialogues_stay(fleet, requests)
         for pool in pools:
             c = pool.replica
             self.slots.append(self.ints(c.slots * k.S_SIZE))
@@ -114,7 +114,7 @@ class _Layout:
             self.spares.append(self.ints(spare * k.E_SIZE))
             cached = len(requests.node_tokens) if c.prefix_cache else 0
             self.nodes.append(self.ints(cached * k.E_SIZE))
-            if fleet.router.balance != "per_seat" or shared < 0:
+            if not stays or shared < 0:
                 shared = self.ints((requests.chains if c.prefix_cache else 0) * k.E_SIZE)
             self.chains.append(shared)
         self.chain_end = self._ints
@@ -143,6 +143,16 @@ class _Layout:
         if self.outages < 0:
             self.outages = self.floats(2 * MAX_OUTAGES)
         return self._floats
+
+
+def _dialogues_stay(fleet: Fleet, requests: Requests) -> bool:
+    """Return whether each dialogue is served by one replica alone, so that one cache entry for it is enough."""
+    if fleet.router.balance != "per_seat" or len(fleet.pools) != 1 or requests.chains == 0:
+        return False
+    rows = requests.chain >= 0
+    seat = np.full(requests.chains, -1, dtype=np.int64)
+    seat[requests.chain[rows]] = requests.seat[rows]
+    return bool((seat[requests.chain[rows]] == requests.seat[rows]).all())
 
 
 MAX_OUTAGES = 4096

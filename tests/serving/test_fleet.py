@@ -90,7 +90,7 @@ def fleet_of(d: dict) -> Fleet:
         if d["faults"]
         else None,
         autoscale=Autoscale(every_s=1.0, startup_s=2.0, scale_up_outstanding=4, scale_down_outstanding=1)
-        if d["autoscale"]
+        if d["autoscale"] and d["balance"] != "per_seat"
         else None,
         kv_transfer_s_per_token=1e-5,
     )
