@@ -129,11 +129,11 @@ def _elementwise(b: Bench, tokens: Floats) -> OpCost:
     sparse = sum(a.layers for a in b.work.attentions if a.topk_tokens is not None)
     more = (linear * curve["linear_kernels"] + sparse * curve["sparse_kernels"]) / b.work.layers
     moved = tokens * b.work.hidden * 2.0 * 16.0
-    zero = np.zeros_like(tokens)
+    launch = (curve["t0_s"] + curve["unit_s"] * b.units) * (curve["kernels"] + more)
+    zero, reach = np.zeros_like(tokens), curve["eff_b"] * b.bandwidth_bytes_per_s
     return roofline_cost(
-        "elementwise", zero, moved, compute_s=zero, memory_s=moved / (curve["eff_b"] * b.bandwidth_bytes_per_s),
-        fixed_s=(curve["t0_s"] + curve["unit_s"] * b.units) * (curve["kernels"] + more), p=1.0, peak_s=zero, bus_s=moved / b.bandwidth_bytes_per_s,
-        count=b.work.layers,
+        "elementwise", zero, moved, compute_s=zero, memory_s=moved / reach, fixed_s=launch, p=1.0, peak_s=zero,
+        bus_s=moved / b.bandwidth_bytes_per_s, count=b.work.layers,
     )  # fmt: skip
 
 

@@ -163,7 +163,8 @@ def _power(b: Bench, every: Floats, at: Floats, costs: list[OpCost]) -> Floats:
     memory = sum(c.bus_s for c in costs) / time
     compute = sum(c.peak_s for c in costs) / time
     waiting = (sum(c.communication_s for c in costs) + replica.engine.step_overhead_s) / time
-    watts = device_w(replica.hardware, np.asarray(compute), np.asarray(memory), np.asarray(waiting))
+    curve, _ = b.curve("power", replica.format_of("norm"))
+    watts = device_w(replica.hardware, curve, np.asarray(compute), np.asarray(memory), np.asarray(waiting))
     table: Floats = np.interp(every, at, watts * replica.parallelism.devices)
     table[0] = replica.hardware.power.idle_w * replica.parallelism.devices
     return table

@@ -67,7 +67,7 @@ class EfficiencyCurve(Frozen):
     ``form`` names the formula in ``envelope.perf`` that reads ``constants``; times are seconds.
     """
 
-    op: Literal["gemm", "decode_attention", "prefill_attention", "moe", "all_reduce", "elementwise", "cpu"]
+    op: Literal["gemm", "decode_attention", "prefill_attention", "moe", "all_reduce", "elementwise", "power"]
     number_format: str
     """Compute key (``bf16``, ``fp8``, ``fp8_block``, ``nvfp4`` …) or ``any``."""
     engine: str = "any"

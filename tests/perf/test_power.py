@@ -6,29 +6,43 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envelope.perf.estimate import estimate
+from envelope.perf.efficiency import Chosen
 from envelope.perf.power import device_w
 from envelope.perf.replica import resolve
+from envelope.provenance import Evidence
 from envelope.spec.deployment import Parallelism
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 
 H100 = load(HardwareProfile, "hardware_profiles", "nvidia-h100-sxm-80gb", file="test", path="hardware")
+CURVE = Chosen(
+    "power",
+    {"active": 0.42, "keep": 0.85, "memory": 0.25, "compute": 0.7, "exponent": 0.4},
+    None,
+    Evidence.FITTED,
+    "test",
+)
+
+
+def watts(compute: float, memory: float, waiting: float) -> float:
+    return float(device_w(H100, CURVE, np.array(compute), np.array(memory), np.array(waiting)))
 
 
 @given(compute=st.floats(0, 1), memory=st.floats(0, 1), waiting=st.floats(0, 1))
 def test_power_lies_between_idle_and_limit(compute, memory, waiting):
-    watts = float(device_w(H100, np.array(compute), np.array(memory), np.array(waiting)))
-    assert H100.power.idle_w <= watts <= H100.power.max_w
+    assert H100.power.idle_w <= watts(compute, memory, waiting) <= H100.power.max_w
 
 
-def test_a_waiting_device_draws_idle_power():
-    assert float(device_w(H100, np.array(0.0), np.array(0.0), np.array(1.0))) == pytest.approx(H100.power.idle_w)
+def test_a_waiting_device_keeps_most_of_its_active_power():
+    # 77 W idle, 700 W limit: 77 + 623 · 0.42 · 0.85
+    assert watts(0.0, 0.0, 1.0) == pytest.approx(299.4, abs=0.1)
+    assert watts(1.0, 1.0, 0.0) == 700
 
 
 @given(use=st.floats(0, 0.9), more=st.floats(0, 0.1))
 def test_more_use_never_draws_less(use, more):
-    low = device_w(H100, np.array(use), np.array(0.3), np.array(0.1))
-    assert device_w(H100, np.array(use + more), np.array(0.3), np.array(0.1)) >= low
+    assert watts(use + more, 0.3, 0.1) >= watts(use, 0.3, 0.1)
+    assert watts(0.3, use + more, 0.1) >= watts(0.3, use, 0.1)
 
 
 def test_energy_per_token_is_power_over_rate():
