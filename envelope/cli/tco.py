@@ -65,11 +65,11 @@ def _print(study: "CostStudy") -> None:
                 c.id, money(c.result.cost_npv_usd), money(q.p10), money(q.p50), money(q.p90), money(c.result.capex_usd),
                 money(c.result.opex_usd), money(c.result.unit_costs.usd_per_solved_task),
                 money(versus.saving_npv_usd) if versus else "baseline",
-                "yes" if c.keeps_slo else f"no, {percent(c.slo_attainment_frac, 1)}",
+                percent(c.served_frac), percent(c.slo_attainment_frac), "yes" if c.keeps_service else "no",
             )
         )  # fmt: skip
     columns = ("candidate", "present value", "P10", "P50", "P90", "capital", "running", "per solved task",
-               f"saved against {study.baseline}", "keeps SLO")  # fmt: skip
+               f"saved against {study.baseline}", "served", "SLO", "enough")  # fmt: skip
     print_table(columns, rows, title=f"{study.name}: {study.horizon_months} months")
     print(answer(study, cheapest(study)))
 

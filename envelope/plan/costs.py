@@ -8,6 +8,7 @@ from envelope import __version__
 from envelope.errors import InputError, Problem, unknown_name
 from envelope.plan.fleet import resolve_bench
 from envelope.plan.money import annual_usage
+from envelope.plan.results import ServiceLevel
 from envelope.plan.service import service_level, simulate_peak, traffic
 from envelope.provenance import Frozen
 from envelope.spec.load import Reporter
@@ -28,8 +29,8 @@ class CostModels:
 
     scenario: Scenario
     models: dict[str, Model]
-    slo_attainment_frac: dict[str, float]
-    """Share of the busiest hour's requests that each keeps its promise to."""
+    service: dict[str, ServiceLevel]
+    """Service level of each in the busiest hour."""
     left_out: dict[str, str]
     """Candidate → why it cannot run."""
 
@@ -40,8 +41,10 @@ class CandidateCosts(Frozen):
     id: str
     name: str
     slo_attainment_frac: float
-    keeps_slo: bool
-    """Whether that is at least what the scenario asks for; a cheaper candidate that does not is no alternative."""
+    served_frac: float
+    keeps_service: bool
+    """Whether both are at least what the scenario asks for; a cheaper candidate that does less work is no
+    alternative."""
     result: TcoResult
     against_baseline: Comparison | None
     """``None`` for the baseline itself."""
@@ -84,21 +87,21 @@ def cost_models(
     chosen = _chosen(scenario, only)
     tell = progress or _silent
     models: dict[str, Model] = {}
-    attained: dict[str, float] = {}
+    service: dict[str, ServiceLevel] = {}
     left_out: dict[str, str] = {}
     for index, candidate in enumerate(chosen):
         tick = partial(tell, index / len(chosen))
         tick(candidate.name)
         bench = resolve_bench(scenario, candidate)
         if not bench.runs:
-            left_out[candidate.id] = "; ".join(bench.reasons)
+            left_out[candidate.id] = "; ".join(str(reason) for reason in bench.reasons)
             continue
         peak = simulate_peak(scenario, bench, seeds=seeds or scenario.simulation.seeds)
-        attained[candidate.id] = service_level(scenario, peak).slo_attainment_frac
+        service[candidate.id] = service_level(scenario, peak)
         use = annual_usage(scenario, candidate, bench.replicas, bench.hosted, traffic(scenario, bench, peak))
         models[candidate.id] = build(scenario.economics, use)
     tell(1.0, "done")
-    return CostModels(scenario, models, attained, left_out)
+    return CostModels(scenario, models, service, left_out)
 
 
 def cost_study(
@@ -106,8 +109,9 @@ def cost_study(
 ) -> CostStudy:
     """Return the costs of all candidates, with ranges, and what each saves against the baseline.
 
-    The baseline is by default the first candidate without machines of its own, else the first. ``draws`` is a
-    power of two; ``seed`` is the scenario's own unless given. Raises ``InputError`` if no candidate can run.
+    The baseline is by default the first candidate without machines of its own that serves what the scenario asks
+    for, else the first that does, else the first. ``draws`` is a power of two; ``seed`` is the scenario's own unless
+    given. Raises ``InputError`` if no candidate can run.
     """
     scenario, models = found.scenario, found.models
     if not models:
@@ -117,9 +121,7 @@ def cost_study(
     start = scenario.simulation.seed if seed is None else seed
     results = {ident: evaluate_model(model) for ident, model in models.items()}
     names = {c.id: c.name for c in scenario.candidates}
-    candidates = tuple(
-        _candidate(found, ident, names[ident], results, base, start) for ident in models
-    )
+    candidates = tuple(_candidate(found, ident, names[ident], results, base, start) for ident in models)
     return CostStudy(
         scenario=scenario.id,
         name=scenario.name,
@@ -139,17 +141,17 @@ def _candidate(
 ) -> CandidateCosts:
     model, baseline = found.models[ident], found.models[base]
     is_base = ident == base
-    attained = found.slo_attainment_frac[ident]
+    service = found.service[ident]
     return CandidateCosts(
         id=ident,
         name=name,
-        slo_attainment_frac=attained,
-        keeps_slo=attained >= found.scenario.constraints.slo_attainment_min_frac,
+        slo_attainment_frac=service.slo_attainment_frac,
+        served_frac=service.served_frac,
+        keeps_service=_serves(found, ident)
+        and service.slo_attainment_frac >= found.scenario.constraints.slo_attainment_min_frac,
         result=results[ident],
         against_baseline=None if is_base else compare(results[ident], results[base]),
-        break_even_volume=None
-        if is_base
-        else break_even_factor(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),
+        break_even_volume=None if is_base else break_even_factor(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),
         break_even_month=None if is_base else break_even_month(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),
         tornado=tuple(tornado(model)),
     )
@@ -160,8 +162,13 @@ def _baseline(found: CostModels, wanted: str | None) -> str:
         if wanted not in found.models:
             raise unknown_name("command line", "--baseline", wanted, found.models, "scenarios")
         return wanted
-    without = (c.id for c in found.scenario.candidates if not c.pools and c.id in found.models)
-    return next(without, next(iter(found.models)))
+    serving = [ident for ident in found.models if _serves(found, ident)]
+    hosted = [c.id for c in found.scenario.candidates if not c.pools and c.id in serving]
+    return next(iter([*hosted, *serving, *found.models]))
+
+
+def _serves(found: CostModels, ident: str) -> bool:
+    return found.service[ident].served_frac >= found.scenario.constraints.served_min_frac
 
 
 def _chosen(scenario: Scenario, only: Sequence[str] | None) -> list[Candidate]:

@@ -50,7 +50,7 @@ class PriceFile(Frozen):
     supplier: str = ""
     prices: dict[str, Range] = Field(min_length=1)
     """Price by the name of the input: ``tariff.<hosted model>.<token kind>``, ``rent.<device>.<mode>``,
-    ``price.<server or device>``, or a default of the catalog such as ``electricity_us_commercial``."""
+    ``price.<server or device>``, or a default of the catalog such as ``pue_average`` or the region's ``electricity``."""
 
 
 def with_price_file(economics: Economics, path: Path) -> Economics:
@@ -79,9 +79,8 @@ def _name_problems(name: str, path: Path) -> tuple[Problem, ...]:
         "price": [*ids("hardware_profiles"), *ids("servers")],
     }
     if kind not in owners:
-        if name not in facts().defaults:
-            return unknown_name(str(path), f"prices.{name}", name, facts().defaults, "economics").problems
-        return ()
+        known = {*facts().defaults, *(general for names in facts().regions.values() for general in names)}
+        return () if name in known else unknown_name(str(path), f"prices.{name}", name, known, "economics").problems
     if any(rest == owner or rest.startswith(f"{owner}.") for owner in owners[kind]):
         return ()
     ident = rest.rsplit(".", 1)[0] if kind != "price" else rest

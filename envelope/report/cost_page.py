@@ -1,0 +1,174 @@
+"""A cost study as one page that stands alone: for a browser, and for print."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from envelope.plan.costs import CandidateCosts, CostStudy
+from envelope.report.svg import ranges, stacked_bars, tornado_bars
+from envelope.report.text import money, percent
+from envelope.tco.breakeven import BreakEven
+
+_BARS = 10
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
+h1{font-size:1.6rem;margin-bottom:.2rem}h2{margin-top:2rem;border-bottom:1px solid #ccc}
+.lead{font-size:1.1rem}.small{color:#555;font-size:.85rem}
+table{border-collapse:collapse;width:100%;font-size:.88rem}
+th,td{padding:.3rem .5rem;border-bottom:1px solid #e2e2e2;text-align:left;vertical-align:top}
+td.n,th.n{text-align:right;white-space:nowrap}tr.best{background:#eef6ee}tr.out{color:#888}
+figure{margin:1rem 0}figcaption{font-weight:600;margin-bottom:.3rem}svg{width:100%;height:auto;font:12px system-ui}
+@media print{body{margin:0;max-width:none}h2{break-after:avoid}figure,tr{break-inside:avoid}}
+"""
+
+
+def cost_page(study: CostStudy, *, date: str) -> str:
+    """Return the page as HTML: question, answer, three charts, assumptions, risks, method and sources."""
+    best = cheapest(study)
+    parts = [
+        f"<h1>{escape(study.name)}</h1><p class=lead>{escape(study.question)}</p>",
+        f"<p class=small>{escape(date)} · envelope {escape(study.version)} · {study.horizon_months} months from "
+        f"{escape(study.start)} · US dollars, nominal, before value-added tax</p>",
+        f"<h2>Answer</h2><p class=lead>{escape(answer(study, best))}</p>",
+        _candidates(study, best),
+        "<p class=small>Grey: serves less than the scenario asks for, so its cost is that of less work.</p>",
+        _charts(study, best),
+        _assumptions(study, best),
+        _risks(study),
+        _method(study),
+        _sources(study),
+    ]
+    head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(study.name)}</title>"
+    return (
+        f"<!doctype html><html lang=en><head>{head}<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def cheapest(study: CostStudy) -> CandidateCosts:
+    """Return the cheapest candidate that keeps the service level, or the cheapest of all if none does."""
+    keeping = [c for c in study.candidates if c.keeps_service] or list(study.candidates)
+    return min(keeping, key=lambda c: c.result.cost_npv_usd)
+
+
+def answer(study: CostStudy, best: CandidateCosts) -> str:
+    """Return the answer in two or three sentences."""
+    q = next(c for c in study.uncertainty.candidates if c.id == best.id).cost_npv_usd
+    span = f"{study.horizon_months / 12:g} years" if study.horizon_months > 12 else "a year"
+    keeps = "keeps" if best.keeps_service else "does not keep, as no candidate does,"
+    text = (
+        f"{best.name} costs {money(best.result.cost_npv_usd)} over {span} in present value "
+        f"({money(q.p10)} to {money(q.p90)} in eight of ten draws) and {keeps} the service level."
+    )
+    rivals = [c for c in study.candidates if c.keeps_service and c.id != best.id]
+    if rivals:
+        second = min(rivals, key=lambda c: c.result.cost_npv_usd)
+        chance = study.uncertainty.cheaper_frac[best.id][second.id]
+        text += f" It is cheaper than the next, {second.name}, with a probability of {percent(chance)}."
+    return text
+
+
+def _candidates(study: CostStudy, best: CandidateCosts) -> str:
+    header = ("", "served", "keeps SLO", "present value", "P10 – P90", "capital", "running", "per solved task",
+              f"saved against {study.baseline}", "return", "breaks even at")  # fmt: skip
+    rows = []
+    for c in sorted(study.candidates, key=lambda c: c.result.cost_npv_usd):
+        q = next(x for x in study.uncertainty.candidates if x.id == c.id).cost_npv_usd
+        versus = c.against_baseline
+        rows.append(
+            (
+                "best" if c.id == best.id else "" if c.keeps_service else "out",
+                [
+                    c.name, percent(c.served_frac),
+                    f"{percent(c.slo_attainment_frac)} {'✔' if c.keeps_service else '✘'}",
+                    money(c.result.cost_npv_usd), f"{money(q.p10)} – {money(q.p90)}", money(c.result.capex_usd),
+                    money(c.result.opex_usd), money(c.result.unit_costs.usd_per_solved_task),
+                    money(versus.saving_npv_usd) if versus else "baseline",
+                    _rate(versus.irr_frac_per_year) if versus else "",
+                    _break_even(c.break_even_volume, c.break_even_month),
+                ],
+            )
+        )  # fmt: skip
+    return _table(header, rows)
+
+
+def _rate(irr_frac: float | None) -> str:
+    """Return a rate of return; an investment that is not earned back has none worth telling."""
+    return percent(irr_frac) if irr_frac is not None and irr_frac > 0 else "–"
+
+
+def _break_even(volume: BreakEven | None, month: BreakEven | None) -> str:
+    if volume is None or month is None:
+        return ""
+    parts = []
+    if volume.point is not None:
+        parts.append(f"{volume.point:.2g} × the volume")
+    if month.point is not None and month.point > 0:
+        parts.append(f"month {month.point:.0f}")
+    return ", ".join(parts) or "never"
+
+
+def _charts(study: CostStudy, best: CandidateCosts) -> str:
+    groups = {c.name: {k: v for k, v in c.result.cost_by_group.items() if v} for c in study.candidates}
+    drawn = {x.id: x.cost_npv_usd for x in study.uncertainty.candidates}
+    spread = {
+        c.name: (drawn[c.id].p10, drawn[c.id].p50, drawn[c.id].p90, c.result.cost_npv_usd) for c in study.candidates
+    }
+    bars = [(bar.input, bar.low_usd, bar.high_usd) for bar in best.tornado[:_BARS]]
+    return (
+        "<h2>Where the money goes</h2>"
+        + stacked_bars(groups, "Present value by group of cost lines")
+        + "<h2>How sure that is</h2>"
+        + ranges(spread, "Present value: P10 to P90 (bar), P50 (dark), point estimate (diamond)")
+        + tornado_bars(bars, best.result.cost_npv_usd, f"{best.name}: cost with one input at its P10 and P90")
+    )
+
+
+def _assumptions(study: CostStudy, best: CandidateCosts) -> str:
+    lines = sorted(best.result.lines, key=lambda x: -abs(x.present_value_usd))[:15]
+    rows = [
+        ("", [x.label, money(x.present_value_usd), x.formula, str(x.evidence), x.date, x.source[:160]]) for x in lines
+    ]
+    header = ("line", "present value", "formula", "evidence", "date", "source")
+    return f"<h2>Assumptions behind {escape(best.name)}</h2>{_table(header, rows)}"
+
+
+def _risks(study: CostStudy) -> str:
+    items = [
+        f"{percent(c.result.assumed_frac)} of the cost of {c.name} rests on inputs that nobody has checked."
+        for c in study.candidates
+    ]
+    items += [f"{ident} was left out: {why}" for ident, why in study.left_out.items()]
+    return "<h2>Risks</h2><ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+
+
+def _method(study: CostStudy) -> str:
+    rate = study.candidates[0].result.discount_rate_frac_per_year
+    text = (
+        "Quantities come from a simulation of the busiest hour of each candidate. Every cost line is a quantity times "
+        "prices; purchases are paid at the start, running costs at the end of each month, and prices move once a "
+        f"year. Present values use {rate:.1%} a year, nominal. The point estimate takes the middle of every range; as "
+        f"most ranges reach further up than down, the median of the {study.uncertainty.draws} draws (scrambled Sobol "
+        "points, the same for all candidates, inputs independent of each other) lies above it. The ranges do not "
+        "hold the error of the simulated speed. The workbook tco.xlsx holds the same model as live formulas."
+    )
+    return f"<h2>Method</h2><p>{escape(text)}</p>"
+
+
+def _sources(study: CostStudy) -> str:
+    found = dict.fromkeys(
+        part for c in study.candidates for x in c.result.lines for part in x.source.split("; ") if ": " in part
+    )
+    return "<h2>Sources</h2><ul class=small>" + "".join(f"<li>{escape(s)}</li>" for s in sorted(found)) + "</ul>"
+
+
+def _table(header: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
+    def is_number(text: str) -> bool:
+        return text[:1] in "$−–<>0123456789"
+
+    head = "".join(f"<th>{escape(h)}</th>" for h in header)
+    body = "".join(
+        f'<tr class="{kind}">'
+        + "".join(f"<td{' class=n' if is_number(c) else ''}>{escape(c)}</td>" for c in cells)
+        + "</tr>"
+        for kind, cells in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,136 @@
+"""The cost study of a scenario: baseline, ranges, break-even, files and commands."""
+
+import csv
+import json
+import re
+
+import pytest
+
+from envelope import cli
+from envelope.errors import InputError
+from envelope.plan.costs import CostModels, cost_models, cost_study
+from envelope.plan.scenarios import load_scenario
+from envelope.report.cost_files import write_cost_study
+from envelope.report.cost_page import answer, cheapest, cost_page
+
+ONLY = ("hosted-mistral", "own-llama-8b")
+
+
+@pytest.fixture(scope="module")
+def found() -> CostModels:
+    return cost_models(load_scenario("math-tutor"), only=ONLY, seeds=1)
+
+
+@pytest.fixture(scope="module")
+def study(found):
+    return cost_study(found, draws=64)
+
+
+def test_the_hosted_candidate_is_the_baseline_and_has_nothing_to_beat(study):
+    assert study.baseline == "hosted-mistral"
+    hosted, own = study.candidate("hosted-mistral"), study.candidate("own-llama-8b")
+    assert hosted.against_baseline is None
+    assert hosted.break_even_month is None
+    saved = hosted.result.cost_npv_usd - own.result.cost_npv_usd
+    assert own.against_baseline.saving_npv_usd == pytest.approx(saved)
+
+
+def test_ranges_hold_the_middle_and_the_chances_add_up(study):
+    for drawn in study.uncertainty.candidates:
+        assert drawn.cost_npv_usd.p10 < drawn.cost_npv_usd.p50 < drawn.cost_npv_usd.p90
+    assert sum(c.cheapest_frac for c in study.uncertainty.candidates) == pytest.approx(1.0)
+
+
+def test_another_baseline_turns_the_saving_round(found, study):
+    other = cost_study(found, baseline="own-llama-8b", draws=64)
+    saving = other.candidate("hosted-mistral").against_baseline.saving_npv_usd
+    assert saving == pytest.approx(-study.candidate("own-llama-8b").against_baseline.saving_npv_usd)
+    with pytest.raises(InputError, match="nearest .*'own-llama-8b'"):
+        cost_study(found, baseline="own-llama", draws=64)
+
+
+def test_the_same_seed_gives_the_same_study(found, study):
+    assert cost_study(found, draws=64).model_dump_json() == study.model_dump_json()
+
+
+def test_unknown_candidates_are_refused_with_the_nearest():
+    with pytest.raises(InputError, match="nearest 'hosted-mistral'"):
+        cost_models(load_scenario("math-tutor"), only=["hosted-mistra"])
+
+
+def test_the_answer_names_the_cheapest_that_keeps_the_service(study):
+    best = cheapest(study)
+    assert best.keeps_service
+    assert best.name in answer(study, best)
+
+
+def test_the_page_stands_alone_and_escapes_what_it_is_given(study):
+    page = cost_page(study.model_copy(update={"name": "<script>alert(1)</script>"}), date="2026-11-23")
+    assert "<script" not in page
+    assert page.count("<svg") == page.count("</svg>") == 3
+    assert not re.search(r"""(src|href)=["']?http""", page)
+
+
+def test_files_agree_with_the_study(found, study, tmp_path):
+    pytest.importorskip("xlsxwriter", reason="needs the extra 'report'")
+    paths = write_cost_study(study, found, tmp_path, date="2026-11-23")
+    assert {p.name for p in paths} == {"tco.json", "tco_lines.csv", "tco_cash_flow.csv", "tco.html", "tco.xlsx"}
+    assert all(p.stat().st_size > 0 for p in paths)
+    assert json.loads((tmp_path / "tco.json").read_text())["baseline"] == study.baseline
+    with (tmp_path / "tco_lines.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for c in study.candidates:
+        total = sum(float(row["present_value_usd"]) for row in rows if row["candidate"] == c.id)
+        assert total == pytest.approx(c.result.cost_npv_usd)
+    with (tmp_path / "tco_cash_flow.csv").open(newline="") as file:
+        flows = {row["candidate"]: row for row in csv.DictReader(file)}
+    for c in study.candidates:
+        assert sum(float(v) for k, v in flows[c.id].items() if k != "candidate") == pytest.approx(-c.result.total_usd)
+
+
+def command(*args: str) -> int:
+    return cli.main(
+        ["tco", "math-tutor", "--seeds", "1", "--draws", "64", *(x for i in ONLY for x in ("--only", i)), *args]
+    )
+
+
+def test_the_command_prints_json(capsys, study):
+    assert command("--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [c["id"] for c in data["candidates"]] == list(ONLY)
+    assert data["candidates"][0]["result"]["cost_npv_usd"] == pytest.approx(
+        study.candidate("hosted-mistral").result.cost_npv_usd
+    )
+
+
+def test_negotiated_prices_reach_the_command(capsys, tmp_path, study):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("prices: {staff_mlops: {value: 0, source: interns, date: 2026}}\n")
+    assert command("--json", "--prices", str(prices)) == 0
+    lines = {x["id"]: x for x in json.loads(capsys.readouterr().out)["candidates"][0]["result"]["lines"]}
+    assert lines["staff_api"]["total_usd"] == 0
+    assert lines["staff_api"]["overridden"] == ["staff_mlops"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--draws", "100"], "power of two"),
+        (["--baseline", "nobody"], "'nobody' unknown"),
+        (["--prices", "no-such.yaml"], "no such file"),
+    ],
+)
+def test_bad_arguments_exit_with_two(capsys, args, words):
+    try:
+        code = command(*args)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_old_prices_are_listed(capsys):
+    assert cli.main(["prices", "check", "--days", "300", "--today", "2026-11-23", "--json"]) == 0
+    stale = json.loads(capsys.readouterr().out)
+    assert stale
+    assert all(price["age_days"] > 300 for price in stale)
