@@ -1,0 +1,160 @@
+"""Engine constants from a measured endpoint: what a running deployment takes beyond the predicted kernels.
+
+The prediction of the same load with all engine overheads at zero is subtracted from the measured times; what remains is
+regressed on the number of sequences in flight. Intervals come from resampling the levels (bootstrap).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from envelope.errors import InputError, Problem
+from envelope.perf.estimate import estimate
+from envelope.perf.replica import ReplicaSpec
+from envelope.probe.endpoint_load import EndpointResult, LevelResult
+from envelope.probe.onnx_graph import Array
+from envelope.provenance import Evidence, Frozen, Source
+from envelope.spec.engine import Engine
+
+_RESAMPLES = 2000
+_OVERHEADS = ("step_overhead_s", "sequence_overhead_s", "request_overhead_s", "prefill_overhead_s")
+
+
+class Constant(Frozen):
+    """One fitted constant with its 90 % interval."""
+
+    value_s: float
+    low_s: float
+    high_s: float
+
+
+class Calibration(Frozen):
+    """Engine constants that make the predictions meet the measurements."""
+
+    engine: str
+    levels: int
+    step_overhead: Constant
+    sequence_overhead: Constant
+    request_overhead: Constant
+    kernel_scale: Constant
+    """Measured over predicted kernel time; above 1 the device or engine is slower than its profile. In its
+    ``*_s`` fields this is a pure number."""
+    itl_error_before_frac: float
+    itl_error_after_frac: float
+    """Median |predicted − measured| / measured of the mean time per output token, before and after."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    sequences: float
+    kernel_s: float
+    """Predicted time per output token without engine overheads."""
+    tpot_s: float
+    ttft_kernel_s: float
+    ttft_s: float
+    shipped_s: float
+    """Predicted with the engine's constants as they are."""
+
+
+def calibrate(result: EndpointResult, replica: ReplicaSpec) -> Calibration:
+    """Return the constants of ``replica``'s engine that fit the measured levels best.
+
+    Per output token ``tpot = scale·kernel + step + sequences·sequence`` (non-negative, relative errors), then per
+    request ``ttft = scale·prefill + step + request``. Needs at least two levels of different concurrency.
+    """
+    levels = [_level(x, replica) for x in result.levels if x.tpot is not None and x.ttft is not None]
+    if len({x.sequences for x in levels}) < 2:
+        rule = "needs answered requests at two or more concurrencies"
+        raise InputError(Problem(result.url, "levels", len(levels), rule, "probe with --concurrency 1,4,16"))
+    best = _fit(levels)
+    random = np.random.default_rng(0)
+    draws = []
+    for _ in range(_RESAMPLES):
+        picked = [levels[i] for i in random.integers(0, len(levels), len(levels))]
+        if len({x.sequences for x in picked}) > 1:
+            draws.append(_fit(picked))
+    low, high = np.quantile(np.array(draws), [0.05, 0.95], axis=0)
+    named = [
+        Constant(value_s=float(v), low_s=min(float(a), float(v)), high_s=max(float(b), float(v)))
+        for v, a, b in zip(best, low, high, strict=True)
+    ]
+    before = np.median([abs(x.shipped_s - x.tpot_s) / x.tpot_s for x in levels])
+    after = np.median([abs(_tpot(best, x) - x.tpot_s) / x.tpot_s for x in levels])
+    return Calibration(
+        engine=replica.engine.id,
+        levels=len(levels),
+        kernel_scale=named[0],
+        step_overhead=named[1],
+        sequence_overhead=named[2],
+        request_overhead=named[3],
+        itl_error_before_frac=float(before),
+        itl_error_after_frac=float(after),
+    )
+
+
+def _level(measured: LevelResult, replica: ReplicaSpec) -> _Level:
+    bare = _bare(replica)
+    inputs, outputs = max(round(measured.input_tokens_mean), 1), max(round(measured.output_tokens_mean), 2)
+    kernel = estimate(bare, inputs, outputs, measured.concurrency)
+    shipped = estimate(replica, inputs, outputs, measured.concurrency)
+    if kernel.itl_s is None or kernel.ttft_s is None or shipped.itl_s is None:
+        reasons = "; ".join(reason.text for reason in kernel.reasons)
+        raise InputError(Problem("deployment", "", None, f"cannot run this load: {reasons}"))
+    if measured.tpot is None or measured.ttft is None:
+        raise ValueError("a level without answered requests")
+    return _Level(
+        sequences=float(measured.concurrency),
+        kernel_s=kernel.itl_s,
+        tpot_s=measured.tpot.p50_s,
+        ttft_kernel_s=kernel.ttft_s,
+        ttft_s=measured.ttft.p50_s,
+        shipped_s=shipped.itl_s,
+    )
+
+
+def _bare(replica: ReplicaSpec) -> ReplicaSpec:
+    from dataclasses import replace
+
+    return replace(replica, engine=replica.engine.model_copy(update=dict.fromkeys(_OVERHEADS, 0.0)))
+
+
+def _fit(levels: Sequence[_Level]) -> Array:
+    """Return kernel scale, step, sequence and request overhead.
+
+    With two levels the scale is fixed at 1: three unknowns need three points.
+    """
+    from scipy.optimize import nnls
+
+    measured = np.array([x.tpot_s for x in levels])
+    kernel = np.array([x.kernel_s for x in levels])
+    sequences = np.array([x.sequences for x in levels])
+    if len(set(sequences)) >= 3:
+        matrix = np.stack([kernel, np.ones(len(levels)), sequences], axis=1) / measured[:, None]
+        norms = np.linalg.norm(matrix, axis=0)
+        solution = nnls(matrix / norms, np.ones(len(levels)))[0] / norms
+    else:
+        matrix = np.stack([np.ones(len(levels)), sequences], axis=1) / measured[:, None]
+        solution = np.array([1.0, *nnls(matrix, np.maximum(1.0 - kernel / measured, 0.0))[0]])
+    scale, step = float(solution[0]), float(solution[1])
+    rest = [x.ttft_s - scale * x.ttft_kernel_s - step for x in levels]
+    return np.array([scale, step, float(solution[2]), max(float(np.median(rest)), 0.0)])
+
+
+def _tpot(constants: Array, level: _Level) -> float:
+    return float(constants[0] * level.kernel_s + constants[1] + level.sequences * constants[2])
+
+
+def calibrated_engine(calibration: Calibration, engine: Engine, ident: str, *, date: str, url: str) -> Engine:
+    """Return the engine's record with the fitted constants under a new id."""
+    source = Source(
+        source=f"envelope calibrate at {url}, {calibration.levels} levels", date=date, evidence=Evidence.MEASURED
+    )
+    fitted = {
+        "step_overhead_s": calibration.step_overhead.value_s,
+        "sequence_overhead_s": calibration.sequence_overhead.value_s,
+        "request_overhead_s": calibration.request_overhead.value_s,
+    }
+    sources = {**engine.sources, **dict.fromkeys(fitted, source)}
+    changed = {**fitted, "id": ident, "name": f"{engine.name}, calibrated", "aliases": (), "sources": sources}
+    return Engine.model_validate({**engine.model_dump(), **changed, "note": f"probed at {url}"})
