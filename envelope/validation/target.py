@@ -100,7 +100,7 @@ def layouts(row: MeasuredRow) -> Iterator[Target]:
         assumed = (*assumed, f"{model.model.id} stands in for {row.model}")
     count = row.device_count * device.count
     for parallelism in _parallelisms(row, base, count):
-        replica = _roomy(row, _fitted(replace(base, parallelism=parallelism)))
+        replica = _roomy(row, _fitted(_per_rank(row, replace(base, parallelism=parallelism))))
         yield Target(replica, max(count // parallelism.devices, 1), device.host, assumed)
 
 
@@ -220,6 +220,8 @@ def _parallelisms(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[P
     if row.tp is None and row.pp is None and row.dp is None and row.ep is None:
         yield from _free(row, base, count)
         return
+    if row.load == "replay" and dp > 1 and ep == 1:
+        dp = 1  # without expert parallelism the ranks are replicas of their own
     if tp * pp * dp > count and dp > 1:
         tp = max(count // (dp * pp), 1)
     if row.dp in (None, 1) and ep > tp * dp and ep <= count:
@@ -260,6 +262,15 @@ def _fitted(replica: ReplicaSpec) -> ReplicaSpec:
         middle = (low + high) // 2
         low, high = (low, middle) if _fits(replica, middle) else (middle + 1, high)
     return _offloaded(replica, high)
+
+
+def _per_rank(row: MeasuredRow, replica: ReplicaSpec) -> ReplicaSpec:
+    """Return the replica with its sequence limit counted over all data-parallel ranks; rows state it per rank."""
+    ranks = replica.parallelism.dp
+    if ranks == 1 or row.load != "replay" or row.max_num_seqs is None:
+        return replica
+    settings = replica.settings.model_copy(update={"max_num_seqs": row.max_num_seqs * ranks})
+    return replace(replica, settings=settings)
 
 
 _TIGHT_MEMORY_FRAC = 0.97
