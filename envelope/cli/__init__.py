@@ -20,6 +20,8 @@ _COMMANDS = {
     "hardware": "list hardware profiles, or show one",
     "servers": "list whole servers, or show one",
     "hosted": "list hosted APIs with their tariffs, or show one",
+    "cloud": "list rental prices of devices, or show one",
+    "economics": "list the defaults and items behind the cost lines, or show one",
     "licences": "list licences, or show one",
     "formats": "list number formats, or show one",
     "engines": "list serving engines, or show one",
@@ -30,6 +32,7 @@ _COMMANDS = {
 
 _MODULE = {
     "compare": "compare", "estimate": "estimate", "tco": "tco", "prices": "prices",
+    "economics": "economics", "cloud": "catalog",
     "replay": "replay", "validate": "validate", "schema": "catalog",
     "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",
     "licences": "catalog", "formats": "catalog", "engines": "catalog", "scenarios": "catalog",

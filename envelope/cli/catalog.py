@@ -123,6 +123,23 @@ def _hosted() -> tuple[type[BaseModel], str, dict[str, Column]]:
     }  # fmt: skip
 
 
+def _cloud() -> tuple[type[BaseModel], str, dict[str, Column]]:
+    from envelope.spec.cloud import CloudPrices, Mode
+
+    def hourly(prices: CloudPrices, mode: Mode) -> str:
+        found = prices.price(mode)
+        return text.money(found.point) if found else "–"
+
+    return CloudPrices, "cloud", {
+        "id": lambda c: c.id,
+        "quotes": lambda c: str(len(c.quotes)),
+        "on demand /h": lambda c: hourly(c, "on_demand"),
+        "1 year /h": lambda c: hourly(c, "reserved_1y"),
+        "3 years /h": lambda c: hourly(c, "reserved_3y"),
+        "spot /h": lambda c: hourly(c, "spot"),
+    }  # fmt: skip
+
+
 def _licences() -> tuple[type[BaseModel], str, dict[str, Column]]:
     from envelope.spec.licence import Licence
 
@@ -161,7 +178,7 @@ def _engines() -> tuple[type[BaseModel], str, dict[str, Column]]:
 
 
 _KINDS: dict[str, Callable[[], tuple[type[BaseModel], str, dict[str, Column]]]] = {
-    "models": _models, "hardware": _hardware, "servers": _servers, "hosted": _hosted,
+    "models": _models, "hardware": _hardware, "servers": _servers, "hosted": _hosted, "cloud": _cloud,
     "licences": _licences, "formats": _formats, "engines": _engines,
 }  # fmt: skip
 

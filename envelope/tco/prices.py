@@ -50,7 +50,7 @@ class PriceFile(Frozen):
     supplier: str = ""
     prices: dict[str, Range] = Field(min_length=1)
     """Price by the name of the input: ``tariff.<hosted model>.<token kind>``, ``rent.<device>.<mode>``,
-    ``price.<server or device>``, or a default of the catalog such as ``pue_average`` or the region's ``electricity``."""
+    ``price.<server or device>``, or a default of the catalog such as ``pue_average`` or ``electricity``."""
 
 
 def with_price_file(economics: Economics, path: Path) -> Economics:

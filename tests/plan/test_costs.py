@@ -134,3 +134,16 @@ def test_old_prices_are_listed(capsys):
     stale = json.loads(capsys.readouterr().out)
     assert stale
     assert all(price["age_days"] > 300 for price in stale)
+
+
+def test_the_defaults_and_items_are_listed(capsys):
+    assert cli.main(["economics", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) > 113
+    assert cli.main(["economics", "--items"]) == 0
+    assert "staff_platform" in capsys.readouterr().out
+    assert cli.main(["economics", "wacc"]) == 0
+    assert json.loads(capsys.readouterr().out)["value"] == 0.09
+    assert cli.main(["economics", "wac"]) == 2
+    assert "nearest 'wacc'" in capsys.readouterr().err
+    assert cli.main(["cloud"]) == 0
+    assert "nvidia-h100-sxm-80gb" in capsys.readouterr().out
