@@ -1,0 +1,128 @@
+"""A recorded trace: one row per request, with what the log knew about it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from envelope.errors import InputError, Problem
+from envelope.serving.prefixes import with_prefixes
+from envelope.serving.requests import Floats, Ints, Mask, Requests, open_loop, replace_columns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """Requests of a log in the order of their arrival, failures kept apart."""
+
+    format: str
+    """Id of the log format that was recognised."""
+    arrival_s: Floats
+    """Seconds since the first request."""
+    input_tokens: Ints
+    """Prompt tokens, those from a cache included."""
+    output_tokens: Ints
+    start_unix_s: float | None = None
+    """Unix time of the first request, if the log has dates; needed for daily and weekly shapes."""
+    cached_input_tokens: Ints | None = None
+    session: Ints | None = None
+    """Number of the session or conversation, −1 if none."""
+    model: tuple[str, ...] = ()
+    """Model of each request, if the log names it."""
+    ttft_s: Floats | None = None
+    e2e_s: Floats | None = None
+    hash_ids: tuple[tuple[int, ...], ...] | None = None
+    """Hashes of the leading blocks of each prompt; equal leading ids are a shared prefix."""
+    block_tokens: int = 0
+    """Tokens per hashed block."""
+    failures: int = 0
+    """Rows that are failures (no output, error status): not requests, but counted."""
+    notes: tuple[str, ...] = ()
+    """What the reader guessed or left out."""
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    @property
+    def span_s(self) -> float:
+        """Time from the first to the last request."""
+        return float(self.arrival_s[-1]) if len(self) else 0.0
+
+
+@dataclass(slots=True)
+class Row:
+    """One request as a reader finds it."""
+
+    time_s: float
+    input_tokens: int
+    output_tokens: int
+    cached: int = -1
+    session: str = ""
+    model: str = ""
+    ttft_s: float = np.nan
+    e2e_s: float = np.nan
+    hash_ids: tuple[int, ...] = ()
+    failed: bool = False
+
+
+def trace_of(
+    rows: list[Row], *, format: str, file: str, dated: bool = False, block_tokens: int = 0, notes: tuple[str, ...] = ()
+) -> Trace:
+    """Return the rows as a trace: sorted, failures taken out, optional columns only where they say something."""
+    good = [r for r in rows if not r.failed and r.output_tokens > 0 and r.input_tokens > 0]
+    if not good:
+        raise InputError(Problem(file, "", None, f"holds no requests that were answered (read as {format})"))
+    good.sort(key=lambda r: r.time_s)
+    begin = good[0].time_s
+    names = {name: i for i, name in enumerate(dict.fromkeys(r.session for r in good if r.session))}
+    ttft, e2e = np.array([r.ttft_s for r in good]), np.array([r.e2e_s for r in good])
+    return Trace(
+        format=format,
+        arrival_s=np.array([r.time_s - begin for r in good]),
+        input_tokens=np.array([r.input_tokens for r in good], dtype=np.int64),
+        output_tokens=np.array([r.output_tokens for r in good], dtype=np.int64),
+        start_unix_s=begin if dated else None,
+        cached_input_tokens=_column([r.cached for r in good]),
+        session=np.array([names.get(r.session, -1) for r in good], dtype=np.int64) if names else None,
+        model=tuple(r.model for r in good) if any(r.model for r in good) else (),
+        ttft_s=ttft if np.isfinite(ttft).any() else None,
+        e2e_s=e2e if np.isfinite(e2e).any() else None,
+        hash_ids=tuple(r.hash_ids for r in good) if any(r.hash_ids for r in good) else None,
+        block_tokens=block_tokens,
+        failures=len(rows) - len(good),
+        notes=notes,
+    )
+
+
+def _column(values: list[int]) -> Ints | None:
+    found = np.array(values, dtype=np.int64)
+    return np.maximum(found, 0) if (found >= 0).any() else None
+
+
+def requests_of(trace: Trace, *, closed_sessions: bool = False, seed: int = 0) -> Requests:
+    """Return a trace as requests for the simulation.
+
+    Open loop: everything arrives when the log says. With ``closed_sessions`` the later calls of a session wait for
+    the answer and then as long as they did in the log (where it knows when answers ended).
+    """
+    made = open_loop(trace.arrival_s, trace.input_tokens, trace.output_tokens, seed=seed)
+    if trace.hash_ids is not None and trace.block_tokens > 0:
+        made = with_prefixes(made, [list(ids) for ids in trace.hash_ids], trace.block_tokens)
+    if trace.session is None:
+        return made
+    made = replace_columns(made, seat=np.where(trace.session >= 0, trace.session, made.seat))
+    return _closed(made, trace) if closed_sessions else made
+
+
+def _closed(made: Requests, trace: Trace) -> Requests:
+    assert trace.session is not None
+    n = len(trace)
+    order = np.lexsort((np.arange(n), trace.session))
+    same = (trace.session[order][1:] == trace.session[order][:-1]) & (trace.session[order][1:] >= 0)
+    follower = np.full(n, -1, dtype=np.int64)
+    follower[order[:-1][same]] = order[1:][same]
+    follows: Mask = np.zeros(n, dtype=np.bool_)
+    follows[order[1:][same]] = True
+    ended = trace.arrival_s + (np.nan_to_num(trace.e2e_s) if trace.e2e_s is not None else 0.0)
+    gap = np.zeros(n)
+    gap[order[1:]] = np.maximum(trace.arrival_s[order[1:]] - ended[order[:-1]], 0.0)
+    chain = np.where(trace.session >= 0, trace.session, -1) if trace.hash_ids is None else made.chain
+    return replace_columns(made, follower=follower, follows=follows, gap_s=np.where(follows, gap, 0.0), chain=chain)
