@@ -32,3 +32,11 @@ def realistic_tables(*, seqs: int = 64, tokens: int = 2048) -> StepTables:
 @pytest.fixture(scope="session")
 def tables() -> StepTables:
     return realistic_tables()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernel_compiled_once() -> None:
+    """Compile the kernel before the long statistical tests, if numba is there; later sessions load it from disk."""
+    from envelope.serving.compiled import prepare
+
+    prepare()
