@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare the arguments."""
     parser.add_argument("scenario", help="scenario file, or the id of one that ships: envelope scenarios")
     parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
-    parser.add_argument("--out", metavar="DIR", help="write tco.xlsx, tco.html, tco.json and two CSV files")
+    parser.add_argument("--out", metavar="DIR", help="write tco.xlsx, tco.pdf, tco.html, tco.json and two CSV files")
     parser.add_argument("--prices", metavar="FILE", help="your negotiated prices in place of the catalog's")
     parser.add_argument("--baseline", metavar="ID", help="what savings count against (default: the hosted API)")
     parser.add_argument("--only", metavar="ID", action="append", help="only this candidate (repeatable)")
@@ -45,10 +45,12 @@ def run(options: argparse.Namespace, _command: str) -> int:
     else:
         _print(study)
     if out is not None:
-        from envelope.report.cost_files import write_cost_study
+        from envelope.report.cost_files import missing_extras, write_cost_study
 
         for path in write_cost_study(study, models, out, date=datetime.now(UTC).date().isoformat()):
             print(f"wrote {path}", file=sys.stderr)
+        for line in missing_extras():
+            print(line, file=sys.stderr)
     return ExitCode.OK
 
 

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
+from envelope.errors import MissingExtraError
 from envelope.plan.costs import CostModels, CostStudy
-from envelope.report.cost_page import cost_page
+from envelope.report.cost_document import write_document
+from envelope.report.cost_page import cheapest, cost_page
 from envelope.report.files import csv_text, write_text
 from envelope.report.workbook import Title, write_workbook
 
@@ -16,9 +19,10 @@ _LINE = (
 
 
 def write_cost_study(study: CostStudy, models: CostModels, folder: Path, *, date: str) -> list[Path]:
-    """Write ``tco.json``, ``tco_lines.csv``, ``tco_cash_flow.csv``, ``tco.html`` and ``tco.xlsx``; return their paths.
+    """Write ``tco.json``, ``tco_lines.csv``, ``tco_cash_flow.csv``, ``tco.html``, ``tco.xlsx`` and ``tco.pdf``.
 
-    Raises ``MissingExtraError`` after the other files if xlsxwriter is not installed.
+    Returns the paths. Workbook and document need the extras ``report`` and ``pdf``; without them they are left out,
+    and ``missing_extras`` says so.
     """
     data = json.dumps(study.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
     files = {
@@ -28,9 +32,29 @@ def write_cost_study(study: CostStudy, models: CostModels, folder: Path, *, date
         "tco.html": cost_page(study, date=date),
     }
     written = [write_text(folder / name, content) for name, content in files.items()]
-    title = Title(study.name, study.question, date, study.version)
-    write_workbook(folder / "tco.xlsx", title, models.models, study.baseline, draws=study.uncertainty.draws)
-    return [*written, folder / "tco.xlsx"]
+    if has("xlsxwriter"):
+        title = Title(study.name, study.question, date, study.version, cheapest(study).name)
+        write_workbook(folder / "tco.xlsx", title, models.models, study.baseline, draws=study.uncertainty.draws)
+        written.append(folder / "tco.xlsx")
+    if has("typst"):
+        write_document(folder / "tco.pdf", study, date=date)
+        written.append(folder / "tco.pdf")
+    return written
+
+
+def has(package: str) -> bool:
+    """Return whether an optional package is installed."""
+    return find_spec(package) is not None
+
+
+def missing_extras() -> list[str]:
+    """Return one line for each file that is left out for want of a package."""
+    wanted = {"tco.xlsx": ("xlsxwriter", "report"), "tco.pdf": ("typst", "pdf")}
+    return [
+        f"{file} left out: {MissingExtraError(package, extra)}"
+        for file, (package, extra) in wanted.items()
+        if not has(package)
+    ]
 
 
 def _lines(study: CostStudy) -> Iterable[Sequence[object]]:

@@ -24,17 +24,18 @@ figure{margin:1rem 0}figcaption{font-weight:600;margin-bottom:.3rem}svg{width:10
 def cost_page(study: CostStudy, *, date: str) -> str:
     """Return the page as HTML: question, answer, three charts, assumptions, risks, method and sources."""
     best = cheapest(study)
+    drawn = charts(study, best)
     parts = [
         f"<h1>{escape(study.name)}</h1><p class=lead>{escape(study.question)}</p>",
         f"<p class=small>{escape(date)} · envelope {escape(study.version)} · {study.horizon_months} months from "
         f"{escape(study.start)} · US dollars, nominal, before value-added tax</p>",
         f"<h2>Answer</h2><p class=lead>{escape(answer(study, best))}</p>",
-        _candidates(study, best),
+        _table(*table_rows(study, best)),
         "<p class=small>Grey: serves less than the scenario asks for, so its cost is that of less work.</p>",
-        _charts(study, best),
+        f"<h2>Where the money goes</h2>{_figures(drawn[:1])}<h2>How sure that is</h2>{_figures(drawn[1:])}",
         _assumptions(study, best),
-        _risks(study),
-        _method(study),
+        "<h2>Risks</h2><ul>" + "".join(f"<li>{escape(item)}</li>" for item in risks(study)) + "</ul>",
+        f"<h2>Method</h2><p>{escape(method(study))}</p>",
         _sources(study),
     ]
     head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(study.name)}</title>"
@@ -66,7 +67,8 @@ def answer(study: CostStudy, best: CandidateCosts) -> str:
     return text
 
 
-def _candidates(study: CostStudy, best: CandidateCosts) -> str:
+def table_rows(study: CostStudy, best: CandidateCosts) -> tuple[Sequence[str], list[tuple[str, list[str]]]]:
+    """Return the header of the table of candidates and its rows, the cheapest first, each with its kind."""
     header = ("", "served", "keeps SLO", "present value", "P10 – P90", "capital", "running", "per solved task",
               f"saved against {study.baseline}", "return", "breaks even at")  # fmt: skip
     rows = []
@@ -87,7 +89,7 @@ def _candidates(study: CostStudy, best: CandidateCosts) -> str:
                 ],
             )
         )  # fmt: skip
-    return _table(header, rows)
+    return header, rows
 
 
 def _rate(irr_frac: float | None) -> str:
@@ -106,20 +108,23 @@ def _break_even(volume: BreakEven | None, month: BreakEven | None) -> str:
     return ", ".join(parts) or "never"
 
 
-def _charts(study: CostStudy, best: CandidateCosts) -> str:
+def charts(study: CostStudy, best: CandidateCosts) -> list[tuple[str, str]]:
+    """Return title and SVG of the three charts."""
     groups = {c.name: {k: v for k, v in c.result.cost_by_group.items() if v} for c in study.candidates}
     drawn = {x.id: x.cost_npv_usd for x in study.uncertainty.candidates}
     spread = {
         c.name: (drawn[c.id].p10, drawn[c.id].p50, drawn[c.id].p90, c.result.cost_npv_usd) for c in study.candidates
     }
     bars = [(bar.input, bar.low_usd, bar.high_usd) for bar in best.tornado[:_BARS]]
-    return (
-        "<h2>Where the money goes</h2>"
-        + stacked_bars(groups, "Present value by group of cost lines")
-        + "<h2>How sure that is</h2>"
-        + ranges(spread, "Present value: P10 to P90 (bar), P50 (dark), point estimate (diamond)")
-        + tornado_bars(bars, best.result.cost_npv_usd, f"{best.name}: cost with one input at its P10 and P90")
-    )
+    return [
+        ("Present value by group of cost lines", stacked_bars(groups)),
+        ("Present value: P10 to P90 (bar), P50 (dark), point estimate (diamond)", ranges(spread)),
+        (f"{best.name}: cost with one input at its P10 and P90", tornado_bars(bars, best.result.cost_npv_usd)),
+    ]
+
+
+def _figures(found: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in found)
 
 
 def _assumptions(study: CostStudy, best: CandidateCosts) -> str:
@@ -131,18 +136,19 @@ def _assumptions(study: CostStudy, best: CandidateCosts) -> str:
     return f"<h2>Assumptions behind {escape(best.name)}</h2>{_table(header, rows)}"
 
 
-def _risks(study: CostStudy) -> str:
+def risks(study: CostStudy) -> list[str]:
+    """Return what a reader should distrust."""
     items = [
         f"{percent(c.result.assumed_frac)} of the cost of {c.name} rests on inputs that nobody has checked."
         for c in study.candidates
     ]
-    items += [f"{ident} was left out: {why}" for ident, why in study.left_out.items()]
-    return "<h2>Risks</h2><ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
+    return items + [f"{ident} was left out: {why}" for ident, why in study.left_out.items()]
 
 
-def _method(study: CostStudy) -> str:
+def method(study: CostStudy) -> str:
+    """Return how the figures came about, in one paragraph."""
     rate = study.candidates[0].result.discount_rate_frac_per_year
-    text = (
+    return (
         "Quantities come from a simulation of the busiest hour of each candidate. Every cost line is a quantity times "
         "prices; purchases are paid at the start, running costs at the end of each month, and prices move once a "
         f"year. Present values use {rate:.1%} a year, nominal. The point estimate takes the middle of every range; as "
@@ -150,7 +156,6 @@ def _method(study: CostStudy) -> str:
         "points, the same for all candidates, inputs independent of each other) lies above it. The ranges do not "
         "hold the error of the simulated speed. The workbook tco.xlsx holds the same model as live formulas."
     )
-    return f"<h2>Method</h2><p>{escape(text)}</p>"
 
 
 def _sources(study: CostStudy) -> str:

@@ -9,7 +9,7 @@ COLOURS = ("#2f6f9f", "#e08e3c", "#4f9d69", "#b2596a", "#7d6bb0", "#8a8f98", "#c
 _WIDTH, _LABEL, _ROW, _BAR = 940, 270, 34, 20
 
 
-def stacked_bars(rows: Mapping[str, Mapping[str, float]], title: str) -> str:
+def stacked_bars(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Return horizontal bars of parts that add up; negative parts (money back) stand left of zero.
 
     ``rows`` maps a bar to its parts by name; equal names have equal colours.
@@ -29,10 +29,10 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], title: str) -> str:
             body.append(_bar(scale, start, abs(value), y, colour[name], f"{label}, {name}: {money(value)}"))
         body.append(_text(scale.x(right) + 6, y, money(sum(parts.values()))))
     legend = _legend(colour, len(rows) * _ROW + 14)
-    return _figure(title, body + legend, len(rows) * _ROW + 14 + 22 * -(-len(colour) // 5))
+    return _figure(body + legend, len(rows) * _ROW + 14 + 22 * -(-len(colour) // 5))
 
 
-def ranges(rows: Mapping[str, tuple[float, float, float, float]], title: str) -> str:
+def ranges(rows: Mapping[str, tuple[float, float, float, float]]) -> str:
     """Return P10–P90 bars with a mark at P50 and a diamond at the point estimate, ``(p10, p50, p90, point)``."""
     highest = max((max(values) for values in rows.values()), default=1.0) or 1.0
     scale = _Scale(min(0.0, *(min(values) for values in rows.values())) if rows else 0.0, highest)
@@ -45,10 +45,10 @@ def ranges(rows: Mapping[str, tuple[float, float, float, float]], title: str) ->
         x, middle = scale.x(point), y + _ROW / 2
         body.append(f'<path d="M{x:.1f} {middle - 6:.1f}l5 6l-5 6l-5 -6z" fill="#e08e3c"/>')
         body.append(_text(scale.x(p90) + 8, y, f"{money(p10)} – {money(p90)}"))
-    return _figure(title, body, len(rows) * _ROW)
+    return _figure(body, len(rows) * _ROW)
 
 
-def tornado_bars(rows: Sequence[tuple[str, float, float]], point: float, title: str) -> str:
+def tornado_bars(rows: Sequence[tuple[str, float, float]], point: float) -> str:
     """Return bars from the cost at an input's P10 to that at its P90, around the point estimate."""
     values = [v for _, low, high in rows for v in (low, high)] + [point]
     pad = (max(values) - min(values)) * 0.05 or 1.0
@@ -62,7 +62,7 @@ def tornado_bars(rows: Sequence[tuple[str, float, float]], point: float, title: 
         body.append(_text(scale.x(max(low, high)) + 6, y, f"{money(min(low, high))} – {money(max(low, high))}"))
     x = scale.x(point)
     body.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{len(rows) * _ROW}" stroke="#333"/>')
-    return _figure(title, body, len(rows) * _ROW)
+    return _figure(body, len(rows) * _ROW)
 
 
 class _Scale:
@@ -101,7 +101,7 @@ def _legend(colours: Mapping[str, str], top: float) -> list[str]:
     return marks
 
 
-def _figure(title: str, body: Sequence[str], height: float) -> str:
-    label = escape(title, quote=True)
-    svg = f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{label}">{"".join(body)}</svg>'
-    return f"<figure><figcaption>{escape(title)}</figcaption>{svg}</figure>"
+def _figure(body: Sequence[str], height: float) -> str:
+    size = f'viewBox="0 0 {_WIDTH} {height:.0f}" width="{_WIDTH}" height="{height:.0f}"'
+    style = 'font-family="system-ui, Helvetica, Arial, sans-serif" font-size="12"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>{"".join(body)}</svg>'

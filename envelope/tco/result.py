@@ -109,7 +109,8 @@ class Comparison(Frozen):
     saving_npv_usd: float
     """Present value saved by the candidate (negative if it costs more)."""
     irr_frac_per_year: float | None
-    """Rate of return of the extra investment; ``None`` if there is none, or no single rate."""
+    """Rate of return of the extra investment; ``None`` if nothing extra is invested first, or there is no single
+    rate."""
     payback_months: float | None
     """Months until the extra investment is earned back, undiscounted; ``None`` if never within the horizon."""
     discounted_payback_months: float | None
@@ -125,9 +126,11 @@ def compare(candidate: TcoResult, baseline: TcoResult) -> Comparison:
         raise ValueError("the two results must cover the same horizon")
     rate = candidate.discount_rate_frac_per_year
     flow = candidate.flow_usd - baseline.flow_usd
+    paid = np.nonzero(np.abs(flow) > 1e-9)[0]
+    invests = len(paid) > 0 and flow[paid[0]] < 0
     return Comparison(
         saving_npv_usd=npv(rate, flow),
-        irr_frac_per_year=irr(flow),
+        irr_frac_per_year=irr(flow) if invests else None,
         payback_months=payback_months(flow),
         discounted_payback_months=payback_months(flow, rate),
     )

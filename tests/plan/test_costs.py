@@ -10,6 +10,7 @@ from envelope import cli
 from envelope.errors import InputError
 from envelope.plan.costs import CostModels, cost_models, cost_study
 from envelope.plan.scenarios import load_scenario
+from envelope.report.cost_document import MAX_PAGES, write_document
 from envelope.report.cost_files import write_cost_study
 from envelope.report.cost_page import answer, cheapest, cost_page
 
@@ -74,7 +75,8 @@ def test_the_page_stands_alone_and_escapes_what_it_is_given(study):
 def test_files_agree_with_the_study(found, study, tmp_path):
     pytest.importorskip("xlsxwriter", reason="needs the extra 'report'")
     paths = write_cost_study(study, found, tmp_path, date="2026-11-23")
-    assert {p.name for p in paths} == {"tco.json", "tco_lines.csv", "tco_cash_flow.csv", "tco.html", "tco.xlsx"}
+    always = {"tco.json", "tco_lines.csv", "tco_cash_flow.csv", "tco.html", "tco.xlsx"}
+    assert {p.name for p in paths} - {"tco.pdf"} == always
     assert all(p.stat().st_size > 0 for p in paths)
     assert json.loads((tmp_path / "tco.json").read_text())["baseline"] == study.baseline
     with (tmp_path / "tco_lines.csv").open(newline="") as file:
@@ -86,6 +88,16 @@ def test_files_agree_with_the_study(found, study, tmp_path):
         flows = {row["candidate"]: row for row in csv.DictReader(file)}
     for c in study.candidates:
         assert sum(float(v) for k, v in flows[c.id].items() if k != "candidate") == pytest.approx(-c.result.total_usd)
+
+
+def test_the_document_fits_into_eight_pages_and_takes_text_as_text(study, tmp_path):
+    pytest.importorskip("typst", reason="needs the extra 'pdf'")
+    odd = study.model_copy(
+        update={"name": '#panic("x") *b* $y$ [', "left_out": {str(i): "why " * 80 for i in range(30)}}
+    )
+    pages = write_document(tmp_path / "tco.pdf", odd, date="2026-11-23")
+    assert 2 <= pages <= MAX_PAGES
+    assert (tmp_path / "tco.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def command(*args: str) -> int:

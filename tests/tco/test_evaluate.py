@@ -236,6 +236,18 @@ def test_a_return_on_buying_instead_of_renting_by_hand(bare):
     assert i == pytest.approx(0.0649, abs=5e-5)
 
 
+def test_a_candidate_that_costs_less_first_and_more_later_has_no_return(bare):
+    # the other way round: renting saves the price and pays for it later, which is a loan and no investment
+    economics = bare(horizon_months=24, inputs={"residual_after_2y": 0.0})
+    buy = evaluate(economics, AnnualUsage(owned=(server(price=12_000.0),)))
+    rent = evaluate(
+        economics, AnnualUsage(rented=(RentedDevices(id="g", device_hours=12_000.0, usd_per_device_hour=1.0),))
+    )
+    assert compare(rent, buy).irr_frac_per_year is None
+    assert compare(rent, buy).saving_npv_usd == pytest.approx(-12_000)
+    assert compare(buy, buy).irr_frac_per_year is None
+
+
 usages = st.builds(
     lambda count, price, kwh, hours, tokens, seats: AnnualUsage(
         owned=(
