@@ -1,0 +1,193 @@
+"""Predictions of systems under full load: steady batches, saturation, latency limits, one phase alone."""
+
+import math
+import re
+from dataclasses import dataclass, replace
+
+from envelope.perf.memory import fit
+from envelope.perf.steady import Steady, steady_state
+from envelope.spec.step import StepTables
+from envelope.validation.hosts import wall_w
+from envelope.validation.rows import MeasuredRow
+from envelope.validation.shapes import (
+    Found,
+    Shape,
+    bound_at,
+    decode_step_s,
+    loop_of,
+    per_reference,
+    prompt_s,
+    shape_of,
+)
+from envelope.validation.target import Target, UnmappableError, layouts, target_of
+
+SLO_LOAD_FRAC = 0.92
+"""Share of the steady-state throughput at which a 99th percentile within limits can be held under Poisson arrivals
+(median ratio of MLPerf Server to Offline results of the same system and model with loose limits)."""
+_SATURATED_SEQS = 2048
+"""Sequences in flight at most in a saturated run: the default of TensorRT-LLM's ``max_batch_size``."""
+
+
+def _steady(row: MeasuredRow) -> tuple[Steady, Target, StepTables, float, Shape]:
+    target = target_of(row)
+    tables, shape = target.tables(), shape_of(row)
+    sequences = max((row.batch or 1.0) / target.replicas, 1.0)
+    return steady_state(tables, loop_of(target, shape, sequences)), target, tables, sequences, shape
+
+
+def steady_itl(row: MeasuredRow, _: str | None) -> Found:
+    """Return the inter-token time of a steady batch; the median is a step without prefill where most are."""
+    state, target, tables, sequences, shape = _steady(row)
+    if row.statistic != "median":
+        return state.itl_s, bound_at(tables, sequences), target
+    none = math.exp(-sequences * target.replica.tokens_per_step / shape.output_tokens)
+    step = state.decode_step_s if none > 0.5 else state.itl_s * target.replica.tokens_per_step
+    return step / target.replica.tokens_per_step, bound_at(tables, sequences), target
+
+
+def steady_throughput(row: MeasuredRow, _: str | None) -> Found:
+    """Return the token rate of a steady batch."""
+    state, target, tables, sequences, shape = _steady(row)
+    tokens = shape.output_tokens + (shape.input_tokens if row.counts_input else 0.0)
+    rate = target.replicas * sequences * tokens / state.e2e_s
+    return per_reference(row, target, rate), bound_at(tables, sequences), target
+
+
+def steady_power(row: MeasuredRow, _: str | None) -> Found:
+    """Return the watts of all devices of a steady batch."""
+    state, target, tables, sequences, _shape = _steady(row)
+    return state.power_w * target.replicas, bound_at(tables, sequences), target
+
+
+def steady_energy(row: MeasuredRow, _: str | None) -> Found:
+    """Return the joules per output token of a steady batch."""
+    state, target, tables, sequences, shape = _steady(row)
+    rate = sequences * shape.output_tokens / state.e2e_s
+    return state.power_w / rate, bound_at(tables, sequences), target
+
+
+@dataclass(frozen=True, slots=True)
+class _Saturated:
+    target: Target
+    state: Steady
+    sequences: float
+    rate: float
+    """Output tokens per second of all replicas."""
+
+
+def _saturated(row: MeasuredRow) -> _Saturated:
+    """Return the fastest layout at its best batch, within the latency limits if the load has any."""
+    shape = shape_of(row)
+    found = [_saturate(row, target, shape) for target in layouts(row)]
+    feasible = [s for s in found if s is not None]
+    if not feasible:
+        raise UnmappableError("no layout of these devices holds the model and one request")
+    return max(feasible, key=lambda s: s.rate)
+
+
+def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> _Saturated | None:
+    replica = target.replica
+    widest = replica.settings.model_copy(update={"max_num_seqs": _SATURATED_SEQS * replica.parallelism.dp})
+    replica = replace(replica, settings=widest)
+    target = Target(replica, target.replicas, target.host, target.assumed)
+    held = fit(replica).max_concurrency(shape.input_tokens + shape.output_tokens / 2)
+    most = min(held, replica.max_num_seqs)
+    if most < 1:
+        return None
+    tables = target.tables()
+    limits = shape.dataset if row.load == "slo" else None
+    if limits is not None and limits.tpot_limit_s is not None:
+        most = _largest_within(tables, target, shape, most, limits.tpot_limit_s)
+    state = steady_state(tables, loop_of(target, shape, float(most)))
+    rate = target.replicas * most * shape.output_tokens / state.e2e_s
+    return _Saturated(target, state, float(most), rate)
+
+
+def _largest_within(tables: StepTables, target: Target, shape: Shape, most: int, tpot_s: float) -> int:
+    """Return the largest batch whose inter-token time stays within a limit (1 if none does)."""
+    low, high = 1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        slow = steady_state(tables, loop_of(target, shape, float(middle))).itl_s > tpot_s * SLO_LOAD_FRAC
+        low, high = (low, middle - 1) if slow else (middle, high)
+    return low
+
+
+def saturated_throughput(row: MeasuredRow, _: str | None) -> Found:
+    """Return the token rate at full load, within the latency limits if the load has any."""
+    best, shape = _saturated(row), shape_of(row)
+    rate = best.rate * (SLO_LOAD_FRAC if row.load == "slo" else 1.0)
+    if row.counts_input:
+        rate *= (shape.input_tokens + shape.output_tokens) / shape.output_tokens
+    bound = bound_at(best.target.tables(), best.sequences)
+    return per_reference(row, best.target, rate), bound, best.target
+
+
+def saturated_energy(row: MeasuredRow, _: str | None) -> Found:
+    """Return the joules per output token at full load."""
+    best = _saturated(row)
+    watts = wall_w(best.state.power_w * best.target.replicas, best.target, row)
+    return watts / best.rate, bound_at(best.target.tables(), best.sequences), best.target
+
+
+def saturated_wall(row: MeasuredRow, _: str | None) -> Found:
+    """Return the watts at the wall at full load."""
+    best = _saturated(row)
+    watts = wall_w(best.state.power_w * best.target.replicas, best.target, row)
+    return watts, bound_at(best.target.tables(), best.sequences), best.target
+
+
+def slo_tpot(row: MeasuredRow, _: str | None) -> Found:
+    """Return the time per output token at the highest load within the limits."""
+    best = _saturated(row)
+    return best.state.itl_s, bound_at(best.target.tables(), best.sequences), best.target
+
+
+def slo_ttft(row: MeasuredRow, _: str | None) -> Found:
+    """Return the time to first token at the highest load within the limits."""
+    best = _saturated(row)
+    return best.state.ttft_s, bound_at(best.target.tables(), best.sequences), best.target
+
+
+def phase_prefill(row: MeasuredRow, _: str | None) -> Found:
+    """Return the rate of prefill alone with full token budgets."""
+    target = target_of(row)
+    tables, shape = target.tables(), shape_of(row)
+    prompts = max(tables.max_batched_tokens / shape.input_tokens, 1.0)
+    time = prompt_s(tables, shape.input_tokens, 0.0, prompts)
+    rate = target.replicas * prompts * shape.input_tokens / time
+    return (
+        per_reference(row, target, rate / (1 - _cached_frac(row))),
+        bound_at(tables, tables.max_batched_tokens),
+        target,
+    )
+
+
+def _cached_frac(row: MeasuredRow) -> float:
+    """Return the share of prompt tokens that a prefill rate counts although a cache supplied them."""
+    match = re.search(r"([\d.]+)\s*% on-disk KV cache hits", row.notes)
+    return float(match[1]) / 100 if match and "incl" in row.unit else 0.0
+
+
+def phase_decode(row: MeasuredRow, _: str | None) -> Found:
+    """Return the rate of decode alone at a full batch."""
+    target = target_of(row)
+    shape = shape_of(row)
+    context = shape.input_tokens + (shape.output_tokens / 2 if row.output_tokens else 0.0)
+    stated = re_batch(row)
+    devices = target.replica.parallelism.devices
+    held = fit(target.replica).max_concurrency(context)
+    wanted = stated * devices if stated else min(held, 256 * devices)
+    settings = target.replica.settings.model_copy(update={"max_num_seqs": max(math.ceil(wanted), 1)})
+    replica = replace(target.replica, settings=settings)
+    target = Target(replica, target.replicas, target.host, target.assumed)
+    tables = target.tables()
+    step = decode_step_s(target, tables, wanted, context)
+    rate = target.replicas * wanted * replica.tokens_per_step / step
+    return per_reference(row, target, rate), bound_at(tables, wanted), target
+
+
+def re_batch(row: MeasuredRow) -> float | None:
+    """Return the batch per device of a phase row (stated in the batch field or in the notes), or ``None``."""
+    match = re.search(r"batch (\d+) per GPU", row.notes)
+    return float(match[1]) if match else row.batch
