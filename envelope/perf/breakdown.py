@@ -92,7 +92,7 @@ def _parts(costs: tuple[OpCost, ...], at: Floats, x: float) -> Floats:
 
 def evidence_of(replica: ReplicaSpec) -> list[tuple[str, Evidence, str]]:
     """Return (input, evidence, source) of every fact and constant that the prediction rests on."""
-    hardware, model = replica.hardware, replica.model
+    model = replica.model
     rows = [
         ("model.architecture", model.source_of("attention").evidence, model.source_of("attention").source),
         _fact(replica, "memory.bandwidth_bytes_per_s"),
@@ -106,8 +106,9 @@ def evidence_of(replica: ReplicaSpec) -> list[tuple[str, Evidence, str]]:
     rows.append(_constants(replica, "decode_attention", replica.kv))
     rows.append(_constants(replica, "prefill_attention", replica.kv))
     if replica.parallelism.tp > 1:
-        rows.append(_constants(replica, "all_reduce", replica.kv))
-    del hardware
+        kind = replica.fabric.inside(replica.parallelism.tp).kind
+        chosen = pick(replica.hardware, replica.engine, "all_reduce", (kind, "any"))
+        rows.append(("constants.all_reduce", chosen.evidence, f"{chosen.origin} ({kind}, {replica.engine.id})"))
     return rows
 
 

@@ -18,35 +18,45 @@ NETWORK_FRAC: Final = 0.8
 """Share of a NIC's line rate that collectives reach (a judgement)."""
 NO_LINK_BYTES_PER_S: Final = 1.25e9
 """10 Gbit/s Ethernet: what devices without a known link are joined by."""
-FAST: Final = ("nvlink", "infinity_fabric", "other", "c2c")
+FAST: Final = ("nvlink", "infinity_fabric", "other")
+CARDS_PER_NODE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Fabric:
-    """How a group of devices is joined: a fast or PCIe tier inside a node, a network beyond it."""
+    """How a group of devices is joined: bridges or a switch, then the host's PCIe, then a network."""
 
     link: Link
-    """Tier inside the node."""
+    """Innermost tier."""
+    link_devices: int
+    """Devices that the innermost tier joins."""
+    node: Link
+    """Tier that joins all devices of a node where the innermost does not."""
     node_devices: int
-    """Devices that the inner tier joins."""
     network_bytes_per_s: float
     """Per device, beyond the node."""
 
+    def inside(self, devices: int) -> Link:
+        """Return the tier that carries the messages of ``devices`` devices of one node."""
+        return self.link if devices <= self.link_devices else self.node
+
 
 def fabric(hardware: HardwareProfile, node_devices: int | None = None) -> Fabric:
-    """Return the tiers that join devices of one profile; ``node_devices`` is the server's device count."""
-    fast = next((link for link in hardware.links if link.kind in FAST and link.kind != "c2c"), None)
-    pcie = hardware.link("pcie")
+    """Return the tiers that join devices of one profile; ``node_devices`` is the server's device count.
+
+    A bridge of two or four cards is the inner tier of a node of eight on PCIe; a switched fabric is the node.
+    """
+    fast = next((link for link in hardware.links if link.kind in FAST), None)
     network = hardware.link("network")
-    node = node_devices or (fast.peers if fast and fast.peers else 8)
     wide = Link(kind="network", bandwidth_bytes_per_s=NO_LINK_BYTES_PER_S)
-    if fast is not None and (fast.peers or 8) >= 2:
-        node = min(node, fast.peers or node) if node_devices is None else node
-        inner = fast if (fast.peers or node) >= 2 else pcie or wide
-    else:
-        inner = pcie or network or wide
+    outer = hardware.link("pcie") or network or wide
     line = network.bandwidth_bytes_per_s if network else NO_LINK_BYTES_PER_S
-    return Fabric(inner, max(node, 1), line)
+    if fast is None:
+        return Fabric(outer, 1, outer, node_devices or CARDS_PER_NODE, line)
+    joined = fast.peers or CARDS_PER_NODE
+    bridged = joined < CARDS_PER_NODE
+    node = node_devices or (CARDS_PER_NODE if bridged else joined)
+    return Fabric(fast, joined, outer if bridged else fast, max(node, 1), line)
 
 
 def all_reduce_s(message_bytes: Floats, devices: int, net: Fabric, curve: Chosen) -> Floats:
@@ -72,7 +82,7 @@ def _within_node(message_bytes: Floats, devices: int, net: Fabric, curve: Chosen
     if devices <= 1:
         return np.zeros_like(message_bytes)
     start = _by_size(curve, "t0_s", devices)
-    bus = _by_size(curve, "bus", devices) * net.link.bandwidth_bytes_per_s
+    bus = _by_size(curve, "bus", devices) * net.inside(devices).bandwidth_bytes_per_s
     log, scale = _by_size(curve, "log_s", devices), _by_size(curve, "scale_bytes", devices)
     ring = 2.0 * (devices - 1) / devices * message_bytes / bus
     grow = log * np.log1p(message_bytes / scale) if scale > 0 else 0.0
@@ -99,7 +109,7 @@ def all_to_all_s(tokens: Floats, top_k: int, hidden: int, ranks: int, net: Fabri
     copies = float(min(top_k, ranks)) * (ranks - 1) / ranks
     moved = tokens / ranks * copies * hidden * 3.0
     inside = ranks <= net.node_devices
-    rate = net.link.bandwidth_bytes_per_s * 0.6 if inside else net.network_bytes_per_s * NETWORK_FRAC
+    rate = net.inside(ranks).bandwidth_bytes_per_s * 0.6 if inside else net.network_bytes_per_s * NETWORK_FRAC
     start = 2.0 * _by_size(curve, "t0_s", min(ranks, 8)) if inside else 4.0 * NETWORK_LATENCY_S
     return start + moved / rate
 
@@ -109,5 +119,5 @@ def hand_over_s(tokens: Floats, hidden: int, net: Fabric, stages: int) -> Floats
     if stages <= 1:
         return np.zeros_like(tokens)
     inside = stages <= net.node_devices
-    rate = net.link.bandwidth_bytes_per_s * 0.7 if inside else net.network_bytes_per_s * NETWORK_FRAC
+    rate = net.inside(stages).bandwidth_bytes_per_s * 0.7 if inside else net.network_bytes_per_s * NETWORK_FRAC
     return (stages - 1) * (1e-5 + tokens * hidden * 2.0 / rate)

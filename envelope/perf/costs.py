@@ -142,7 +142,8 @@ def _communication(b: Bench, local: Floats, group: Floats) -> list[OpCost]:
     found: list[OpCost] = []
     if par.devices == 1:
         return found
-    curve, _ = b.curve("all_reduce", b.replica.format_of("norm"))
+    kind = b.net.inside(min(par.tp, b.net.node_devices)).kind
+    curve = pick(b.replica.hardware, b.replica.engine, "all_reduce", (kind, "any"))
     expert_layers = sum(e.layers for e in b.work.experts)
     scattered = expert_layers if par.dp > 1 else 0
     if par.tp > 1:

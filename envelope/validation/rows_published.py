@@ -188,7 +188,7 @@ def _dataset(record: dict[str, Any], group: str) -> str | None:
     if "ShareGPT" in notes:
         return "sharegpt"
     if "OpenVINO Model Server" in str(record.get("engine") or ""):
-        return "sharegpt"
+        return "openvino-model-server"
     return None
 
 

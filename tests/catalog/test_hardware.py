@@ -103,7 +103,7 @@ def test_every_operator_finds_constants_on_every_device(device):
     formats = [all_formats()[name] for name in ("bf16", "fp8", "nvfp4", "q4_k_m", "awq-int4")]
     for engine in ENGINES:
         for number_format in formats:
-            for op in ("gemm", "moe", "decode_attention", "prefill_attention", "elementwise", "all_reduce"):
+            for op in ("gemm", "moe", "decode_attention", "prefill_attention", "elementwise", "all_reduce", "power"):
                 chosen = pick(device, engine, op, format_keys(number_format))
                 assert chosen.constants, (device.id, engine.id, op)
             assert peak_flop_per_s(device, number_format.compute)[0] > 0

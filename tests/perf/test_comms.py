@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 
 from envelope.perf.comms import Fabric, all_reduce_s, all_to_all_s, fabric, hand_over_s
 from envelope.perf.costs import bench, token_costs
-from envelope.perf.efficiency import Chosen
+from envelope.perf.efficiency import Chosen, pick
 from envelope.perf.replica import resolve
 from envelope.provenance import Evidence
 from envelope.spec.deployment import Parallelism
 from envelope.spec.hardware import HardwareProfile, Link
 from envelope.spec.load import load
 
-NODE = Fabric(Link(kind="nvlink", bandwidth_bytes_per_s=450e9, peers=8), 8, 50e9)
+NVLINK = Link(kind="nvlink", bandwidth_bytes_per_s=450e9, peers=8)
+NODE = Fabric(NVLINK, 8, NVLINK, 8, 50e9)
 RING = Chosen("test", {"t0_s_2": 5e-6, "bus_2": 1.0, "t0_s_8": 5e-6, "bus_8": 1.0}, None, Evidence.MEASURED, "test")
 
 
@@ -42,7 +43,7 @@ def test_measured_all_reduce_of_eight_h100_is_reproduced():
     # aiconfigurator tables, vLLM custom all-reduce in a graph: floor 4.6 µs, up to 468.7 GB/s of bus bandwidth
     replica = resolve(model="llama-3.3-70b", hardware="nvidia-h100-sxm-80gb", parallelism=Parallelism(tp=8))
     b = bench(replica)
-    chosen, _ = b.curve("all_reduce", replica.kv)
+    chosen = pick(replica.hardware, replica.engine, "all_reduce", ("nvlink", "any"))
     assert all_reduce_s(np.array([256.0]), 8, b.net, chosen)[0] == pytest.approx(4.7e-6, rel=0.1)
     large = all_reduce_s(np.array([2.0**30]), 8, b.net, chosen)[0]
     assert 2 * 7 / 8 * 2.0**30 / large == pytest.approx(435e9, rel=0.1)
@@ -58,7 +59,7 @@ def test_two_nodes_pay_for_the_network():
 @given(scale=st.floats(1.0, 20.0), size=st.floats(0, 1e9), devices=st.sampled_from([2, 3, 4, 8, 16, 64]))
 def test_faster_links_are_never_slower(scale, size, devices):
     link = Link(kind="nvlink", bandwidth_bytes_per_s=450e9 * scale, peers=8)
-    fast = Fabric(link, 8, 50e9 * scale)
+    fast = Fabric(link, 8, link, 8, 50e9 * scale)
     message = np.array([size])
     assert all_reduce_s(message, devices, fast, RING)[0] <= all_reduce_s(message, devices, NODE, RING)[0]
     assert (
@@ -74,11 +75,19 @@ def test_cards_without_nvlink_talk_over_pcie():
     assert fabric(device("nvidia-gb200-186gb")).node_devices == 72
 
 
+def test_a_bridge_joins_two_cards_and_pcie_the_others():
+    net = fabric(device("nvidia-a100-pcie-80gb"))
+    assert net.inside(2).kind == "nvlink"
+    assert net.inside(4).kind == "pcie"
+    assert net.node_devices == 8
+
+
 def test_all_to_all_grows_with_the_tokens_and_saturates_with_the_ranks():
     few = all_to_all_s(np.array([64.0, 512.0]), 8, 7168, 8, NODE, RING)
     assert few[1] > few[0]
     # each token goes to at most top_k ranks
-    wide = Fabric(Link(kind="nvlink", bandwidth_bytes_per_s=900e9, peers=72), 72, 50e9)
+    rack = Link(kind="nvlink", bandwidth_bytes_per_s=900e9, peers=72)
+    wide = Fabric(rack, 72, rack, 72, 50e9)
     moved_16 = all_to_all_s(np.array([1e5]), 8, 7168, 16, wide, RING)[0] * 16
     moved_64 = all_to_all_s(np.array([1e5]), 8, 7168, 64, wide, RING)[0] * 64
     assert moved_64 == pytest.approx(moved_16, rel=0.2)

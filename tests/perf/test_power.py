@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from envelope.perf.estimate import estimate
 from envelope.perf.efficiency import Chosen
+from envelope.perf.estimate import estimate
 from envelope.perf.power import device_w
 from envelope.perf.replica import resolve
 from envelope.provenance import Evidence
