@@ -67,7 +67,8 @@ class EfficiencyCurve(Frozen):
     ``form`` names the formula in ``envelope.perf`` that reads ``constants``; times are seconds.
     """
 
-    op: Literal["gemm", "decode_attention", "prefill_attention", "moe", "all_reduce", "elementwise", "power"]
+    op: Literal["gemm", "decode_attention", "prefill_attention", "moe", "all_reduce", "elementwise", "power", "table"]
+    """``table`` holds the measured points themselves (``envelope.perf.cpu_probe``), whatever the operator."""
     number_format: str
     """Compute key (``bf16``, ``fp8``, ``fp8_block``, ``nvfp4`` …) or ``any``."""
     engine: str = "any"
