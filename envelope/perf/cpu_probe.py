@@ -1,4 +1,4 @@
-"""Time of single operators from the tables that the CPU probe measured (forms ``*_table`` of ``op: cpu``).
+"""Time of single operators from the tables that the CPU probe measured (forms ``*_table`` of ``op: table``).
 
 CPU kernels change algorithm with the number of rows, the context and the head width in steps that no smooth
 curve follows, so these forms are tables. Constants are a flat mapping of names to numbers; a table's entries are
@@ -104,4 +104,4 @@ def elementwise_s(constants: Constants, elements: float, kind: str) -> float:
 
 def find(curves: Iterable[EfficiencyCurve], form: str, number_format: str) -> EfficiencyCurve | None:
     """Return the table of a form for a number format, or ``None`` if the probe did not measure it."""
-    return next((c for c in curves if c.op == "cpu" and c.form == form and c.number_format == number_format), None)
+    return next((c for c in curves if c.op == "table" and c.form == form and c.number_format == number_format), None)

@@ -1,23 +1,27 @@
 """Engine constants from a measured endpoint: what a running deployment takes beyond the predicted kernels.
 
 The prediction of the same load with all engine overheads at zero is subtracted from the measured times; what remains is
-regressed on the number of sequences in flight. Intervals come from resampling the levels (bootstrap).
+regressed on the number of sequences in flight. Intervals come from resampling the levels, their times moved within
+their standard errors (bootstrap).
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from envelope.errors import InputError, Problem
 from envelope.perf.estimate import estimate
 from envelope.perf.replica import ReplicaSpec
-from envelope.probe.endpoint_load import EndpointResult, LevelResult
+from envelope.probe.endpoint_load import EndpointResult, LevelResult, Quantiles
 from envelope.probe.onnx_graph import Array
 from envelope.provenance import Evidence, Frozen, Source
 from envelope.spec.engine import Engine
 
 _RESAMPLES = 2000
+_SCALE_WEIGHT = 0.03 / 0.10
+"""Weight of the belief that the kernels are as predicted: scatter of measurements over doubt about the scale."""
 _OVERHEADS = ("step_overhead_s", "sequence_overhead_s", "request_overhead_s", "prefill_overhead_s")
 
 
@@ -55,6 +59,9 @@ class _Level:
     ttft_s: float
     shipped_s: float
     """Predicted with the engine's constants as they are."""
+    tpot_sigma_ln: float
+    """Standard error of the logarithm of the measured median, from the spread between requests."""
+    ttft_sigma_ln: float
 
 
 def calibrate(result: EndpointResult, replica: ReplicaSpec) -> Calibration:
@@ -71,7 +78,7 @@ def calibrate(result: EndpointResult, replica: ReplicaSpec) -> Calibration:
     random = np.random.default_rng(0)
     draws = []
     for _ in range(_RESAMPLES):
-        picked = [levels[i] for i in random.integers(0, len(levels), len(levels))]
+        picked = [_redrawn(levels[i], random) for i in random.integers(0, len(levels), len(levels))]
         if len({x.sequences for x in picked}) > 1:
             draws.append(_fit(picked))
     low, high = np.quantile(np.array(draws), [0.05, 0.95], axis=0)
@@ -110,32 +117,40 @@ def _level(measured: LevelResult, replica: ReplicaSpec) -> _Level:
         ttft_kernel_s=kernel.ttft_s,
         ttft_s=measured.ttft.p50_s,
         shipped_s=shipped.itl_s,
+        tpot_sigma_ln=_standard_error(measured.tpot),
+        ttft_sigma_ln=_standard_error(measured.ttft),
     )
 
 
-def _bare(replica: ReplicaSpec) -> ReplicaSpec:
-    from dataclasses import replace
+def _standard_error(times: Quantiles) -> float:
+    """Return the standard error of a median of log-normal times, 1.25 σ/√n."""
+    return 1.25 * times.sigma_ln / math.sqrt(max(times.count, 1))
 
+
+def _redrawn(level: _Level, random: np.random.Generator) -> _Level:
+    """Return the level with its times moved within their standard errors."""
+    tpot = level.tpot_s * math.exp(random.normal(0.0, level.tpot_sigma_ln))
+    return replace(level, tpot_s=tpot, ttft_s=level.ttft_s * math.exp(random.normal(0.0, level.ttft_sigma_ln)))
+
+
+def _bare(replica: ReplicaSpec) -> ReplicaSpec:
     return replace(replica, engine=replica.engine.model_copy(update=dict.fromkeys(_OVERHEADS, 0.0)))
 
 
 def _fit(levels: Sequence[_Level]) -> Array:
     """Return kernel scale, step, sequence and request overhead.
 
-    With two levels the scale is fixed at 1: three unknowns need three points.
+    Kernel time hardly changes with few sequences, so scale and step overhead cannot be told apart well: one more
+    equation says that the scale is 1 give or take 10 % where measurements scatter by 3 %.
     """
     from scipy.optimize import nnls
 
     measured = np.array([x.tpot_s for x in levels])
-    kernel = np.array([x.kernel_s for x in levels])
-    sequences = np.array([x.sequences for x in levels])
-    if len(set(sequences)) >= 3:
-        matrix = np.stack([kernel, np.ones(len(levels)), sequences], axis=1) / measured[:, None]
-        norms = np.linalg.norm(matrix, axis=0)
-        solution = nnls(matrix / norms, np.ones(len(levels)))[0] / norms
-    else:
-        matrix = np.stack([np.ones(len(levels)), sequences], axis=1) / measured[:, None]
-        solution = np.array([1.0, *nnls(matrix, np.maximum(1.0 - kernel / measured, 0.0))[0]])
+    columns = [[x.kernel_s for x in levels], [1.0] * len(levels), [x.sequences for x in levels]]
+    matrix = np.vstack([np.array(columns).T / measured[:, None], [_SCALE_WEIGHT, 0.0, 0.0]])
+    target = np.array([*np.ones(len(levels)), _SCALE_WEIGHT])
+    norms = np.linalg.norm(matrix, axis=0)
+    solution = nnls(matrix / norms, target)[0] / norms
     scale, step = float(solution[0]), float(solution[1])
     rest = [x.ttft_s - scale * x.ttft_kernel_s - step for x in levels]
     return np.array([scale, step, float(solution[2]), max(float(np.median(rest)), 0.0)])

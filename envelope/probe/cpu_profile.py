@@ -128,18 +128,18 @@ FitRow = tuple[str, str, str, Fit, str | None]
 
 def _fits(found: CpuMeasured, peaks: dict[str, float], bandwidth: float) -> Iterator[FitRow]:
     """Yield operator, number format, form, constants and peak key of every curve that the measurements allow."""
-    yield "cpu", "any", cpu_probe.BANDWIDTH, _bandwidth_fit(found), None
+    yield "table", "any", cpu_probe.BANDWIDTH, _bandwidth_fit(found), None
     for key, times in found.linear.items():
-        yield "cpu", key, cpu_probe.LINEAR, tables.linear_table(times), None
+        yield "table", key, cpu_probe.LINEAR, tables.linear_table(times), None
         if key in found.plan.formats:
             yield "gemm", key, "gemm", _with_core_rate(found, key, peaks, bandwidth), _unit(key)
     if found.call is not None and found.elementwise:
         table = tables.elementwise_table(found.elementwise, found.call)
-        yield "cpu", "fp32", cpu_probe.ELEMENTWISE, table, None
+        yield "table", "fp32", cpu_probe.ELEMENTWISE, table, None
         yield "elementwise", "any", "elementwise", roofline_fit.elementwise_curve(found.elementwise, bandwidth), None
     yield from _attention_fits(found, peaks)
     for key, experts in found.experts.items():
-        yield "cpu", key, cpu_probe.EXPERTS, tables.experts_table(experts), None
+        yield "table", key, cpu_probe.EXPERTS, tables.experts_table(experts), None
         unit = _unit(key)
         if unit in peaks:
             fit = roofline_fit.moe_curve(experts, EXPERT_FORMATS[key], peaks[unit], bandwidth)
@@ -150,10 +150,10 @@ def _attention_fits(found: CpuMeasured, peaks: dict[str, float]) -> Iterator[Fit
     if found.decode:
         table = tables.decode_attention_table(found.decode)
         smooth = roofline_fit.decode_attention_curve(found.decode, peaks["fp32"], found.limit.threads, table)
-        yield "cpu", "fp32", cpu_probe.DECODE_ATTENTION, table, None
+        yield "table", "fp32", cpu_probe.DECODE_ATTENTION, table, None
         yield "decode_attention", "any", "attention_decode", smooth, "fp32"
     if found.prefill:
-        yield "cpu", "fp32", cpu_probe.PREFILL_ATTENTION, tables.prefill_attention_table(found.prefill), None
+        yield "table", "fp32", cpu_probe.PREFILL_ATTENTION, tables.prefill_attention_table(found.prefill), None
         smooth = roofline_fit.prefill_attention_curve(found.prefill, peaks["fp32"])
         yield "prefill_attention", "any", "attention_prefill", smooth, "fp32"
 

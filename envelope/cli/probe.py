@@ -1,0 +1,337 @@
+"""``envelope probe``, ``envelope probe endpoint`` and ``envelope calibrate``."""
+
+import argparse
+import datetime
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from envelope.cli.output import print_table, progress, write_json
+from envelope.errors import ExitCode, InputError, MissingExtraError, Problem
+from envelope.report import text
+
+_LOAD_FLAGS: dict[str, tuple[type, Any, str]] = {
+    "max-requests": (int, 100, "cap on requests"),
+    "max-tokens": (int, 200_000, "cap on tokens, input and output together"),
+    "max-usd": (float, None, "cap on money; needs prices"),
+    "price-input": (float, None, "dollars per million input tokens (default: of --like)"),
+    "price-output": (float, None, "dollars per million output tokens (default: of --like)"),
+    "output-tokens": (int, 64, "tokens asked for per request"),
+    "requests": (int, 6, "requests per level"),
+    "timeout": (float, 120.0, "seconds to wait for the next piece of an answer"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    """Declare the arguments of ``probe`` or ``calibrate``."""
+    if command == "calibrate":
+        _calibrate_arguments(parser)
+    else:
+        _probe_arguments(parser)
+    parser.add_argument("--name", help="id of the record to write (default: made from what was probed)")
+    parser.add_argument("--force", action="store_true", help="overwrite a record that no probe wrote")
+    parser.add_argument("--no-save", action="store_true", help="write no file")
+    parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
+
+
+def _probe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", nargs="?", choices=["machine", "endpoint"], default="machine", help="what to measure")
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--quick", action="store_true", help="under 30 s instead of under 4 min")
+    machine.add_argument("--full", action="store_true", help="everything (the default)")
+    machine.add_argument("--no-gpu", action="store_true", help="leave GPUs alone")
+    machine.add_argument("--storage-dir", metavar="DIR", help="folder whose reading speed counts (default: temporary)")
+    endpoint = parser.add_argument_group("endpoint (OpenAI-compatible, streaming)")
+    endpoint.add_argument("--url", help="base address such as http://127.0.0.1:8000/v1")
+    endpoint.add_argument("--model", help="model name to send")
+    endpoint.add_argument("--key-env", default="OPENAI_API_KEY", help="environment variable that holds the key")
+    endpoint.add_argument("--no-key", action="store_true", help="send no key")
+    endpoint.add_argument("--concurrency", default="1,4,16", help="requests in flight, comma-separated")
+    endpoint.add_argument("--prompt-tokens", default="128,1024", help="prompt lengths, comma-separated")
+    endpoint.add_argument("--like", help="hosted model whose tariff and terms the new record takes over")
+    endpoint.add_argument("--dry-run", action="store_true", help="show the plan and its caps, send nothing")
+    for name, (kind, default, help_text) in _LOAD_FLAGS.items():
+        endpoint.add_argument(f"--{name}", type=kind, default=default, help=help_text)
+
+
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("result", help="JSON of 'envelope probe endpoint --json'")
+    for name, kind, default in (
+        ("model", str, None), ("hardware", str, None), ("engine", str, "vllm"), ("weights", str, "native"),
+        ("kv", str, "bf16"), ("server", str, None), ("tp", int, 1), ("pp", int, 1), ("ep", int, 1), ("dp", int, 1),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", type=kind, default=default, required=name in ("model", "hardware"))
+
+
+def run(options: argparse.Namespace, command: str) -> int:
+    """Measure and write a record."""
+    if command == "calibrate":
+        return _calibrate(options)
+    return _endpoint(options) if options.target == "endpoint" else _machine(options)
+
+
+def _machine(options: argparse.Namespace) -> int:
+    _require_runtime()
+    from envelope.probe.cpu import FULL, QUICK, probe_cpu
+    from envelope.probe.cpu_profile import cpu_profile, default_id
+    from envelope.probe.power import assumed_power, read_power
+    from envelope.probe.storage import storage_time
+
+    if options.quick and options.full:
+        raise InputError(Problem("command line", "--quick", None, "cannot be combined with --full"))
+    with progress("probe", enabled=not options.json) as report:
+        found = probe_cpu(QUICK if options.quick else FULL, lambda share, what: report(0.95 * share, what))
+        report(0.96, "storage and power")
+        folder = Path(options.storage_dir) if options.storage_dir else _temporary_folder()
+        if not folder.is_dir():
+            raise InputError(Problem("command line", "--storage-dir", str(folder), "is not a folder"))
+        storage = storage_time(folder, (64 if options.quick else 512) << 20) if found.complete else None
+        power = read_power(_busy) or assumed_power(found.limit.cores)
+    profile = cpu_profile(found, options.name or default_id(found), power=power, storage=storage)
+    saved = [_save(profile, "hardware_profiles", options)]
+    notes = [] if options.no_gpu else _gpus(options, saved)
+    if options.json:
+        write_json({"profile": profile.model_dump(mode="json"), "files": [str(p) for p in saved if p], "notes": notes})
+    else:
+        _show_machine(profile, [p for p in saved if p], notes)
+    return ExitCode.OK if found.complete else ExitCode.PARTIAL
+
+
+def _temporary_folder() -> Path:
+    import tempfile
+
+    return Path(tempfile.gettempdir())
+
+
+def _busy() -> None:
+    import numpy as np
+
+    square = np.ones((512, 512), dtype=np.float32)
+    square @ square
+
+
+def _save(record: Any, kind: str, options: argparse.Namespace) -> Path | None:
+    from envelope.probe.save import save_record
+
+    return None if options.no_save else save_record(record, kind, record.id, force=options.force)
+
+
+def _gpus(options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
+    """Probe each kind of GPU once; return notes for the user."""
+    from envelope.probe.gpu import gpu_facts, gpu_watts
+    from envelope.probe.gpu_kernels import backend
+    from envelope.probe.gpu_measure import measure_gpu
+    from envelope.probe.gpu_profile import gpu_id, gpu_profile
+
+    facts = gpu_facts()
+    if isinstance(facts, str):
+        return [facts]
+    kernels = backend()
+    if isinstance(kernels, str):
+        named = ", ".join(f"{f.name} ({text.gib(f.memory_bytes)})" for f in facts)
+        return [f"found {named}", kernels]
+    with progress("GPU", enabled=not options.json) as report:
+        idle = gpu_watts(facts[0].index, None)
+        measured = measure_gpu(kernels, "quick" if options.quick else "full", report)
+        load = kernels.product("fp16", 4096, 8192, 8192, 4)
+
+        def busy() -> None:
+            load()
+            kernels.synchronize()
+
+        loaded = gpu_watts(facts[0].index, busy)
+    profile = gpu_profile(facts[0], measured, gpu_id(facts[0]), idle_w=idle, loaded_w=loaded, units=None)
+    saved.append(_save(profile, "hardware_profiles", options))
+    return [f"probed {facts[0].name} through {measured.backend}", *measured.unsupported]
+
+
+def _show_machine(profile: Any, saved: list[Path], notes: list[str]) -> None:
+    rows = [
+        [c.op, c.number_format, c.form, text.percent(c.error_median_frac, 1), text.percent(c.spread_frac, 1)]
+        for c in profile.efficiency
+    ]
+    print_table(["operator", "format", "form", "fit error", "spread"], rows, title=profile.name)
+    found = profile.conditions
+    peaks = ", ".join(f"{unit} {text.si(rate, 'FLOP/s')}" for unit, rate in profile.peak_flop_per_s.items())
+    print(f"memory {text.gb(profile.device_memory.capacity_bytes)}", end=", ")
+    print(f"{text.si(profile.device_memory.bandwidth_bytes_per_s, 'B/s')}; peaks: {peaks}")
+    print(f"cores {found.cores_allowed:g} of {found.cores_online} (limited by {found.cores_limited_by})", end="; ")
+    print(f"others' CPU {text.percent(found.foreign_cpu_frac)}, steal {text.percent(found.steal_cpu_frac)}")
+    if profile.storage:
+        print(f"storage: {text.si(profile.storage.cold_read_bytes_per_s, 'B/s')} cold", end=", ")
+        print(f"{text.si(profile.storage.warm_read_bytes_per_s, 'B/s')} warm")
+    for line in [*found.warnings, *notes]:
+        print(f"note: {line}", file=sys.stderr)
+    if not found.complete:
+        print("interrupted: the profile holds what was done", file=sys.stderr)
+    for path in saved:
+        print(f"written: {path}", file=sys.stderr)
+
+
+def _endpoint(options: argparse.Namespace) -> int:
+    from envelope.probe.endpoint_client import Endpoint
+    from envelope.probe.endpoint_load import LoadPlan, probe_endpoint
+    from envelope.probe.endpoint_profile import hosted_record
+
+    missing = [
+        Problem("command line", f"--{n}", None, "is required") for n in ("url", "model") if not getattr(options, n)
+    ]
+    if missing:
+        raise InputError(missing)
+    key = None if options.no_key else options.key_env
+    endpoint = Endpoint(options.url.rstrip("/"), options.model, key, options.timeout)
+    plan = LoadPlan(
+        concurrencies=_counts(options.concurrency, "--concurrency"),
+        prompt_tokens=_counts(options.prompt_tokens, "--prompt-tokens"),
+        output_tokens=options.output_tokens,
+        requests_per_level=options.requests,
+    )
+    like = _like(options.like)
+    prices = _prices(options, like)
+    caps = _caps(options, prices)
+    _show_plan(endpoint, plan, caps, priced=prices is not None)
+    if options.dry_run:
+        return ExitCode.OK
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    with progress("endpoint", enabled=not options.json) as report:
+        result = probe_endpoint(endpoint, plan, caps, report, date=today)
+    ident = options.name or _slug(options.model) + "-probed"
+    answered = any(level.ttft and level.tpot for level in result.levels)
+    saved = _save(hosted_record(result, ident, like=like, prices=prices), "hosted", options) if answered else None
+    if options.json:
+        write_json(result.model_dump(mode="json"))
+    else:
+        _show_endpoint(result)
+    if saved:
+        print(f"written: {saved}", file=sys.stderr)
+    return ExitCode.OK if result.complete and answered else ExitCode.PARTIAL
+
+
+def _counts(given: str, flag: str) -> tuple[int, ...]:
+    try:
+        values = tuple(int(part) for part in given.split(","))
+    except ValueError:
+        values = ()
+    if not values or min(values) < 1 or max(values) > 100_000:
+        raise InputError(Problem("command line", flag, given, "must be whole numbers from 1, separated by commas"))
+    return values
+
+
+def _like(name: str | None) -> Any:
+    from envelope.spec.hosted import HostedModel
+    from envelope.spec.load import load
+
+    return load(HostedModel, "hosted", name, file="command line", path="--like") if name else None
+
+
+def _prices(options: argparse.Namespace, like: Any) -> tuple[float, float] | None:
+    if options.price_input is not None and options.price_output is not None:
+        return options.price_input, options.price_output
+    if like is None:
+        return None
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    return tuple(like.line(kind, day=today).usd_per_mtok for kind in ("input", "output"))
+
+
+def _caps(options: argparse.Namespace, prices: tuple[float, float] | None) -> Any:
+    from envelope.probe.endpoint_budget import Caps
+
+    problems = [
+        Problem("command line", f"--{name}", getattr(options, name.replace("-", "_")), "must be positive")
+        for name in ("max-requests", "max-tokens", "max-usd", "output-tokens", "requests", "timeout")
+        if (value := getattr(options, name.replace("-", "_"))) is not None and not value > 0
+    ]
+    if options.max_usd is not None and prices is None:
+        remedy = "add --price-input and --price-output, or --like"
+        problems.append(Problem("command line", "--max-usd", options.max_usd, "needs prices", remedy))
+    if problems:
+        raise InputError(problems)
+    unit = prices or (0.0, 0.0)
+    return Caps(options.max_requests, options.max_tokens, options.max_usd, unit[0], unit[1])
+
+
+def _show_plan(endpoint: Any, plan: Any, caps: Any, *, priced: bool) -> None:
+    """Say before anything is sent what it may use at most."""
+    requests, inputs, outputs = plan.worst_case()
+    cost = f", at most {text.money(caps.usd(inputs, outputs))}" if priced else ", price unknown"
+    capped = f"{caps.max_requests} requests, {caps.max_tokens:,} tokens"
+    capped += f", {text.money(caps.max_usd)}" if caps.max_usd is not None else ""
+    key = f"key from ${endpoint.key_variable}" if endpoint.key_variable else "no key"
+    print(f"{endpoint.url}, model {endpoint.model}, {key}", file=sys.stderr)
+    print(f"plan: {requests} requests, up to {inputs + outputs:,} tokens{cost}; stops at {capped}", file=sys.stderr)
+
+
+def _show_endpoint(result: Any) -> None:
+    columns = ["at once", "input", "answered", "429", "dropped", "TTFT p50", "p90", "ITL p50", "p90", "tokens/s"]
+    rows = []
+    for level in result.levels:
+        ttft, itl = level.ttft, level.itl
+        rows.append([
+            str(level.concurrency), text.count(level.input_tokens_mean), str(level.completed), str(level.rate_limited),
+            str(level.dropped + level.errors), *(text.seconds(getattr(ttft, q, None)) for q in ("p50_s", "p90_s")),
+            *(text.seconds(getattr(itl, q, None)) for q in ("p50_s", "p90_s")), f"{level.output_tokens_per_s:,.1f}",
+        ])  # fmt: skip
+    print_table(columns, rows, title=f"{result.model} at {result.url}")
+    print(f"used: {result.requests} requests, {result.input_tokens + result.output_tokens:,} tokens", file=sys.stderr)
+    if result.stopped_by:
+        print(f"stopped at the cap of {result.stopped_by}", file=sys.stderr)
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from envelope.perf.replica import resolve
+    from envelope.probe.calibrate import calibrate, calibrated_engine
+    from envelope.probe.endpoint_load import EndpointResult
+    from envelope.spec import load
+    from envelope.spec.deployment import Parallelism
+
+    try:
+        data = json.loads(Path(options.result).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(Problem(options.result, "", None, f"cannot be read as JSON: {error}")) from None
+    result = load.validate(EndpointResult, data, options.result)
+    replica = resolve(
+        model=options.model, hardware=options.hardware, engine=options.engine, weights=options.weights, kv=options.kv,
+        server=options.server, file="command line",
+        parallelism=Parallelism(tp=options.tp, pp=options.pp, ep=options.ep, dp=options.dp),
+    )  # fmt: skip
+    found = calibrate(result, replica)
+    ident = options.name or f"{replica.engine.id}-calibrated"
+    record = calibrated_engine(found, replica.engine, ident, date=result.date, url=result.url)
+    saved = _save(record, "engines", options)
+    if options.json:
+        write_json(found.model_dump(mode="json"))
+    else:
+        _show_calibration(found)
+    if saved:
+        print(f"written: {saved}", file=sys.stderr)
+    return ExitCode.OK
+
+
+def _show_calibration(found: Any) -> None:
+    rows = []
+    for name in ("step_overhead", "sequence_overhead", "request_overhead"):
+        c = getattr(found, name)
+        rows.append([name.replace("_", " "), *(text.seconds(v) for v in (c.value_s, c.low_s, c.high_s))])
+    scale = found.kernel_scale
+    rows.append(
+        ["kernel time, measured / predicted", *(f"{v:.2f}" for v in (scale.value_s, scale.low_s, scale.high_s))]
+    )
+    print_table(["constant", "value", "5 %", "95 %"], rows, title=f"{found.engine}, {found.levels} levels")
+    before, after = text.percent(found.itl_error_before_frac, 1), text.percent(found.itl_error_after_frac, 1)
+    print(f"median error of the time per output token: {before} before, {after} after")
+
+
+def _slug(name: str) -> str:
+    import re
+
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.") or "endpoint"
+
+
+def _require_runtime() -> None:
+    """Raise ``MissingExtraError`` early if the probe's libraries are not installed."""
+    import importlib.util
+
+    for package in ("onnxruntime", "onnx", "psutil"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(package, "probe")

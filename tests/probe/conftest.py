@@ -1,0 +1,135 @@
+"""A tiny plan, and a real streaming server to load."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from envelope.probe.attention import HeadShape
+from envelope.probe.cpu import CpuMeasured, Plan, probe_cpu
+from envelope.probe.timing import Effort
+
+TINY = Plan(
+    mode="custom", effort=Effort(2, 0.02, 0), patience_s=0.0, formats=("fp32", "int8", "int4_wo"), rows=(1, 8, 128),
+    extra_formats=(), heads=(HeadShape(4, 2, 64),), batches=(1, 2), contexts=(16, 128, 256),
+    chunks=((16, 0), (128, 0), (64, 64)), expert_formats=("fp32", "int4_wo"), expert_tokens=(1, 8),
+    element_rows=(1, 64), cold_bytes=16e6, array_bytes=4e6,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def measured() -> CpuMeasured:
+    """The whole processor probe on tiny sizes."""
+    pytest.importorskip("onnxruntime", reason="the probe extra is not installed")
+    pytest.importorskip("onnx", reason="the probe extra is not installed")
+    return probe_cpu(TINY, lambda _share, _what: None)
+
+
+@dataclass
+class Server:
+    """A streaming server with known delays; the test turns its knobs."""
+
+    ttft_s: float = 0.05
+    gap_s: float = 0.01
+    refuse_first: int = 0
+    """Answer 429 to this many requests."""
+    drop_after_pieces: int | None = None
+    status: int = 200
+    counts_usage: bool = True
+    requests: list[dict] = field(default_factory=list)
+    headers: list[dict] = field(default_factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    url: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with server.lock:
+                server.requests.append(body)
+                server.headers.append(dict(self.headers))
+                refuse = server.refuse_first > 0
+                server.refuse_first -= refuse
+                server.in_flight += 1
+                server.most_in_flight = max(server.most_in_flight, server.in_flight)
+            try:
+                if refuse:
+                    self._plain(429, {"Retry-After": "0.05", "x-ratelimit-limit-requests": "60"})
+                elif server.status != 200:
+                    self._plain(server.status, {}, json.dumps({"echo": dict(self.headers)}))
+                else:
+                    self._stream(body)
+            finally:
+                with server.lock:
+                    server.in_flight -= 1
+
+        def _plain(self, status: int, headers: dict[str, str], text: str = "{}") -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def _chunk(self, text: str) -> None:
+            data = text.encode()
+            self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            self.wfile.flush()
+
+        def _event(self, event: dict) -> None:
+            self._chunk(f"data: {json.dumps(event)}\n\n")
+
+        def _stream(self, body: dict) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self._event({"choices": [{"delta": {"role": "assistant", "content": ""}}]})
+            self._chunk(": a comment that keeps the connection alive\n\n")
+            time.sleep(server.ttft_s)
+            for piece in range(body["max_tokens"]):
+                if piece == server.drop_after_pieces:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    self.close_connection = True
+                    return
+                if piece:
+                    time.sleep(server.gap_s)
+                self._event({"choices": [{"delta": {"content": "word "}}]})
+            self._event({"choices": [{"delta": {}, "finish_reason": "length"}]})
+            if server.counts_usage:
+                words = len(body["messages"][0]["content"].split())
+                usage = {"prompt_tokens": words + 7, "completion_tokens": body["max_tokens"]}
+                self._event({"choices": [], "usage": usage})
+            self._chunk("data: [DONE]\n\n")
+            self._chunk("")
+
+    return Handler
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A running server on this machine."""
+    state = Server()
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
+    httpd.daemon_threads = True
+    httpd.handle_error = lambda *_: None  # a connection dropped on purpose is no news
+    state.url = f"http://127.0.0.1:{httpd.server_address[1]}/v1"
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield state
+    httpd.shutdown()
+    httpd.server_close()
+    thread.join()
