@@ -1,0 +1,139 @@
+"""Loads are simulated as their sources ran them; limits and references are right whatever the constants."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envelope.spec.step import constant_step
+from envelope.validation.loads import rank_tables
+from envelope.validation.predict import predict
+from envelope.validation.rows import MeasuredRow, load_rows
+from envelope.validation.shapes import prompt_s
+from envelope.validation.target import target_of
+from envelope.validation.validate import score_row
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "validation"
+
+
+def row(**changes):
+    base = {
+        "id": "t", "collection": "published/test", "quantity": "tpot", "value": 1.0, "device": "H100", "model": "Llama-3.1-8B",
+        "engine": "vllm", "weights": "bf16", "input_tokens": 1024, "output_tokens": 256, "batch": 8, "load": "closed_loop",
+    }  # fmt: skip
+    return MeasuredRow.model_validate(base | changes)
+
+
+def test_more_requests_in_flight_are_served_slower_each_but_faster_together():
+    slow, fast = (predict(row(quantity="tpot", batch=b)).value for b in (64, 4))
+    assert slow > fast
+    many, few = (predict(row(quantity="serving_throughput", batch=b)).value for b in (64, 4))
+    assert many > few
+
+
+def test_the_initial_burst_is_part_of_the_mean_first_token():
+    burst = predict(row(quantity="ttft", batch=64, prompts_per_slot=10)).value
+    warmed = predict(row(quantity="ttft", batch=64, prompts_per_slot=1000)).value
+    assert burst > warmed
+
+
+def test_repeated_prompts_are_answered_from_the_prefix_cache():
+    stage = {"rate_per_s": 4.0, "duration_s": 60.0}
+    run = {
+        "load": "replay",
+        "quantity": "ttft",
+        "stages": (stage,),
+        "input_tokens": 4000,
+        "output_tokens": 64,
+        "batch": None,
+    }
+    cold = predict(row(**run, prefix_cache=False, distinct_prompts=5)).value
+    warm = predict(row(**run, prefix_cache=True, distinct_prompts=5)).value
+    assert warm < cold
+
+
+def test_total_throughput_counts_prompts_too():
+    output = predict(row(quantity="serving_throughput", load="batch")).value
+    total = predict(row(quantity="serving_throughput", load="batch", counts_input=True)).value
+    assert total == pytest.approx(output * (1024 + 256) / 256)
+
+
+def test_rates_per_gpu_and_per_node_follow_from_the_system():
+    common = {"quantity": "saturated_throughput", "load": "saturated", "device_count": 8, "tp": 8, "batch": None}
+    system = predict(row(**common)).value
+    assert predict(row(**common, per="gpu")).value == pytest.approx(system / 8)
+    assert predict(row(**common, per="node")).value == pytest.approx(system)
+
+
+def test_equal_layouts_on_more_devices_are_replicas():
+    common = {"quantity": "saturated_throughput", "load": "saturated", "tp": 1, "batch": None}
+    one = predict(row(**common)).value
+    assert predict(row(**common, device_count=4)).value == pytest.approx(4 * one)
+
+
+def test_latency_limits_cost_throughput():
+    free = predict(
+        row(quantity="saturated_throughput", load="saturated", dataset="mlperf-llama3.1-8b", input_tokens=None)
+    )
+    tight = predict(
+        row(quantity="saturated_throughput", load="slo", dataset="mlperf-llama3.1-8b-interactive", input_tokens=None)
+    )
+    assert tight.value < free.value
+
+
+def test_fewer_threads_are_not_faster():
+    cpu = {"device": "AMD Ryzen 9 7950X (CPU, 16 cores)", "engine": "llama.cpp", "weights": "q4_0", "load": "single",
+           "quantity": "prefill_rate", "batch": 1}  # fmt: skip
+    assert predict(row(**cpu, threads=4)).value < predict(row(**cpu, threads=16)).value
+
+
+def test_itl_is_per_token_that_the_client_counted():
+    run = {"load": "replay", "stages": ({"rate_per_s": 2.0, "duration_s": 60.0},), "batch": None}
+    e2e, ttft = (predict(row(**run, quantity=q)).value for q in ("e2e", "ttft"))
+    itl = predict(row(**run, quantity="itl", output_counted_tokens=101.0)).value
+    assert itl == pytest.approx((e2e - ttft) / 100)
+
+
+def test_a_model_too_large_for_a_card_leaves_layers_in_host_memory():
+    found = target_of(
+        row(device="RTX 3060", engine="llama.cpp", model="Llama 3 70B", weights="q4_k_m", load="single", batch=1)
+    )
+    if found.replica.host_memory is None:
+        pytest.skip("the profile of this card knows no host memory")
+    assert found.replica.settings.offload_layers > 0
+
+
+def test_formats_named_loosely_mean_the_checkpoint_as_it_ships():
+    assert target_of(row(model="openai/gpt-oss-120b", weights="fp4")).replica.weights is None
+    assert target_of(row(model="deepseek-ai/DeepSeek-R1", weights="fp8", device_count=8, tp=8)).replica.weights is None
+    assert target_of(row(weights="fp8")).replica.weights.id == "fp8"
+
+
+def test_one_rank_of_equal_ranks_steps_like_the_whole():
+    whole = constant_step(0.01, max_num_seqs=64, max_batched_tokens=4096, per_prefill_token_s=1e-5)
+    rank = rank_tables(whole, 4)
+    assert rank.max_num_seqs == 16
+    assert rank.max_batched_tokens == 1024
+    assert rank.prefill_token_s == pytest.approx(4e-5)
+    assert np.array_equal(rank.token_s, whole.token_s[::4])
+
+
+def test_prompts_beyond_the_budget_take_several_steps():
+    tables = constant_step(0.01, max_batched_tokens=1000, per_prefill_token_s=1e-5)
+    assert prompt_s(tables, 2500) == pytest.approx(3 * 0.01 + 2500e-5)
+    assert prompt_s(tables, 500, sequences=4) == pytest.approx(2 * 0.01 + 2000e-5)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the measured rows do not lie beside the repository")
+@pytest.mark.parametrize("name", ["published.jsonl", "datacenter_serving.jsonl", "vllm_experiments.json"])
+def test_every_row_of_the_full_files_is_understood(name):
+    found = load_rows(SHARED / name)
+    assert found.rejected == ()
+    assert len(found.rows) > 100
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the measured rows do not lie beside the repository")
+def test_a_sample_of_the_full_files_is_covered():
+    rows = [r for name in ("published.jsonl", "datacenter_serving.jsonl") for r in load_rows(SHARED / name).rows][::97]
+    found = [score_row(r) for r in rows]
+    assert sum(r.ape_frac is not None for r in found) >= 0.95 * len(found)
