@@ -114,5 +114,6 @@ def _scaled(lengths: Any, mean: float) -> dict[str, Any]:
     from envelope.serving.sampling import draw
 
     values = draw(lengths, np.random.default_rng(0), 40_000)
-    points = np.quantile(values, np.linspace(0.0, 1.0, 41)) * (mean / values.mean())
+    points = np.quantile(values, np.linspace(0.0, 1.0, 41))
+    points *= mean / np.mean((points[:-1] + points[1:]) / 2)
     return {"kind": "quantiles", "values": [float(p) for p in points]}
