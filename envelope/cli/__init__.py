@@ -15,6 +15,10 @@ _COMMANDS = {
     "tco": "costs over the years: cash flows, ranges, break-even, workbook",
     "prices": "list prices of the catalog that have become old",
     "replay": "replay a request trace, or a closed-loop load, against one deployment",
+    "workload": "describe a log: lengths, burstiness, daily shape, prefix reuse, sessions",
+    "import": "turn a log, or a usage export, into a workload for a scenario",
+    "probe": "measure this machine, or an endpoint, and write a profile",
+    "calibrate": "fit engine constants to an endpoint's measurements",
     "validate": "score predictions against measured results",
     "models": "list open-weight models, or show one",
     "hardware": "list hardware profiles, or show one",
@@ -33,7 +37,8 @@ _COMMANDS = {
 _MODULE = {
     "compare": "compare", "estimate": "estimate", "tco": "tco", "prices": "prices",
     "economics": "economics", "cloud": "catalog",
-    "replay": "replay", "validate": "validate", "schema": "catalog",
+    "replay": "replay", "validate": "validate", "schema": "catalog", "workload": "logs", "import": "logs",
+    "probe": "probe", "calibrate": "probe",
     "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",
     "licences": "catalog", "formats": "catalog", "engines": "catalog", "scenarios": "catalog",
 }  # fmt: skip

@@ -14,7 +14,9 @@ from envelope.plan.fleet import replica_config
 from envelope.plan.trace_file import read_trace
 from envelope.provenance import Frozen
 from envelope.serving.fleet import ReplicaConfig
-from envelope.serving.replay import load_test, replay_trace
+from envelope.serving.logs import Usage, read_log, requests_of
+from envelope.serving.replay import load_test, replay_trace, served
+from envelope.serving.requests import Requests
 from envelope.spec.load import validate
 
 
@@ -76,6 +78,8 @@ def replay_query(query: ReplayQuery, where: str = "arguments") -> dict[str, Any]
             replicas=replicas,
         )
     assert query.trace is not None
+    if not _is_plain(query.trace):
+        return served(replica, _logged(query.trace), replicas=replicas)
     trace = read_trace(query.trace)
     return replay_trace(
         replica,
@@ -87,6 +91,23 @@ def replay_query(query: ReplayQuery, where: str = "arguments") -> dict[str, Any]
         hash_block_tokens=trace.hash_block_tokens,
         replicas=replicas,
     )
+
+
+def _is_plain(path: Path) -> bool:
+    """Return whether a file is a CSV with our own columns, whose every line is checked."""
+    if path.suffix != ".csv" or not path.is_file():
+        return not path.exists()
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline()
+    return "arrival_s" in head or not head.strip()
+
+
+def _logged(path: Path) -> Requests:
+    """Return the requests of any other log that is understood, as ``envelope import`` reads it."""
+    found = read_log(path)
+    if isinstance(found, Usage):
+        raise InputError(Problem(str(path), "", None, "is a usage export: it has totals, but no requests to replay"))
+    return requests_of(found)
 
 
 def _deployment(query: EstimateQuery, where: str) -> tuple[ReplicaConfig, int]:
