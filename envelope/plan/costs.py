@@ -6,10 +6,9 @@ from functools import partial
 
 from envelope import __version__
 from envelope.errors import InputError, Problem, unknown_name
+from envelope.plan.capacity import grown_usage
 from envelope.plan.fleet import resolve_bench
-from envelope.plan.money import annual_usage
 from envelope.plan.results import ServiceLevel
-from envelope.plan.service import service_level, simulate_peak, traffic
 from envelope.provenance import Frozen
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Candidate, Scenario
@@ -31,6 +30,8 @@ class CostModels:
     models: dict[str, Model]
     service: dict[str, ServiceLevel]
     """Service level of each in the busiest hour."""
+    replicas: dict[str, tuple[int, ...]]
+    """Replicas of each one's first pool by year, as growth asks for them."""
     left_out: dict[str, str]
     """Candidate → why it cannot run."""
 
@@ -45,6 +46,8 @@ class CandidateCosts(Frozen):
     keeps_service: bool
     """Whether both are at least what the scenario asks for; a cheaper candidate that does less work is no
     alternative."""
+    replicas_by_year: tuple[int, ...]
+    """Replicas of the first pool: a replica is added in the year whose busiest hour would break the SLO."""
     result: TcoResult
     against_baseline: Comparison | None
     """``None`` for the baseline itself."""
@@ -79,7 +82,9 @@ def cost_models(
     only: Sequence[str] | None = None,
     progress: Reporter | None = None,
 ) -> CostModels:
-    """Return the cost models of a scenario's candidates, each from a simulation of its busiest hour.
+    """Return the cost models of a scenario's candidates, each from a simulation of its busiest hours.
+
+    Growth adds a replica in the year whose busiest hour would break the SLO, bought at that year's price.
 
     Candidates that cannot run (no memory, unsupported format …) are left out with the reason. Raises
     ``InputError`` for unknown names and missing prices.
@@ -88,6 +93,7 @@ def cost_models(
     tell = progress or _silent
     models: dict[str, Model] = {}
     service: dict[str, ServiceLevel] = {}
+    replicas: dict[str, tuple[int, ...]] = {}
     left_out: dict[str, str] = {}
     for index, candidate in enumerate(chosen):
         tick = partial(tell, index / len(chosen))
@@ -96,12 +102,12 @@ def cost_models(
         if not bench.runs:
             left_out[candidate.id] = "; ".join(str(reason) for reason in bench.reasons)
             continue
-        peak = simulate_peak(scenario, bench, seeds=seeds or scenario.simulation.seeds)
-        service[candidate.id] = service_level(scenario, peak)
-        use = annual_usage(scenario, candidate, bench.replicas, bench.hosted, traffic(scenario, bench, peak))
-        models[candidate.id] = build(scenario.economics, use)
+        grown = grown_usage(scenario, bench, seeds=seeds or scenario.simulation.seeds, tick=tick)
+        service[candidate.id] = grown.service
+        replicas[candidate.id] = grown.replicas
+        models[candidate.id] = build(scenario.economics, grown.usage)
     tell(1.0, "done")
-    return CostModels(scenario, models, service, left_out)
+    return CostModels(scenario, models, service, replicas, left_out)
 
 
 def cost_study(
@@ -149,6 +155,7 @@ def _candidate(
         served_frac=service.served_frac,
         keeps_service=_serves(found, ident)
         and service.slo_attainment_frac >= found.scenario.constraints.slo_attainment_min_frac,
+        replicas_by_year=found.replicas[ident],
         result=results[ident],
         against_baseline=None if is_base else compare(results[ident], results[base]),
         break_even_volume=None if is_base else break_even_factor(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),

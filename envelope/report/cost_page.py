@@ -142,6 +142,10 @@ def risks(study: CostStudy) -> list[str]:
         f"{percent(c.result.assumed_frac)} of the cost of {c.name} rests on inputs that nobody has checked."
         for c in study.candidates
     ]
+    for c in study.candidates:
+        if len(set(c.replicas_by_year)) > 1:
+            path = ", ".join(str(count) for count in c.replicas_by_year)
+            items.append(f"{c.name} grows with the work: {path} replicas in the years of the horizon.")
     return items + [f"{ident} was left out: {why}" for ident, why in study.left_out.items()]
 
 

@@ -59,6 +59,23 @@ def test_unknown_candidates_are_refused_with_the_nearest():
         cost_models(load_scenario("math-tutor"), only=["hosted-mistra"])
 
 
+def test_growth_adds_a_replica_in_the_year_that_needs_it_and_keeps_it():
+    scenario = load_scenario("math-tutor")
+    workload = scenario.workload.model_copy(update={"growth_frac_per_year": 6.0})
+    busy = scenario.model_copy(update={"workload": workload})
+    grown = cost_models(busy, only=["own-llama-8b"], seeds=1)
+    replicas = grown.replicas["own-llama-8b"]
+    assert list(replicas) == sorted(replicas)
+    assert replicas[-1] > replicas[0]
+    counts = [sum(asset.count for asset in year.owned) for year in grown.models["own-llama-8b"].years]
+    assert counts[-1] > counts[0]
+    bought = next(x for x in cost_study(grown, draws=64).candidates[0].result.lines if x.id.startswith("purchase."))
+    assert [usd > 0 for usd in bought.by_year_usd[:3]] == [
+        True,
+        *(b > a for a, b in zip(counts, counts[1:], strict=False)),
+    ]
+
+
 def test_the_answer_names_the_cheapest_that_keeps_the_service(study):
     best = cheapest(study)
     assert best.keeps_service
