@@ -97,6 +97,8 @@ class MeasuredRow(Frozen):
     draft_acceptance_frac: float = 0.0
     lag_steps: float = 0.0
     """Steps by which settings of the run hold the first token back (polling, streaming in groups)."""
+    in_process: bool = False
+    """Whether the engine was called inside the benchmark, without server and network."""
     front_end_s: float = 0.0
     """Time that a front end before the engine adds to the first token."""
     threads: int | None = None

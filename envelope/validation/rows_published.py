@@ -57,6 +57,7 @@ def published_row(record: dict[str, Any]) -> MeasuredRow:
         load=load,
         rate_per_s=rate,
         prompts_per_slot=_prompts_per_slot(record),
+        in_process=group in {"trtllm", "laptop"},
         dataset=_dataset(record, group),
         max_num_seqs=_noted(r"max_num_seqs (\d+)", notes),
         draft_tokens=_draft(notes)[0],

@@ -33,7 +33,8 @@ def unloaded_ttft(row: MeasuredRow, _: str | None) -> Found:
     """Return the time to first token of a request alone."""
     target = target_of(row)
     tables, shape = target.tables(), shape_of(row)
-    time = tables.request_overhead_s + prompt_s(tables, shape.input_tokens, row.depth_tokens)
+    outside = 0.0 if row.in_process else tables.request_overhead_s
+    time = outside + prompt_s(tables, shape.input_tokens, row.depth_tokens)
     return time, bound_at(tables, shape.input_tokens), target
 
 
