@@ -9,7 +9,7 @@ from pydantic import Field
 from envelope.errors import InputError, Problem
 from envelope.perf.estimate import Estimate
 from envelope.perf.estimate import estimate as estimate_replica
-from envelope.perf.replica import resolve
+from envelope.perf.replica import ReplicaSpec, resolve
 from envelope.provenance import Frozen
 from envelope.spec.deployment import EngineSettings, Parallelism
 from envelope.spec.load import validate
@@ -68,7 +68,15 @@ def estimate_row(row: Mapping[str, Any], where: str) -> Estimate:
 
 def estimate_query(query: EstimateQuery, where: str = "arguments") -> Estimate:
     """Return the estimate of a validated query."""
-    parallelism, replicas = layout(query, where)
+    replica, replicas = resolve_query(query, where)
+    each = math.ceil(query.concurrency / replicas)
+    one = estimate_replica(replica, query.input, query.output, each)
+    return _scaled(one, replicas) if replicas > 1 and one.feasible else one
+
+
+def resolve_query(query: EstimateQuery, where: str) -> tuple[ReplicaSpec, int]:
+    """Return one resolved replica and the number of replicas; ``where`` says where the names stand, for errors."""
+    parallelism, replicas = _layout(query, where)
     replica = resolve(
         model=query.model,
         hardware=query.hardware,
@@ -80,12 +88,10 @@ def estimate_query(query: EstimateQuery, where: str = "arguments") -> Estimate:
         server=query.server,
         file=where,
     )
-    each = math.ceil(query.concurrency / replicas)
-    one = estimate_replica(replica, query.input, query.output, each)
-    return _scaled(one, replicas) if replicas > 1 and one.feasible else one
+    return replica, replicas
 
 
-def layout(query: EstimateQuery, where: str) -> tuple[Parallelism, int]:
+def _layout(query: EstimateQuery, where: str) -> tuple[Parallelism, int]:
     """Return the parallelism of one replica and the number of replicas."""
     fixed = query.pp * query.dp
     count = query.count or (query.tp or 1) * fixed

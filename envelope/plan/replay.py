@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 from envelope.errors import InputError, Problem
 from envelope.perf.checks import blocking_reasons
 from envelope.perf.memory import fit
-from envelope.perf.replica import resolve
-from envelope.plan.estimate import EstimateQuery, Whole, layout
+from envelope.plan.estimate import EstimateQuery, Whole, resolve_query
 from envelope.plan.fleet import replica_config
 from envelope.plan.trace_file import read_trace
 from envelope.provenance import Frozen
@@ -111,18 +110,7 @@ def _logged(path: Path) -> Requests:
 
 
 def _deployment(query: EstimateQuery, where: str) -> tuple[ReplicaConfig, int]:
-    parallelism, replicas = layout(query, where)
-    spec = resolve(
-        model=query.model,
-        hardware=query.hardware,
-        engine=query.engine,
-        weights=query.weights,
-        kv=query.kv,
-        parallelism=parallelism,
-        settings=query.settings,
-        server=query.server,
-        file=where,
-    )
+    spec, replicas = resolve_query(query, where)
     memory = fit(spec)
     blocking = [reason for reason in blocking_reasons(spec, memory, 1) if reason.blocks]
     if blocking:
