@@ -92,7 +92,7 @@ def main() -> None:
     unit = machine_unit_s()
     print(f"loop unit {unit * 1e3:.0f} ms; numba {'found' if available() else 'missing: plain mode'}")
     if available():
-        print(f"kernel ready after {cpu_s(prepare):.1f} s (about 25 s the first time, under 1 s from disk)")
+        print(f"kernel ready after {cpu_s(prepare):.1f} s (about 17 s the first time, under 1 s from disk)")
     for name, replicas, cache, rate, n in (
         ("4 replicas, chunked prefill, paged KV, prefix cache", 4, True, 40.0, 200_000),
         ("1 replica, chunked prefill, paged KV", 1, False, 10.0, 200_000),
