@@ -37,9 +37,23 @@ class Bench:
 
     def curve(self, op: str, number_format: NumberFormat) -> tuple[Chosen, float]:
         """Return the constants of ``op`` for a format and the peak that its compute share refers to."""
-        chosen = pick(self.replica.hardware, self.replica.engine, op, format_keys(number_format))
-        peak, _ = peak_flop_per_s(self.replica.hardware, chosen.peak or number_format.compute)
-        return chosen, peak
+        hardware = self.replica.hardware
+        chosen = pick(hardware, self.replica.engine, op, format_keys(number_format))
+        peak, _ = peak_flop_per_s(hardware, chosen.peak or number_format.compute)
+        return _within_power(chosen, peak, hardware.power.max_w), peak
+
+
+def _within_power(chosen: Chosen, peak_flop_per_s: float, limit_w: float) -> Chosen:
+    """Return the constants with the share of the peak that the power limit sustains.
+
+    Datasheet peaks hold at boost clock; a curve may give ``flop_per_j``, what its kernels reach per joule, and a
+    large chip under a small limit then runs below its clock: eff_c = min(eff_c, flop_per_j · limit / peak).
+    """
+    per_joule = chosen["flop_per_j"]
+    share = per_joule * limit_w / peak_flop_per_s
+    if per_joule <= 0 or share >= chosen["eff_c"]:
+        return chosen
+    return replace(chosen, constants={**chosen.constants, "eff_c": share})
 
 
 def bench(replica: ReplicaSpec) -> Bench:

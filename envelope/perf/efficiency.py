@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from envelope.errors import InputError
 from envelope.provenance import Evidence
 from envelope.spec.efficiency import EfficiencyFamily
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import EfficiencyCurve, HardwareProfile
-from envelope.spec.load import load
+from envelope.spec.load import ids, load
 from envelope.spec.number_format import NumberFormat
 
 PEAK_LADDER: Mapping[str, tuple[str, ...]] = {
@@ -101,9 +100,11 @@ def _best(
 
 
 def _levels(hardware: HardwareProfile) -> Iterator[tuple[str, tuple[EfficiencyCurve, ...]]]:
+    """Yield profile, family of its class (``ada-consumer``, if there is one), family, ancestors, last resort."""
     yield hardware.id, hardware.efficiency
     last = "generic-cpu" if hardware.device_class == "cpu" else "generic-gpu"
-    for name in (*_ancestry(hardware.architecture), last):
+    of_class = f"{hardware.architecture}-{hardware.device_class.split('_')[0]}"
+    for name in (of_class, *_ancestry(hardware.architecture), last):
         family = _family(name)
         if family is not None:
             yield name, family.curves
@@ -122,7 +123,6 @@ def _ancestry(name: str) -> tuple[str, ...]:
 
 
 def _family(name: str) -> EfficiencyFamily | None:
-    try:
-        return load(EfficiencyFamily, "efficiency", name, file="hardware profile", path="architecture")
-    except InputError:
+    if name not in ids("efficiency"):
         return None
+    return load(EfficiencyFamily, "efficiency", name, file="hardware profile", path="architecture")
