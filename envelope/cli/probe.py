@@ -40,6 +40,7 @@ def _probe_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("machine")
     machine.add_argument("--quick", action="store_true", help="under 30 s instead of under 4 min")
     machine.add_argument("--full", action="store_true", help="everything (the default)")
+    machine.add_argument("--patience", type=float, metavar="S", help="on a busy machine wait up to S s for quiet")
     machine.add_argument("--no-gpu", action="store_true", help="leave GPUs alone")
     machine.add_argument("--storage-dir", metavar="DIR", help="folder whose reading speed counts (default: temporary)")
     endpoint = parser.add_argument_group("endpoint (OpenAI-compatible, streaming)")
@@ -73,15 +74,17 @@ def run(options: argparse.Namespace, command: str) -> int:
 
 def _machine(options: argparse.Namespace) -> int:
     _require_runtime()
-    from envelope.probe.cpu import FULL, QUICK, probe_cpu
+    from envelope.probe.cpu import FULL, QUICK, patient, probe_cpu
     from envelope.probe.cpu_profile import cpu_profile, default_id
     from envelope.probe.power import assumed_power, read_power
     from envelope.probe.storage import storage_time
 
     if options.quick and options.full:
         raise InputError(Problem("command line", "--quick", None, "cannot be combined with --full"))
+    plan = QUICK if options.quick else FULL
+    plan = patient(plan, options.patience) if options.patience else plan
     with progress("probe", enabled=not options.json) as report:
-        found = probe_cpu(QUICK if options.quick else FULL, lambda share, what: report(0.95 * share, what))
+        found = probe_cpu(plan, lambda share, what: report(0.95 * share, what))
         report(0.96, "storage and power")
         folder = Path(options.storage_dir) if options.storage_dir else _temporary_folder()
         if not folder.is_dir():

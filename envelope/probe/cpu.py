@@ -62,6 +62,11 @@ FULL = Plan(
 )  # fmt: skip
 
 
+def patient(plan: Plan, seconds: float) -> Plan:
+    """Return a plan that waits up to ``seconds`` in all for quiet moments on a busy machine."""
+    return replace(plan, effort=replace(plan.effort, retries=8, wait_s=seconds / 8), patience_s=seconds)
+
+
 @dataclass(slots=True)
 class CpuMeasured:
     """Everything that the sensors of the processor found; empty parts were not reached."""
@@ -100,8 +105,8 @@ def probe_cpu(plan: Plan, report: Reporter, *, limit: CoreLimit | None = None) -
     try:
         for label, weight, work in steps:
             report(done / total, label)
-            patient = time.perf_counter() - start < plan.patience_s
-            work(plan.effort if patient else replace(plan.effort, retries=0))
+            hurried = time.perf_counter() - start >= plan.patience_s
+            work(replace(plan.effort, retries=0, wait_s=0.0) if hurried else plan.effort)
             done += weight
         found.complete = True
     except KeyboardInterrupt:

@@ -14,6 +14,8 @@ from envelope.probe.conditions import cpu_clock, noise_between
 QUIET_FRAC = 0.05
 """Share of the machine's processor time that others may take before a series of runs is repeated."""
 
+_LOOK_S = 0.5
+"""Window over which the processor must be quiet; its counters step by 10 ms."""
 _PAUSE_S = 0.2
 """First pause before a disturbed series is repeated."""
 
@@ -27,6 +29,8 @@ class Effort:
     """Time after which no further repetition starts; at least two are made."""
     retries: int = 3
     """How often a disturbed series is repeated."""
+    wait_s: float = 0.0
+    """How long to wait for a quiet moment before each repetition, beyond a short pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,20 @@ def timed(
             break
         if attempt < effort.retries:
             time.sleep(_PAUSE_S * 2**attempt)
+            wait_for_quiet(effort.wait_s)
     return of_times(times, quietest)
+
+
+def wait_for_quiet(limit_s: float) -> bool:
+    """Wait until others leave the processor alone for a moment, at most ``limit_s``; return whether they did."""
+    end = time.perf_counter() + limit_s
+    while time.perf_counter() < end:
+        clock = cpu_clock()
+        time.sleep(_LOOK_S)
+        noise = noise_between(clock, cpu_clock())
+        if noise is None or noise.foreign_frac + noise.steal_frac <= QUIET_FRAC:
+            return True
+    return False
 
 
 def _series(run: Callable[[], object], effort: Effort, before: Callable[[], object] | None) -> list[float]:

@@ -6,15 +6,15 @@ architecture; the decoder is then built and run.
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from envelope.probe.conditions import cpu_clock, noise_between
 from envelope.probe.cores import core_limit, memory_available_bytes
-from envelope.probe.cpu import FULL, QUICK, probe_cpu
+from envelope.probe.cpu import FULL, QUICK, patient, probe_cpu
 from envelope.probe.cpu_profile import cpu_profile, default_id
 from envelope.probe.power import assumed_power
-from envelope.probe.timing import Effort, timed
+from envelope.probe.timing import QUIET_FRAC, Effort, timed
 from envelope.provenance import Frozen
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import Reporter
@@ -80,6 +80,8 @@ class LocalSummary(Frozen):
 
     group: Literal["decode", "prefill", "experts"]
     runs: int
+    disturbed_runs: int
+    """Runs during which others took over 5 % of the processor in every series; they count all the same."""
     median_error_frac: float
     p90_error_frac: float
     worst_error_frac: float
@@ -109,15 +111,23 @@ _TARGETS: dict[str, tuple[float, float | None]] = {
 
 
 def validate_local(
-    report: Reporter, *, quick: bool = False, profile: HardwareProfile | None = None, plan: LocalPlan | None = None
+    report: Reporter,
+    *,
+    quick: bool = False,
+    profile: HardwareProfile | None = None,
+    plan: LocalPlan | None = None,
+    patience_s: float = 0.0,
 ) -> LocalResult:
     """Probe this machine (unless a probed ``profile`` of it is given), run the decoders and score the predictions.
 
+    ``patience_s`` is how long to wait, in the probe and again in the runs, for quiet moments on a busy machine.
     Ctrl-C keeps the runs that are done.
     """
     threads = core_limit().threads
-    used = profile or _probe(quick, lambda share, what: report(0.4 * share, what))
+    used = profile or _probe(quick, patience_s, lambda share, what: report(0.4 * share, what))
     chosen = plan or (QUICK_LOCAL if quick else FULL_LOCAL)
+    if patience_s > 0:
+        chosen = replace(chosen, effort=replace(chosen.effort, retries=6, wait_s=patience_s / 12))
     rows: list[LocalRow] = []
     skipped: list[str] = []
     clock, complete = cpu_clock(), True
@@ -147,8 +157,9 @@ def validate_local(
     )
 
 
-def _probe(quick: bool, report: Reporter) -> HardwareProfile:
-    found = probe_cpu(QUICK if quick else FULL, report)
+def _probe(quick: bool, patience_s: float, report: Reporter) -> HardwareProfile:
+    plan = QUICK if quick else FULL
+    found = probe_cpu(patient(plan, patience_s) if patience_s > 0 else plan, report)
     return cpu_profile(found, default_id(found), power=assumed_power(found.limit.cores))
 
 
@@ -188,13 +199,20 @@ def summaries(rows: Sequence[LocalRow]) -> Iterator[LocalSummary]:
         "experts": lambda r: r.experts,
     }
     for group, belongs in groups.items():
-        errors = sorted(abs(r.error_frac) for r in rows if belongs(r))
+        own = [r for r in rows if belongs(r)]
+        errors = sorted(abs(r.error_frac) for r in own)
         if not errors:
             continue
         median, p90 = statistics.median(errors), errors[min(int(0.9 * len(errors)), len(errors) - 1)]
         target, target_p90 = _TARGETS[group]
         yield LocalSummary(
-            group=group, runs=len(errors), median_error_frac=median, p90_error_frac=p90, worst_error_frac=errors[-1],
-            target_median_frac=target, target_p90_frac=target_p90,
+            group=group,
+            runs=len(own),
+            disturbed_runs=sum(r.noise_frac > QUIET_FRAC for r in own),
+            median_error_frac=median,
+            p90_error_frac=p90,
+            worst_error_frac=errors[-1],
+            target_median_frac=target,
+            target_p90_frac=target_p90,
             met=median <= target and (target_p90 is None or p90 <= target_p90),
-        )  # fmt: skip
+        )

@@ -59,7 +59,8 @@ def summary_lines(result: LocalResult) -> list[str]:
         target += f", p90 {text.percent(s.target_p90_frac)}" if s.target_p90_frac is not None else ""
         lines.append(
             f"{s.group}: median error {text.percent(s.median_error_frac)}, p90 {text.percent(s.p90_error_frac)}, "
-            f"worst {text.percent(s.worst_error_frac)} over {s.runs} runs ({target}: {'met' if s.met else 'missed'})"
+            f"worst {text.percent(s.worst_error_frac)} over {s.runs} runs, {s.disturbed_runs} of them disturbed "
+            f"({target}: {'met' if s.met else 'missed'})"
         )
     if result.foreign_cpu_frac is not None and result.steal_cpu_frac is not None:
         lines.append(
