@@ -212,8 +212,14 @@ def _rack(facts: Facts) -> ConstraintResult | None:
     )  # fmt: skip
 
 
-def service_constraints(scenario: Scenario, service: ServiceLevel, solved_frac: float) -> list[ConstraintResult]:
-    """Return the constraints on the simulated service level."""
+ASSUMED_DIFFICULTY = "difficulty as the scenario assumes"
+"""What a share of solved tasks rests on where the scenario has no evidence."""
+
+
+def service_constraints(
+    scenario: Scenario, service: ServiceLevel, solved_frac: float, basis: str = ASSUMED_DIFFICULTY
+) -> list[ConstraintResult]:
+    """Return the constraints on the simulated service level; ``basis`` says what the solved tasks rest on."""
     rules = scenario.constraints
     worst = min(
         (c for c in service.classes if c.slo_attainment_frac is not None),
@@ -233,7 +239,7 @@ def service_constraints(scenario: Scenario, service: ServiceLevel, solved_frac: 
         _at_least("served", service.served_frac, rules.served_min_frac, "of the requests are served", ""),
         _at_least(
             "solved", solved_frac, rules.solved_min_frac, "of the tasks are solved",
-            " (difficulty as the scenario assumes)",
+            f" ({basis})",
         ),
     ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from envelope.perf.breakdown import evidence_of
 from envelope.plan.constraints import Facts, binding, budget_constraint, service_constraints, static_constraints
+from envelope.plan.evidence import difficulty_basis, gate_constraint, gates_of, measured_work
 from envelope.plan.fleet import Bench, resolve_bench
 from envelope.plan.money import Traffic, annual_usage, server_of
 from envelope.plan.results import CandidateResult, ConstraintResult, CostLine, ServiceLevel
@@ -38,8 +39,10 @@ def evaluate_candidate(scenario: Scenario, candidate: Candidate, *, seeds: int, 
 
     Raises ``InputError`` for unknown names and missing prices.
     """
+    scenario, measured = measured_work(scenario, candidate)
     bench = resolve_bench(scenario, candidate)
     constraints = static_constraints(_facts(scenario, bench))
+    constraints += [gate_constraint(status) for status in gates_of(scenario, candidate) if status.hard]
     if not bench.runs:
         return _result(bench, constraints, None)
     tick(f"{candidate.name}: busiest hour")
@@ -47,7 +50,7 @@ def evaluate_candidate(scenario: Scenario, candidate: Candidate, *, seeds: int, 
     service = service_level(scenario, peak)
     use = traffic(scenario, bench, peak)
     blocked = any(not c.satisfied and c.id in {"privacy", "offline"} for c in constraints)
-    constraints += _served(scenario, bench, service, use.solved_frac, blocked, tick)
+    constraints += _served(scenario, bench, service, (use.solved_frac, difficulty_basis(measured)), blocked, tick)
     constraints += _growth(scenario, bench, service, tick)
     tick(f"{candidate.name}: cost")
     tco = evaluate_tco(scenario.economics, annual_usage(scenario, candidate, bench.replicas, bench.hosted, use))
@@ -74,13 +77,14 @@ def _facts(scenario: Scenario, bench: Bench) -> Facts:
 
 
 def _served(
-    scenario: Scenario, bench: Bench, service: ServiceLevel, solved_frac: float, blocked: bool, tick: Tick
+    scenario: Scenario, bench: Bench, service: ServiceLevel, solved: tuple[float, str], blocked: bool, tick: Tick
 ) -> list[ConstraintResult]:
     """Return the constraints on the service level, with the smallest number of replicas that mends a broken one.
 
-    ``blocked`` says that privacy or the missing network already keeps requests out.
+    ``solved`` is the share of solved tasks and what it rests on; ``blocked`` says that privacy or the missing
+    network already keeps requests out.
     """
-    found = service_constraints(scenario, service, solved_frac)
+    found = service_constraints(scenario, service, *solved)
     broken = [c for c in found if not c.satisfied and c.id in {"slo_attainment", "served"}]
     if not broken:
         return found

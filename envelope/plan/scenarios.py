@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from envelope.errors import InputError, Problem, unknown_name
 from envelope.spec import load
 from envelope.spec.engine import Engine
+from envelope.spec.evidence import EvidenceSet
 from envelope.spec.hardware import HardwareProfile, ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.model import Model
@@ -43,8 +44,29 @@ def load_scenario(name: str | Path) -> Scenario:
     """
     path = find_scenario(name)
     scenario = load.validate(Scenario, load.read_yaml(path), str(path))
+    beside = path.parent / "evidence" / f"{path.stem}.yaml"
+    if beside.is_file():
+        scenario = with_evidence_file(scenario, beside)
     check_names(scenario, str(path))
     return scenario
+
+
+def with_evidence_file(scenario: Scenario, path: Path) -> Scenario:
+    """Return a scenario with the records and gates of an evidence file besides its own.
+
+    Raises ``InputError`` with every problem found in the file, unknown models included.
+    """
+    more = load.validate(EvidenceSet, load.read_yaml(path), str(path))
+    for index, record in enumerate(more.records):
+        if record.model not in load.ids("hosted"):
+            load.load(Model, "models", record.model, file=str(path), path=f"records[{index}].model")
+    both = more.model_copy(
+        update={
+            "records": (*scenario.evidence.records, *more.records),
+            "gates": (*scenario.evidence.gates, *more.gates),
+        }
+    )
+    return scenario.model_copy(update={"evidence": both})
 
 
 def check_names(scenario: Scenario, file: str) -> None:

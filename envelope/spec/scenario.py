@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from envelope.provenance import DateText, Frozen
 from envelope.spec.deployment import Pool
 from envelope.spec.economics import Economics
+from envelope.spec.evidence import EvidenceSet
 from envelope.spec.workload import Workload
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
@@ -126,6 +127,9 @@ class Candidate(Frozen):
     acquisition: Acquisition = Acquisition()
     on_premises: bool = True
     """Whether the pools stand in the building (or on the seats); rented cloud devices do not."""
+    adaptation: str = "none"
+    """What was done to the model for this work (``prompt``, ``retrieval``, ``lora`` …); only evidence with the same
+    word counts."""
     note: str = ""
 
     @model_validator(mode="after")
@@ -171,6 +175,8 @@ class Scenario(Frozen):
     constraints: Constraints = Constraints()
     economics: Economics
     simulation: SimulationSettings = SimulationSettings()
+    evidence: EvidenceSet = EvidenceSet()
+    """Results of one's own evaluations; also read from ``evidence/<id>.yaml`` beside the scenario's file."""
     candidates: tuple[Candidate, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
