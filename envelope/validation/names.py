@@ -78,6 +78,9 @@ def find_device(name: str) -> Device | None:
     'nvidia-rtx-3080-ti-12gb'
     """
     text = re.sub(r"macbook (pro|air)", "", name.replace("‑", "-"), flags=re.IGNORECASE).strip()
+    named = _exactly(text)
+    if named is not None:
+        return Device(named, 1)
     rule = by_rule(text, rules().devices)
     if rule is not None:
         found = _profiles_by_id().get(rule.id)
@@ -111,12 +114,17 @@ def _device_aliases() -> tuple[tuple[str, frozenset[str], HardwareProfile], ...]
     )
 
 
+def _exactly(text: str) -> HardwareProfile | None:
+    wanted = key(text)
+    return next((profile for alias, _, profile in _device_aliases() if alias == wanted), None)
+
+
 @cache
 def _device(text: str) -> HardwareProfile | None:
     wanted = key(text)
-    for alias, _, profile in _device_aliases():
-        if alias == wanted:
-            return profile
+    named = _exactly(text)
+    if named is not None:
+        return named
     tokens = _tokens(text)
     if not any(_is_number(t) for t in tokens):
         plain = [p for alias, _, p in _device_aliases() if len(alias) > 4 and alias in wanted]

@@ -19,7 +19,7 @@ from envelope.validation.shapes import (
     prompt_s,
     shape_of,
 )
-from envelope.validation.target import Target, UnmappableError, layouts, target_of
+from envelope.validation.target import Target, layouts, target_of
 
 SLO_LOAD_FRAC = 0.92
 """Share of the steady-state throughput at which a 99th percentile within limits can be held under Poisson arrivals
@@ -78,22 +78,16 @@ class _Saturated:
 def _saturated(row: MeasuredRow) -> _Saturated:
     """Return the fastest layout at its best batch, within the latency limits if the load has any."""
     shape = shape_of(row)
-    found = [_saturate(row, target, shape) for target in layouts(row)]
-    feasible = [s for s in found if s is not None]
-    if not feasible:
-        raise UnmappableError("no layout of these devices holds the model and one request")
-    return max(feasible, key=lambda s: s.rate)
+    return max((_saturate(row, target, shape) for target in layouts(row)), key=lambda s: s.rate)
 
 
-def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> _Saturated | None:
+def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> _Saturated:
     replica = target.replica
     widest = replica.settings.model_copy(update={"max_num_seqs": _SATURATED_SEQS * replica.parallelism.dp})
     replica = replace(replica, settings=widest)
     target = Target(replica, target.replicas, target.host, target.assumed)
     held = fit(replica).max_concurrency(shape.input_tokens + shape.output_tokens / 2)
-    most = min(held, replica.max_num_seqs)
-    if most < 1:
-        return None
+    most = min(max(held, 1), replica.max_num_seqs)
     tables = target.tables()
     limits = shape.dataset if row.load == "slo" else None
     if limits is not None and limits.tpot_limit_s is not None:
