@@ -141,7 +141,7 @@ def _merged(workload: Workload, parts: list[_Part], seed: int, window: Window) -
     return Requests(
         **joined,  # type: ignore[arg-type]
         task=task,
-        sensitivity=_sensitivities(workload, seed, task, session),
+        sensitivity=sensitivities(workload.tasks, seed, task, session),
         seat=stream(seed, "seats").integers(0, workload.seats or 1_000_000, sessions)[session],
         path=path,
         path_start=path_start,
@@ -154,11 +154,11 @@ def _merged(workload: Workload, parts: list[_Part], seed: int, window: Window) -
     )
 
 
-def _sensitivities(workload: Workload, seed: int, task: Ints, session: Ints) -> Ints:
+def sensitivities(tasks: tuple[TaskClass, ...], seed: int, task: Ints, session: Ints) -> Ints:
     """Return the sensitivity code of each request; all calls of a session have the same."""
     u = stream(seed, "sensitivity").random(int(session.max()) + 1)[session]
     out = np.zeros(len(task), dtype=np.int64)
-    for k, t in enumerate(workload.tasks):
+    for k, t in enumerate(tasks):
         mix = [t.sensitivity_mix.get(s, 0.0) for s in SENSITIVITIES]
         here = task == k
         out[here] = np.minimum(np.searchsorted(np.cumsum(mix), u[here], side="right"), len(mix) - 1)

@@ -160,7 +160,7 @@ def _autoscale(controls: Controls, rule: Autoscale) -> Process:
         yield env.timeout(rule.every_s)
         running = [r for r in pool if not controls.reasons.get(r)]
         load = _outstanding(controls, pool) / max(len(running) + len(starting), 1)
-        hour = int(env.now % SECONDS_PER_DAY // 3600)
+        hour = int((rule.clock_start_s + env.now) % SECONDS_PER_DAY // 3600)
         idle = [r for r in pool if "scaled" in controls.reasons.get(r, ()) and r not in starting]
         if load > rule.scale_up_outstanding and idle and hour not in rule.off_hours:
             starting.add(idle[0])

@@ -211,6 +211,8 @@ class Autoscale:
     """Time from the decision until a replica takes requests (measured: machine, engine, weights)."""
     off_hours: tuple[int, ...] = ()
     """Local hours of the day in which the pool runs at ``min_replicas``."""
+    clock_start_s: float = 0.0
+    """Time of the day at which the simulation begins, for ``off_hours``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

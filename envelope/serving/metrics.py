@@ -137,8 +137,8 @@ def gap_spread(gaps: Ints, mean: float) -> Spread | None:
     return Spread(mean=mean, p50=at(0.5), p90=at(0.9), p95=at(0.95), p99=at(0.99))
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Return the mean over seeds with its 95 % interval by Student's t."""
+def interval(values: Sequence[float], most: float = math.inf) -> Interval:
+    """Return the mean over seeds with its 95 % interval by Student's t, kept within 0 and ``most``."""
     mean = float(np.mean(values))
     n = len(values)
     if n < 2:
@@ -146,7 +146,7 @@ def interval(values: Sequence[float]) -> Interval:
     from scipy.special import stdtrit
 
     half = float(stdtrit(n - 1, 0.975)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Interval(mean=mean, low=mean - half, high=mean + half)
+    return Interval(mean=mean, low=max(mean - half, 0.0), high=min(mean + half, most))
 
 
 def class_result(ident: str, m: Measured, rows: Mask, gaps: Ints, seconds: float) -> ClassResult:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from envelope.errors import InputError, Problem
-from envelope.serving.arrivals import Window, generate, window_of
+from envelope.serving.arrivals import Window, generate, sensitivities, window_of
 from envelope.serving.fleet import Fleet
 from envelope.serving.metrics import (
     Measured,
@@ -17,7 +17,7 @@ from envelope.serving.metrics import (
     measure,
     private_left,
 )  # fmt: skip
-from envelope.serving.requests import Floats, Ints, Requests
+from envelope.serving.requests import ClassInfo, Floats, Ints, Requests, replace_columns
 from envelope.serving.result import Bottleneck, Interval, SimulationResult, Timeline
 from envelope.serving.run import Run, run_once
 from envelope.spec.load import Reporter
@@ -70,8 +70,32 @@ def _drawn(
 ) -> Requests:
     if not 0 < share <= 1:
         raise InputError(Problem("simulation", "share", share, "must be above 0 and at most 1"))
+    if work.trace is not None:
+        return recorded(work, Path(work.trace), seed=seed, max_requests=max_requests)
     chosen = window or window_of(work, max_requests=max_requests, share=share * work.rate_in_year(year))
     return generate(work, seed=seed, window=chosen, share=share, year=year, flat=flat)
+
+
+def recorded(work: Workload, log: Path, *, seed: int, max_requests: int) -> Requests:
+    """Return the first ``max_requests`` requests of a log as requests of the workload's first task class.
+
+    The class gives limits, difficulty and sensitivity; lengths and times are the log's. Later calls of a session
+    wait for the answer before.
+    """
+    from envelope.serving.logs.detect import read_log
+    from envelope.serving.logs.trace import Trace, head, requests_of
+
+    trace = read_log(log)
+    if not isinstance(trace, Trace):
+        raise InputError(Problem("workload", "trace", str(log), "holds totals, not single requests"))
+    made = requests_of(head(trace, max_requests), closed_sessions=trace.session is not None, seed=seed)
+    task = work.tasks[0]
+    group = np.where(made.chain >= 0, made.chain, np.arange(len(made)) + made.chains)
+    return replace_columns(
+        made,
+        classes=(ClassInfo(task.id, task.slo, task.difficulty, task.priority),),
+        sensitivity=sensitivities((task,), seed, np.zeros(len(made), dtype=np.int64), group),
+    )
 
 
 def summarise(runs: Sequence[Run], seeds: Sequence[int], share: float = 1.0) -> SimulationResult:
@@ -96,9 +120,9 @@ def summarise(runs: Sequence[Run], seeds: Sequence[int], share: float = 1.0) -> 
     return SimulationResult(
         seeds=tuple(seeds), window_s=seconds * per, warmup_s=runs[0].warm.time_s, share_frac=share,
         requests=overall.offered, completed=overall.completed, overall=overall, classes=classes,
-        slo_attainment=interval([float(p.good.mean()) if len(p.good) else 0.0 for p in parts]),
+        slo_attainment=interval([float(p.good.mean()) if len(p.good) else 0.0 for p in parts], 1.0),
         goodput_per_s=interval([p.good.sum() / max(_seconds(r), 1e-9) for p, r in zip(parts, runs, strict=True)]),
-        served=interval([float(p.done.mean()) if len(p.good) else 0.0 for p in parts]),
+        served=interval([float(p.done.mean()) if len(p.good) else 0.0 for p in parts], 1.0),
         ttft_p95_s=_ttft_interval(parts), private_requests_left=sum(private_left(run) for run in runs),
         output_tokens_per_s=out / max(seconds, 1e-9), prompt_tokens_per_s=fresh / max(seconds, 1e-9),
         prefix_hit_frac=hit / max(hit + fresh, 1), utilisation_frac=min(busy / max(up, 1e-9), 1.0),

@@ -1,6 +1,7 @@
 """A recorded trace: one row per request, with what the log knew about it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,16 @@ def trace_of(
 def _column(values: list[int]) -> Ints | None:
     found = np.array(values, dtype=np.int64)
     return np.maximum(found, 0) if (found >= 0).any() else None
+
+
+def head(trace: Trace, most: int) -> Trace:
+    """Return the first ``most`` requests of a trace."""
+    if len(trace) <= most:
+        return trace
+    columns = ("arrival_s", "input_tokens", "output_tokens", "cached_input_tokens", "session", "ttft_s", "e2e_s")
+    cut: dict[str, Any] = {n: None if getattr(trace, n) is None else getattr(trace, n)[:most] for n in columns}
+    ids = None if trace.hash_ids is None else trace.hash_ids[:most]
+    return replace(trace, **cut, model=trace.model[:most], hash_ids=ids)
 
 
 def requests_of(trace: Trace, *, closed_sessions: bool = False, seed: int = 0) -> Requests:
