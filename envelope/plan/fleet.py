@@ -119,7 +119,7 @@ def replica_config(replica: ReplicaSpec, memory: MemoryFit) -> ReplicaConfig:
         steps=compile_step(replica),
         max_num_seqs=replica.max_num_seqs,
         max_num_batched_tokens=replica.max_num_batched_tokens,
-        kv_blocks=memory.kv_blocks,
+        kv_blocks=_useful_blocks(replica, memory),
         block_tokens=memory.kv_block_tokens,
         fixed_blocks_per_seq=_fixed_blocks(replica, memory.kv_block_tokens),
         prefix_cache=engine.prefix_cache if settings.prefix_cache is None else settings.prefix_cache,
@@ -129,6 +129,16 @@ def replica_config(replica: ReplicaSpec, memory: MemoryFit) -> ReplicaConfig:
         draft_tokens=settings.draft_tokens,
         draft_acceptance_frac=settings.draft_acceptance_frac,
     )
+
+
+def _useful_blocks(replica: ReplicaSpec, memory: MemoryFit) -> int:
+    """Return the KV blocks that can ever be in use: a full batch of longest requests, twice that with a prefix cache.
+
+    A laptop's memory holds far more than its few sequences reach, and every block costs the simulation memory.
+    """
+    longest = replica.settings.max_context_tokens or replica.model.max_context_tokens
+    slots = 1 if replica.engine.batching == "single" else replica.max_num_seqs
+    return min(memory.kv_blocks, 2 * slots * -(-longest // memory.kv_block_tokens))
 
 
 def _fixed_blocks(replica: ReplicaSpec, block_tokens: int) -> int:
