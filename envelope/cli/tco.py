@@ -21,6 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument("--prices", metavar="FILE", help="your negotiated prices in place of the catalog's")
     parser.add_argument("--baseline", metavar="ID", help="what savings count against (default: the hosted API)")
     parser.add_argument("--only", metavar="ID", action="append", help="only this candidate (repeatable)")
+    parser.add_argument(
+        "--demand", type=_factors, default=(), metavar="F,F,…",
+        help="simulate these multiples of the planned demand too, such as 0.5,1,2,4, for ranges and break-even",
+    )  # fmt: skip
     parser.add_argument("--draws", type=_power_of_two, default=4096, help="draws, a power of two (default 4096)")
     parser.add_argument("--seeds", type=int, help="independent repetitions of the simulation (default: the scenario's)")
 
@@ -38,7 +42,9 @@ def run(options: argparse.Namespace, _command: str) -> int:
         economics = with_price_file(scenario.economics, Path(options.prices))
         scenario = scenario.model_copy(update={"economics": economics})
     with progress("simulating") as report:
-        models = cost_models(scenario, seeds=options.seeds, only=options.only, progress=report)
+        models = cost_models(
+            scenario, seeds=options.seeds, only=options.only, demand_factors=options.demand, progress=report
+        )
     study = cost_study(models, baseline=options.baseline, draws=options.draws)
     if options.json:
         write_json(study.model_dump(mode="json"))
@@ -81,3 +87,13 @@ def _power_of_two(text: str) -> int:
     if value < 2 or value & (value - 1) or value > 2**20:
         raise argparse.ArgumentTypeError(f"must be a power of two up to {2**20}, not {text!r}")
     return value
+
+
+def _factors(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(sorted({float(part) for part in text.split(",")}))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers with commas between, not {text!r}") from None
+    if not all(0 < factor <= 100 for factor in found):
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 100, not {text!r}")
+    return found

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from envelope import __version__
 from envelope.errors import InputError, Problem, unknown_name
-from envelope.plan.capacity import grown_usage
-from envelope.plan.fleet import resolve_bench
+from envelope.plan.capacity import Tick, at_demand, grown_usage, sized_for
+from envelope.plan.fleet import Bench, resolve_bench
 from envelope.plan.results import ServiceLevel
 from envelope.provenance import Frozen
 from envelope.spec.load import Reporter
@@ -16,6 +18,7 @@ from envelope.tco import Comparison, TcoResult, compare
 from envelope.tco.breakeven import BreakEven, break_even_factor, break_even_month
 from envelope.tco.evaluate import evaluate_model
 from envelope.tco.model import Model, build
+from envelope.tco.surface import Surface
 from envelope.tco.uncertainty import DRAWS, TornadoBar, Uncertainty, tornado, uncertainty
 
 _BREAK_EVEN_DRAWS = 1024
@@ -34,6 +37,8 @@ class CostModels:
     """Replicas of each one's first pool by year, as growth asks for them."""
     left_out: dict[str, str]
     """Candidate → why it cannot run."""
+    surfaces: dict[str, Surface]
+    """Cost models over factors of the planned demand, if several were simulated."""
 
 
 class CandidateCosts(Frozen):
@@ -52,6 +57,7 @@ class CandidateCosts(Frozen):
     against_baseline: Comparison | None
     """``None`` for the baseline itself."""
     break_even_volume: BreakEven | None
+    """Searched over the simulated demands; without them only below the planned one, where the machines suffice."""
     break_even_month: BreakEven | None
     tornado: tuple[TornadoBar, ...]
 
@@ -80,11 +86,14 @@ def cost_models(
     *,
     seeds: int | None = None,
     only: Sequence[str] | None = None,
+    demand_factors: Sequence[float] = (),
     progress: Reporter | None = None,
 ) -> CostModels:
     """Return the cost models of a scenario's candidates, each from a simulation of its busiest hours.
 
     Growth adds a replica in the year whose busiest hour would break the SLO, bought at that year's price.
+    ``demand_factors`` are multiples of the planned demand that are simulated as well, each with the replicas that it
+    takes; by default they span the range of ``demand_factor``, if it has one.
 
     Candidates that cannot run (no memory, unsupported format …) are left out with the reason. Raises
     ``InputError`` for unknown names and missing prices.
@@ -95,6 +104,8 @@ def cost_models(
     service: dict[str, ServiceLevel] = {}
     replicas: dict[str, tuple[int, ...]] = {}
     left_out: dict[str, str] = {}
+    surfaces: dict[str, Surface] = {}
+    factors = _factors(scenario, demand_factors)
     for index, candidate in enumerate(chosen):
         tick = partial(tell, index / len(chosen))
         tick(candidate.name)
@@ -106,8 +117,44 @@ def cost_models(
         service[candidate.id] = grown.service
         replicas[candidate.id] = grown.replicas
         models[candidate.id] = build(scenario.economics, grown.usage)
+        if factors:
+            planned = models[candidate.id]
+            surfaces[candidate.id] = _surface(scenario, bench, factors, planned, grown.enough, tick)
     tell(1.0, "done")
-    return CostModels(scenario, models, service, replicas, left_out)
+    return CostModels(scenario, models, service, replicas, left_out, surfaces)
+
+
+def _surface(
+    scenario: Scenario, bench: Bench, factors: Sequence[float], planned: Model, keeps: bool, tick: Tick
+) -> Surface:
+    """Return the cost models of one candidate at each demand, the planned one included.
+
+    A candidate that ``keeps`` the SLO as planned gets the replicas that each demand takes; demands for which no
+    number of replicas helps are left out, and the surface ends before them.
+    """
+    models = {1.0: planned}
+    for factor in sorted(set(factors) - {1.0}):
+        other = at_demand(scenario, factor)
+        sized = sized_for(other, bench, tick=tick) if keeps and factor > 1 else bench
+        if sized is None:
+            break
+        grown = grown_usage(other, sized, seeds=1, tick=tick)
+        if keeps and factor > 1 and not grown.enough:
+            break
+        models[factor] = build(scenario.economics, grown.usage)
+    ordered = sorted(models)
+    return Surface(tuple(ordered), tuple(models[factor] for factor in ordered))
+
+
+def _factors(scenario: Scenario, given: Sequence[float]) -> tuple[float, ...]:
+    """Return the demand factors to simulate: those given, or five that span the range of ``demand_factor``."""
+    if given:
+        return tuple(given)
+    low, high = scenario.economics.demand_factor.bounds
+    if low == high:
+        return ()
+    spread = scenario.economics.demand_factor.quantile(np.array([0.02, 0.25, 0.5, 0.75, 0.98]))
+    return tuple(round(float(factor), 3) for factor in spread)
 
 
 def cost_study(
@@ -136,7 +183,7 @@ def cost_study(
         horizon_months=scenario.economics.horizon_months,
         baseline=base,
         candidates=candidates,
-        uncertainty=uncertainty(models, draws=draws, seed=start),
+        uncertainty=uncertainty({i: found.surfaces.get(i, m) for i, m in models.items()}, draws=draws, seed=start),
         left_out=found.left_out,
         version=__version__,
     )
@@ -158,10 +205,18 @@ def _candidate(
         replicas_by_year=found.replicas[ident],
         result=results[ident],
         against_baseline=None if is_base else compare(results[ident], results[base]),
-        break_even_volume=None if is_base else break_even_factor(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),
+        break_even_volume=None if is_base else _break_even_volume(found, ident, base, seed),
         break_even_month=None if is_base else break_even_month(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),
         tornado=tuple(tornado(model)),
     )
+
+
+def _break_even_volume(found: CostModels, ident: str, base: str, seed: int) -> BreakEven:
+    if ident in found.surfaces and base in found.surfaces:
+        own, other = found.surfaces[ident], found.surfaces[base]
+        low, high = max(own.factors[0], other.factors[0]), min(own.factors[-1], other.factors[-1])
+        return break_even_factor(own, other, low=low, high=high, draws=_BREAK_EVEN_DRAWS, seed=seed)
+    return break_even_factor(found.models[ident], found.models[base], high=1.0, draws=_BREAK_EVEN_DRAWS, seed=seed)
 
 
 def _baseline(found: CostModels, wanted: str | None) -> str:

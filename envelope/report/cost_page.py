@@ -105,7 +105,7 @@ def _break_even(volume: BreakEven | None, month: BreakEven | None) -> str:
         parts.append(f"{volume.point:.2g} × the volume")
     if month.point is not None and month.point > 0:
         parts.append(f"month {month.point:.0f}")
-    return ", ".join(parts) or "never"
+    return ", ".join(parts) or "not found"
 
 
 def charts(study: CostStudy, best: CandidateCosts) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from envelope.plan.scenarios import load_scenario
 from envelope.report.cost_document import MAX_PAGES, write_document
 from envelope.report.cost_files import write_cost_study
 from envelope.report.cost_page import answer, cheapest, cost_page
+from envelope.spec.economics import Economics
 
 ONLY = ("hosted-mistral", "own-llama-8b")
 
@@ -74,6 +75,43 @@ def test_growth_adds_a_replica_in_the_year_that_needs_it_and_keeps_it():
         True,
         *(b > a for a, b in zip(counts, counts[1:], strict=False)),
     ]
+
+
+@pytest.fixture(scope="module")
+def wide() -> CostModels:
+    return cost_models(load_scenario("math-tutor"), only=ONLY, seeds=1, demand_factors=(0.5, 60.0))
+
+
+def test_each_demand_gets_the_machines_it_takes(wide):
+    own, hosted = wide.surfaces["own-llama-8b"], wide.surfaces["hosted-mistral"]
+    assert own.factors == hosted.factors == (0.5, 1.0, 60.0)
+    nodes = [sum(a.count for a in m.years[0].owned) for m in own.models]
+    assert nodes[0] == nodes[1] < nodes[2]
+    requests = [m.years[0].requests for m in own.models]
+    assert requests == pytest.approx([0.5 * requests[1], requests[1], 60 * requests[1]])
+    tokens = [sum(h.tokens for h in m.years[0].hosted) for m in hosted.models]
+    # prompts are drawn, so tokens per request differ a little between simulations
+    assert tokens[2] == pytest.approx(60 * tokens[1], rel=0.05)
+
+
+def test_the_volume_at_which_owning_pays_lies_between_the_simulated_demands(wide):
+    found = cost_study(wide, draws=64).candidate("own-llama-8b").break_even_volume
+    assert 1.0 < found.quantiles.p10 < found.point < 60.0
+
+
+def test_without_larger_demands_no_break_even_is_claimed_above_the_plan(study):
+    assert study.candidate("own-llama-8b").break_even_volume.point is None
+
+
+def test_an_uncertain_demand_is_simulated_over_its_range():
+    scenario = load_scenario("math-tutor")
+    economics = Economics(
+        **scenario.economics.model_dump(exclude_unset=True) | {"demand_factor": {"low": 0.5, "high": 2.0}}
+    )
+    found = cost_models(scenario.model_copy(update={"economics": economics}), only=ONLY[:1], seeds=1)
+    factors = found.surfaces["hosted-mistral"].factors
+    assert factors[0] == pytest.approx(0.53)
+    assert factors[-1] == pytest.approx(1.97)
 
 
 def test_the_answer_names_the_cheapest_that_keeps_the_service(study):
@@ -145,6 +183,8 @@ def test_negotiated_prices_reach_the_command(capsys, tmp_path, study):
     ("args", "words"),
     [
         (["--draws", "100"], "power of two"),
+        (["--demand", "0,1"], "between 0 and 100"),
+        (["--demand", "much"], "must be numbers"),
         (["--baseline", "nobody"], "'nobody' unknown"),
         (["--prices", "no-such.yaml"], "no such file"),
     ],
