@@ -64,7 +64,7 @@ FULL = Plan(
 
 def patient(plan: Plan, seconds: float) -> Plan:
     """Return a plan that waits up to ``seconds`` in all for quiet moments on a busy machine."""
-    return replace(plan, effort=replace(plan.effort, retries=8, wait_s=seconds / 8), patience_s=seconds)
+    return replace(plan, effort=replace(plan.effort, retries=8, wait_s=seconds / 4), patience_s=seconds)
 
 
 @dataclass(slots=True)
@@ -105,8 +105,7 @@ def probe_cpu(plan: Plan, report: Reporter, *, limit: CoreLimit | None = None) -
     try:
         for label, weight, work in steps:
             report(done / total, label)
-            hurried = time.perf_counter() - start >= plan.patience_s
-            work(replace(plan.effort, retries=0, wait_s=0.0) if hurried else plan.effort)
+            work(replace(plan.effort, until_s=start + plan.patience_s))
             done += weight
         found.complete = True
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ On a shared machine noise only ever adds time, so the best run is the estimate o
 STREAM reports the same way) and the spread tells how disturbed the others were.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -31,6 +32,8 @@ class Effort:
     """How often a disturbed series is repeated."""
     wait_s: float = 0.0
     """How long to wait for a quiet moment before each repetition, beyond a short pause."""
+    until_s: float = math.inf
+    """Reading of the performance counter after which nothing is repeated any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,11 @@ def timed(
         quietest = min(quietest, noise.foreign_frac + noise.steal_frac if noise else 0.0)
         if quietest <= QUIET_FRAC:
             break
-        if attempt < effort.retries:
-            time.sleep(_PAUSE_S * 2**attempt)
-            wait_for_quiet(effort.wait_s)
+        left = effort.until_s - time.perf_counter()
+        if attempt == effort.retries or left <= 0:
+            break
+        time.sleep(min(_PAUSE_S * 2**attempt, left))
+        wait_for_quiet(min(effort.wait_s, left))
     return of_times(times, quietest)
 
 

@@ -5,6 +5,7 @@ architecture; the decoder is then built and run.
 """
 
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -127,7 +128,8 @@ def validate_local(
     used = profile or _probe(quick, patience_s, lambda share, what: report(0.4 * share, what))
     chosen = plan or (QUICK_LOCAL if quick else FULL_LOCAL)
     if patience_s > 0:
-        chosen = replace(chosen, effort=replace(chosen.effort, retries=6, wait_s=patience_s / 12))
+        until = time.perf_counter() + patience_s
+        chosen = replace(chosen, effort=replace(chosen.effort, retries=6, wait_s=patience_s / 4, until_s=until))
     rows: list[LocalRow] = []
     skipped: list[str] = []
     clock, complete = cpu_clock(), True

@@ -7,7 +7,7 @@ pytest.importorskip("onnx", reason="the probe extra is not installed")
 
 import numpy as np
 
-from envelope.errors import InputError
+from envelope.errors import EnvelopeError, InputError
 from envelope.probe.attention import HeadShape
 from envelope.probe.cpu import Plan, probe_cpu
 from envelope.probe.cpu_profile import cpu_profile
@@ -15,6 +15,8 @@ from envelope.probe.experts import ExpertShape
 from envelope.probe.power import assumed_power
 from envelope.probe.timing import Effort
 from envelope.spec.hardware import HardwareProfile
+from envelope.spec.load import load
+from envelope.validation import llama_bench
 from envelope.validation.local import LocalPlan, LocalRow, summaries, too_large, validate_local
 from envelope.validation.local_decoder import GRANITE_MOE, LLAMA_1B, QWEN_HALF_B, DecoderShape, build
 from envelope.validation.local_predict import predict
@@ -117,3 +119,41 @@ def test_summary_quantiles() -> None:
     assert found.median_error_frac == pytest.approx(0.06)
     assert found.worst_error_frac == pytest.approx(0.3)
     assert not found.met
+
+
+BENCH_JSON = """[
+ {"n_prompt": 512, "n_gen": 0, "n_depth": 0, "avg_ts": 90.0, "samples_ts": [88.0, 90.0, 92.0]},
+ {"n_prompt": 0, "n_gen": 32, "n_depth": 2048, "avg_ts": 20.0, "samples_ts": [19.0, 20.0, 21.0]}
+]"""
+
+
+def test_llama_bench_is_set_beside_the_engines_own_constants() -> None:
+    records = llama_bench.parse_llama_bench(BENCH_JSON, "llama-bench")
+    hardware = load(HardwareProfile, "hardware_profiles", "amd-ryzen-9950x-64gb", file="test", path="")
+    prefill, decode = llama_bench.compare_llama_bench(records, hardware, "llama-3.2-1b", "q4_0")
+    assert prefill.measured_s == pytest.approx(512 / 92)
+    assert decode.measured_s == pytest.approx(1 / 21)
+    assert (decode.phase, decode.depth_tokens) == ("decode", 2048)
+    # 0.7 GB of weights at no more than the device's bandwidth.
+    assert decode.predicted_s > 0.6e9 / hardware.device_memory.bandwidth_bytes_per_s
+    assert prefill.predicted_s > decode.predicted_s
+
+
+@pytest.mark.parametrize("text", ["", "{}", '[{"x": 1}]', "llama: error"])
+def test_llama_bench_without_results_is_an_error(text: str) -> None:
+    with pytest.raises(EnvelopeError, match="llama-bench gave"):
+        llama_bench.parse_llama_bench(text, "llama-bench")
+
+
+def test_a_missing_llama_bench_is_named(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"--llama-bench.*no such file(.|\n)*--gguf"):
+        llama_bench.run_llama_bench(tmp_path / "absent", tmp_path / "none.gguf", threads=1)
+
+
+def test_a_failing_llama_bench_says_why(tmp_path) -> None:
+    program, gguf = tmp_path / "llama-bench", tmp_path / "m.gguf"
+    program.write_text("#!/bin/sh\necho 'cannot load model' >&2\nexit 1\n")
+    program.chmod(0o755)
+    gguf.write_text("")
+    with pytest.raises(EnvelopeError, match="status 1: cannot load model"):
+        llama_bench.run_llama_bench(program, gguf, threads=1)
