@@ -165,7 +165,8 @@ def _communication(b: Bench, local: Floats, group: Floats) -> list[OpCost]:
         message = local * b.work.hidden * 2.0
         one = all_reduce_s(message, par.tp, b.net, curve)
         start = all_reduce_s(np.zeros_like(message), par.tp, b.net, curve)
-        found.append(communication_cost("all_reduce", reduces * one, reduces * start))
+        small = _norm_reduces(b)
+        found.append(communication_cost("all_reduce", reduces * one + small * start, (reduces + small) * start))
     if scattered:
         top_k = max(e.top_k for e in b.work.experts)
         ranks = par.tp * par.dp
@@ -176,6 +177,13 @@ def _communication(b: Bench, local: Floats, group: Floats) -> list[OpCost]:
         one = hand_over_s(local, b.work.hidden, b.net, par.pp)
         found.append(communication_cost("hand_over", one, hand_over_s(np.zeros_like(local), 1, b.net, par.pp)))
     return found
+
+
+def _norm_reduces(b: Bench) -> int:
+    """Return the small all-reduces of norms that run over all heads: their sums of squares for queries and keys."""
+    kinds = b.replica.model.attention
+    wide = {name for name, kind in kinds.items() if getattr(kind, "qk_norm", "none") == "full"}
+    return 2 * sum(n for layer, n in b.replica.model.layer_counts.items() if layer.attention in wide)
 
 
 def _with_offload(b: Bench, costs: list[OpCost], tokens: Floats) -> list[OpCost]:

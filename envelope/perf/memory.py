@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from envelope.perf.replica import ReplicaSpec
-from envelope.perf.work import kv_bytes, operators, weight_bytes
+from envelope.perf.work import kv_bytes, kv_bytes_no_eviction, operators, weight_bytes
 from envelope.units import GB
 
 ACTIVATION_BUFFERS = 8.0
@@ -130,9 +130,9 @@ def _kv_share(replica: ReplicaSpec) -> float:
 def _kv_growth(replica: ReplicaSpec) -> float:
     """Return KV bytes per token and device at long context, from two contexts so that windows drop out."""
     far, near = 131072.0, 65536.0
-    growth = (kv_bytes(replica.model, far, replica.kv) - kv_bytes(replica.model, near, replica.kv)) / (far - near)
+    growth = (_cache_bytes(replica, far) - _cache_bytes(replica, near)) / (far - near)
     if growth <= 0:
-        growth = kv_bytes(replica.model, near, replica.kv) / near
+        growth = _cache_bytes(replica, near) / near
     return growth * _kv_share(replica)
 
 
@@ -140,7 +140,13 @@ def _sequence_kv_bytes(replica: ReplicaSpec, context_tokens: float) -> float:
     """Return the bytes of one sequence's cache on each device, rounded up to whole blocks."""
     block = replica.engine.kv_block_tokens
     whole = math.ceil(context_tokens / block) * block
-    return kv_bytes(replica.model, whole, replica.kv) * _kv_share(replica)
+    return _cache_bytes(replica, whole) * _kv_share(replica)
+
+
+def _cache_bytes(replica: ReplicaSpec, context_tokens: float) -> float:
+    """Return the bytes of one sequence's cache over all devices, as its engine keeps it."""
+    held = kv_bytes if replica.engine.evicts_windows else kv_bytes_no_eviction
+    return held(replica.model, context_tokens, replica.kv)
 
 
 def _activation_bytes(replica: ReplicaSpec) -> float:

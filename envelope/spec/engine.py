@@ -20,6 +20,8 @@ class Engine(Sourced):
     batching: Literal["continuous", "static", "single"]
     chunked_prefill: bool
     prefix_cache: bool
+    evicts_windows: bool = True
+    """Whether the KV cache drops what lies beyond the windows of windowed layers."""
     pipeline_overlap_frac: float = Field(default=1.0, ge=0, le=1)
     """Share of pipeline stages that work at once on micro-batches of a step; 0 is one stage after the other."""
     step_overhead_s: float = Field(ge=0)
