@@ -149,7 +149,7 @@ def _merged(workload: Workload, parts: list[_Part], seed: int, window: Window) -
         uniform=stream(seed, "difficulty").random(n),
         normal=stream(seed, "hosted ttft").standard_normal(n),
         normal_rate=stream(seed, "hosted rate").standard_normal(n),
-        classes=tuple(ClassInfo(t.id, t.slo, t.difficulty, t.priority) for t in workload.tasks),
+        classes=tuple(ClassInfo(t.id, t.slo, t.difficulty, t.priority, t.adapter) for t in workload.tasks),
         span_s=window.span_s,
     )
 

@@ -52,6 +52,9 @@ class ReplicaConfig:
     draft_acceptance_frac: float = 0.0
     """Probability that a speculative token is accepted, given that the one before it was."""
 
+    max_adapters: int = 0
+    """Different adapters (LoRA) in one batch at most; requests that need another wait. 0 is no limit."""
+
     def __post_init__(self) -> None:
         seqs, tokens = self.max_num_seqs, self.max_num_batched_tokens
         _check(

@@ -22,6 +22,8 @@ class ClassInfo:
     slo: Slo = Slo()
     difficulty: Difficulty = Difficulty()
     priority: int = 0
+    adapter: str | None = None
+    """Adapter (LoRA) on the shared base model that the class's requests need."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,7 +32,7 @@ class Snapshot:
     bound_s: Floats
     """[4] busy seconds by what limits a step."""
     blocked_s: Floats
-    """[6] busy seconds with a queue by what keeps it waiting."""
+    """[7] busy seconds with a queue by what keeps it waiting."""
     tokens_in: int
     tokens_hit: int
     tokens_out: int
@@ -140,7 +140,7 @@ def _snapshot(state: State, t: float, replicas: int) -> Snapshot:
         energy_j=energy,
         up_s=up,
         bound_s=x[:, k.X_BOUND : k.X_BOUND + 4].sum(axis=0),
-        blocked_s=x[:, k.X_BLOCKED : k.X_BLOCKED + 6].sum(axis=0),
+        blocked_s=x[:, k.X_BLOCKED : k.X_BLOCKED + 7].sum(axis=0),
         tokens_in=int(b[:, k.R_TOKENS_IN].sum()),
         tokens_hit=int(b[:, k.R_TOKENS_HIT].sum()),
         tokens_out=int(b[:, k.R_TOKENS_OUT].sum()),

@@ -93,7 +93,7 @@ def recorded(work: Workload, log: Path, *, seed: int, max_requests: int) -> Requ
     group = np.where(made.chain >= 0, made.chain, np.arange(len(made)) + made.chains)
     return replace_columns(
         made,
-        classes=(ClassInfo(task.id, task.slo, task.difficulty, task.priority),),
+        classes=(ClassInfo(task.id, task.slo, task.difficulty, task.priority, task.adapter),),
         sensitivity=sensitivities((task,), seed, np.zeros(len(made), dtype=np.int64), group),
     )
 
@@ -149,7 +149,7 @@ def _ttft_interval(parts: list[Measured]) -> Interval | None:
 
 def _bottleneck(runs: Sequence[Run]) -> Bottleneck:
     bound = sum((r.final.bound_s - r.warm.bound_s for r in runs), np.zeros(4))
-    queue = sum((r.final.blocked_s - r.warm.blocked_s for r in runs), np.zeros(6))
+    queue = sum((r.final.blocked_s - r.warm.blocked_s for r in runs), np.zeros(7))
     total = max(float(bound.sum()), 1e-12)
     shares, waits = bound / total, queue / total
     names = ("compute", "memory", "communication", "overhead")

@@ -65,6 +65,7 @@ def _request_arrays(requests: Requests, level: Ints) -> tuple[Ints, Floats]:
         k.Q_SENSITIVITY: requests.sensitivity,
         k.Q_LEVEL: level[requests.task],
         k.Q_CHAIN: requests.chain,
+        k.Q_ADAPTER: adapter_codes(requests)[requests.task],
         k.Q_PATH: requests.path_start[:-1],
         k.Q_PATH_LEN: np.diff(requests.path_start),
         k.Q_FOLLOWER: requests.follower,
@@ -83,6 +84,13 @@ def _request_arrays(requests: Requests, level: Ints) -> tuple[Ints, Floats]:
     return rq, rx
 
 
+def adapter_codes(requests: Requests) -> Ints:
+    """Return the number of each class's adapter, −1 for none."""
+    names = sorted({c.adapter for c in requests.classes if c.adapter is not None})
+    codes = [-1 if c.adapter is None else names.index(c.adapter) for c in requests.classes]
+    return np.array(codes, dtype=np.int64)
+
+
 class _Layout:
     """Offsets of the regions of ``st`` and ``sx``."""
 
@@ -99,7 +107,7 @@ class _Layout:
         self.itl, self.edges = self.ints(self.classes * BINS), self.floats(BINS)
         self.fail = self.floats(3 * self.classes)
         self.replica, self.replica_x = self.ints(k.R_SIZE * len(pools)), self.floats(k.X_SIZE * len(pools))
-        self.slots, self.heaps, self.phases, self.queues, self.counts = [], [], [], [], []
+        self.slots, self.heaps, self.phases, self.queues, self.counts, self.adapters = ([] for _ in range(6))
         self.spares, self.spare_count, self.nodes, self.chains = [], [], [], []
         shared, stays = -1, _dialogues_stay(fleet, requests)
         for pool in pools:
@@ -109,6 +117,7 @@ class _Layout:
             self.phases.append(self.ints(stride_of(pool)))
             self.queues.append(self.ints(2 * levels))
             self.counts.append(self.ints(self.classes))
+            self.adapters.append(self.ints(self.classes))
             spare = min(c.kv_blocks + 2, 4 * n + 64) if c.prefix_cache else 0
             self.spare_count.append(spare)
             self.spares.append(self.ints(spare * k.E_SIZE))
@@ -231,7 +240,8 @@ def _fill_replica(st: Ints, sx: Floats, r: int, pool: PoolConfig, at: _Layout, t
         k.R_HEAD: -1, k.R_TAIL: -1, k.R_SPARE: -1, k.R_SLOT: at.slots[r], k.R_HEAP: at.heaps[r],
         k.R_PHASE: at.phases[r], k.R_QUEUE: at.queues[r], k.R_TABLE: table, k.R_NODES: at.nodes[r],
         k.R_CHAINS: at.chains[r], k.R_DRAFT: c.draft_tokens, k.R_STRIDE: stride_of(pool),
-        k.R_CLASS: at.counts[r], k.R_MAX_CONTEXT: limit, k.R_INSIDE: int(pool.inside),
+        k.R_CLASS: at.counts[r], k.R_ADAPTERS: c.max_adapters, k.R_ADAPTER_USE: at.adapters[r],
+        k.R_MAX_CONTEXT: limit, k.R_INSIDE: int(pool.inside),
         k.R_TIER: TIERS.index(pool.tier), k.R_ROLE: ROLES.index(pool.role), k.R_SLOTS_FREE: at.slots[r],
     }  # fmt: skip
     for where, value in values.items():

@@ -120,6 +120,8 @@ class TaskClass(TaskShape):
     """One sensitivity, or the share of the requests of each."""
     priority: int = Field(default=0, ge=-100, le=100)
     """Engines with a priority queue serve smaller numbers first."""
+    adapter: Name | None = None
+    """Adapter (LoRA) on the shared base model that the class needs; engines hold only so many in one batch."""
 
     @model_validator(mode="before")
     @classmethod

@@ -141,11 +141,18 @@ class Reference:
         self.publish(s, s.computed // bs, ("node", "chain"))
         return True
 
+    def adapter_fits(self, s: Sequence) -> bool:
+        adapter = self.r.classes[self.r.task[s.i]].adapter
+        used = {self.r.classes[self.r.task[w.i]].adapter for w in self.running} - {None}
+        return not self.c.max_adapters or adapter is None or adapter in used or len(used) < self.c.max_adapters
+
     def admit(self, budget: int, tokens: int, parts: list) -> int:
         if self.c.batching == "static" and self.running:
             return tokens
         while self.waiting and not any(not s.decoding and s.computed < s.target for s in self.running):
-            s = self.waiting[0]
+            s = next((w for w in self.waiting if self.adapter_fits(w)), None)
+            if s is None:
+                break
             if len(self.running) >= self.c.slots or budget - tokens <= 0:
                 break
             bs = self.c.block_tokens
@@ -160,7 +167,7 @@ class Reference:
             need = -(-(usable * bs + chunk) // bs) - usable + unused + self.c.fixed_blocks_per_seq
             if need > len(self.free):
                 break
-            self.waiting.pop(0)
+            self.waiting.remove(s)
             for k in hit:
                 block = self.block_of[k]
                 self.users[block] += 1

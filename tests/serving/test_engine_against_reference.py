@@ -74,7 +74,15 @@ def two_priorities(seed: int) -> Requests:
     return replace_columns(made, task=task, classes=(ClassInfo("urgent", priority=-1), ClassInfo("batch", priority=5)))
 
 
+def five_adapters(seed: int) -> Requests:
+    made = drawn(seed)
+    classes = (ClassInfo("plain"), *(ClassInfo(f"c{i}", adapter=f"a{i}") for i in range(5)))
+    return replace_columns(made, task=np.random.default_rng(seed).integers(0, 6, len(made)), classes=classes)
+
+
 CASES = {
+    "adapters": (dict(max_adapters=2, max_num_seqs=12), lambda s: five_adapters(s)),
+    "adapters and preemption": (dict(max_adapters=2, kv_blocks=120), lambda s: five_adapters(s)),
     "chunked prefill": (dict(), lambda s: drawn(s)),
     "small token budget": (dict(max_num_batched_tokens=64), lambda s: drawn(s, rate=5)),
     "whole prompts": (dict(chunked_prefill=False), lambda s: drawn(s)),

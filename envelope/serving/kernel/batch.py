@@ -7,6 +7,7 @@ from envelope.serving.kernel.blocks import cached_blocks, hold_cached, publish, 
 from envelope.serving.kernel.clock import prefill_total
 from envelope.serving.kernel.heaps import dequeue, enqueue, first_waiting, push_finish, remove_finish
 from envelope.serving.kernel.layout import (
+    BLOCKED_ADAPTER,
     BLOCKED_BUDGET,
     BLOCKED_KV,
     BLOCKED_NOT,
@@ -17,6 +18,7 @@ from envelope.serving.kernel.layout import (
     F_SIZE,
     FLAG_READY,
     P_PREFILL_TOKEN_S,
+    Q_ADAPTER,
     Q_CLASS,
     Q_FLAGS,
     Q_GENERATED,
@@ -26,6 +28,8 @@ from envelope.serving.kernel.layout import (
     Q_OUTPUT,
     Q_PREEMPTIONS,
     Q_SIZE,
+    R_ADAPTER_USE,
+    R_ADAPTERS_ON,
     R_ADMITTED,
     R_BLOCK,
     R_BLOCKED,
@@ -168,9 +172,22 @@ def end_decode(st: Ints, sx: Floats, rq: Ints, b: int, x: int, s: int) -> None:
 
 
 @kernel
+def count_adapter(st: Ints, rq: Ints, b: int, i: int, change: int) -> None:
+    """Count a running sequence of request ``i``'s adapter in (1) or out (−1)."""
+    adapter = rq[i * Q_SIZE + Q_ADAPTER]
+    if adapter < 0:
+        return
+    at = st[b + R_ADAPTER_USE] + adapter
+    if st[at] == 0 or st[at] + change == 0:
+        st[b + R_ADAPTERS_ON] += change
+    st[at] += change
+
+
+@kernel
 def free_slot(st: Ints, rq: Ints, b: int, s: int, computed: int, comes_back: bool) -> None:
     """Give back the blocks and the place of slot ``s``."""
     release(st, rq, b, st[s + S_REQUEST], s, computed, comes_back)
+    count_adapter(st, rq, b, st[s + S_REQUEST], -1)
     st[s + S_REQUEST] = st[b + R_SLOTS_FREE]
     st[b + R_SLOTS_FREE] = s
     st[b + R_RUNNING] -= 1
@@ -282,6 +299,7 @@ def open_slot(st: Ints, rq: Ints, b: int, i: int) -> int:
     st[s + S_STATE] = SLOT_PREFILL
     st[s + S_TARGET] = rq[q + Q_INPUT] + rq[q + Q_GENERATED]
     hold_cached(st, rq, b, q, s)
+    count_adapter(st, rq, b, i, 1)
     block = st[b + R_BLOCK]
     usable = min(st[s + S_SHARED], (st[s + S_TARGET] - 1) // block)
     st[s + S_DUPLICATE] = st[s + S_SHARED] - usable
@@ -341,7 +359,10 @@ def admit_waiting(
         st[b + R_BLOCKED] = BLOCKED_STATIC
         return tokens
     while st[b + R_WAITING] > 0 and st[b + R_CURRENT] < 0:
-        i = first_waiting(st, b)
+        i = first_waiting(st, rq, b)
+        if i < 0:
+            st[b + R_BLOCKED] = BLOCKED_ADAPTER
+            return tokens
         if st[b + R_RUNNING] >= st[b + R_SEQS]:
             st[b + R_BLOCKED] = BLOCKED_SEQS
             return tokens

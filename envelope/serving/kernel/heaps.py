@@ -7,9 +7,13 @@ from envelope.serving.kernel.layout import (
     H_HEAP,
     H_LEVELS,
     H_SEQ,
+    Q_ADAPTER,
     Q_LEVEL,
     Q_LINK,
     Q_SIZE,
+    R_ADAPTER_USE,
+    R_ADAPTERS,
+    R_ADAPTERS_ON,
     R_HEAP,
     R_HEAPED,
     R_QUEUE,
@@ -155,8 +159,8 @@ def enqueue(st: Ints, rq: Ints, b: int, i: int, front: bool) -> None:
 
 
 @kernel
-def first_waiting(st: Ints, b: int) -> int:
-    """Return the waiting request that is served next, or −1."""
+def first_queued(st: Ints, b: int) -> int:
+    """Return the first waiting request, or −1."""
     for level in range(st[H_LEVELS]):
         i = st[st[b + R_QUEUE] + 2 * level]
         if i >= 0:
@@ -165,10 +169,35 @@ def first_waiting(st: Ints, b: int) -> int:
 
 
 @kernel
+def first_waiting(st: Ints, rq: Ints, b: int) -> int:
+    """Return the first waiting request whose adapter has a place in the batch, or −1."""
+    limit = st[b + R_ADAPTERS]
+    if limit == 0 or st[b + R_ADAPTERS_ON] < limit:
+        return first_queued(st, b)
+    for level in range(st[H_LEVELS]):
+        i = st[st[b + R_QUEUE] + 2 * level]
+        while i >= 0:
+            adapter = rq[i * Q_SIZE + Q_ADAPTER]
+            if adapter < 0 or st[st[b + R_ADAPTER_USE] + adapter] > 0:
+                return i
+            i = rq[i * Q_SIZE + Q_LINK]
+    return -1
+
+
+@kernel
 def dequeue(st: Ints, rq: Ints, b: int, i: int) -> None:
-    """Remove request ``i``, which is the first of its level's queue."""
+    """Remove request ``i`` from its level's queue."""
     at = st[b + R_QUEUE] + 2 * rq[i * Q_SIZE + Q_LEVEL]
-    st[at] = rq[i * Q_SIZE + Q_LINK]
-    if st[at] < 0:
-        st[at + 1] = -1
+    following = rq[i * Q_SIZE + Q_LINK]
     st[b + R_WAITING] -= 1
+    before = -1
+    j = st[at]
+    while j != i:
+        before = j
+        j = rq[j * Q_SIZE + Q_LINK]
+    if before < 0:
+        st[at] = following
+    else:
+        rq[before * Q_SIZE + Q_LINK] = following
+    if following < 0:
+        st[at + 1] = before

@@ -163,7 +163,11 @@ R_PEAK_BLOCKS = 48
 R_PEAK_RUNNING = 49
 R_TABLES = 50
 R_ADAPTERS = 51
+"""Different adapters in the batch at most; 0 is no limit."""
 R_LAST_BIN = 52
+R_ADAPTER_USE = 53
+"""Offset of the number of running sequences per adapter."""
+R_ADAPTERS_ON = 54
 R_SIZE = 56
 
 KIND_IDLE = 0
@@ -180,6 +184,8 @@ BLOCKED_KV = 1
 BLOCKED_SEQS = 2
 BLOCKED_BUDGET = 3
 BLOCKED_STATIC = 4
+BLOCKED_ADAPTER = 6
+"""All that wait need an adapter for which the batch has no place."""
 BLOCKED_PREEMPTED = 5
 """Nobody is admitted in a step that preempts; the next step tries again."""
 
@@ -206,9 +212,9 @@ X_LAST_DONE = 12
 X_BOUND = 13
 """Busy seconds by what limits a step (four)."""
 X_BLOCKED = 17
-"""Busy seconds with a queue, by what keeps it waiting (six)."""
-X_UP_S = 23
-X_ATTENTION = 24
+"""Busy seconds with a queue, by what keeps it waiting (seven)."""
+X_UP_S = 24
+X_ATTENTION = 25
 """Prefill-attention seconds of the step that is being put together."""
 X_SIZE = 26
 
@@ -279,7 +285,9 @@ Q_LEFT = 20
 """Whether it entered anything outside the building."""
 Q_RESTARTS = 21
 Q_HOSTED_HIT = 22
-Q_SIZE = 23
+Q_ADAPTER = 23
+"""Adapter (LoRA) that it needs on the shared base model, or −1."""
+Q_SIZE = 24
 
 STATUS_UNBORN = 0
 STATUS_QUEUED = 1

@@ -16,7 +16,7 @@ from envelope.serving.kernel.batch import (
 )  # fmt: skip
 from envelope.serving.kernel.blocks import discard, take
 from envelope.serving.kernel.clock import count_one_gap, count_run, decode_sum, run_time, steps_until, token_time
-from envelope.serving.kernel.heaps import dequeue, first_waiting, sift_down
+from envelope.serving.kernel.heaps import dequeue, first_queued, sift_down
 from envelope.serving.kernel.layout import (
     BLOCKED_PREEMPTED,
     F_FIRST,
@@ -310,6 +310,6 @@ def empty_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int
 def release_queue(st: Ints, sx: Floats, rq: Ints, b: int, t: float) -> None:
     """Send all waiting requests of a replica back to the router."""
     while st[b + R_WAITING] > 0:
-        i = first_waiting(st, b)
+        i = first_queued(st, b)
         dequeue(st, rq, b, i)
         back_to_router(st, sx, rq, b, i, t, rq[i * Q_SIZE + Q_GENERATED] > 0)

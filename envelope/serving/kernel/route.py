@@ -190,7 +190,7 @@ def submit(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, r: in
     if st[b + R_INSIDE] == 0:
         rq[i * Q_SIZE + Q_LEFT] = 1
     st[b + R_OUTSTANDING] += 1
-    head = first_waiting(st, b)
+    head = first_waiting(st, rq, b)
     if head < 0 or rq[i * Q_SIZE + Q_LEVEL] < rq[head * Q_SIZE + Q_LEVEL]:
         cut_run(st, sx, tb, b, x, t)
     enqueue(st, rq, b, i, False)
