@@ -9,7 +9,7 @@ from envelope.perf.efficiency import format_keys, peak_flop_per_s, pick
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.roofline import Floats, OpCost
 from envelope.perf.steady import context_s, prefill_attention_s
-from envelope.perf.step import Compiled, compiled
+from envelope.perf.step import compiled
 from envelope.provenance import Evidence
 from envelope.spec.number_format import NumberFormat
 
@@ -124,6 +124,3 @@ def _fact(replica: ReplicaSpec, path: str) -> tuple[str, Evidence, str]:
 def _constants(replica: ReplicaSpec, op: str, number_format: NumberFormat) -> tuple[str, Evidence, str]:
     chosen = pick(replica.hardware, replica.engine, op, format_keys(number_format))
     return f"constants.{op}", chosen.evidence, f"{chosen.origin} ({number_format.id}, {replica.engine.id})"
-
-
-__all__ = ["Breakdown", "Compiled", "bottleneck_shares", "breakdown", "evidence_of"]

@@ -15,7 +15,9 @@ from envelope.perf.replica import ReplicaSpec
 from envelope.perf.roofline import Floats, OpCost
 from envelope.spec.step import BOUNDS, StepTables
 
+Codes = NDArray[np.int8]
 _CACHE_SIZE = 512
+"""Compiled replicas that are kept."""
 _compiled: "OrderedDict[tuple[object, ...], tuple[ReplicaSpec, Compiled]]" = OrderedDict()
 
 
@@ -168,9 +170,6 @@ def _power(b: Bench, every: Floats, at: Floats, costs: list[OpCost]) -> Floats:
     table: Floats = np.interp(every, at, watts * replica.parallelism.devices)
     table[0] = replica.hardware.power.idle_w * replica.parallelism.devices
     return table
-
-
-Codes = NDArray[np.int8]
 
 
 def _bounds(

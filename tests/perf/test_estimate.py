@@ -166,3 +166,12 @@ def test_offload_to_host_memory_is_slower_than_the_card_and_runs_what_does_not_f
     layers = estimate(resolve(model="qwen3-30b-a3b", **card, settings=EngineSettings(offload_layers=24)), 500, 200, 1)
     assert whole.itl_s < moved.itl_s
     assert moved.itl_s < layers.itl_s * 1.05
+
+
+def test_a_device_of_unknown_architecture_runs_on_the_last_resort():
+    h100_profile = next(d for d in DEVICES if d.id == "nvidia-h100-sxm-80gb")
+    stranger = h100_profile.model_copy(update={"architecture": "unheard-of", "efficiency": ()})
+    found = estimate(resolve(model="llama-3.1-8b", hardware=stranger), 500, 200, 8)
+    known = estimate(h100(), 500, 200, 8)
+    assert found.itl_s == pytest.approx(known.itl_s, rel=0.5)
+    assert {i.input: i for i in found.provenance.inputs}["constants.gemm"].evidence is Evidence.ASSUMED
