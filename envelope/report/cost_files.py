@@ -10,7 +10,7 @@ from envelope.plan.costs import CostModels, CostStudy
 from envelope.report.cost_document import write_document
 from envelope.report.cost_page import cheapest, cost_page
 from envelope.report.files import csv_text, write_text
-from envelope.report.workbook import Title, write_workbook
+from envelope.report.workbook import Drawn, Title, write_workbook
 
 _LINE = (
     "candidate", "line", "label", "group", "kind", "payer", "total_usd", "present_value_usd", "quantity", "unit",
@@ -34,12 +34,20 @@ def write_cost_study(study: CostStudy, models: CostModels, folder: Path, *, date
     written = [write_text(folder / name, content) for name, content in files.items()]
     if has("xlsxwriter"):
         title = Title(study.name, study.question, date, study.version, cheapest(study).name)
-        write_workbook(folder / "tco.xlsx", title, models.models, study.baseline, draws=study.uncertainty.draws)
+        write_workbook(folder / "tco.xlsx", title, models.models, study.baseline, _drawn(study))
         written.append(folder / "tco.xlsx")
     if has("typst"):
         write_document(folder / "tco.pdf", study, date=date)
         written.append(folder / "tco.pdf")
     return written
+
+
+def _drawn(study: CostStudy) -> Drawn:
+    return Drawn(
+        study.uncertainty,
+        {c.id: c.break_even_volume for c in study.candidates if c.break_even_volume is not None},
+        {c.id: c.break_even_month for c in study.candidates if c.break_even_month is not None},
+    )
 
 
 def has(package: str) -> bool:

@@ -35,9 +35,29 @@ class Title:
     recommended: str | None = None
 
 
-def write_workbook(
-    path: Path, title: Title, models: Mapping[str, Model], baseline: str, *, draws: int = DRAWS, seed: int = 1
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What Python draws, and the sheet does not compute."""
+
+    uncertainty: Uncertainty
+    volume: Mapping[str, BreakEven]
+    """Candidate → factor on the volume of work at which it costs as much as the baseline."""
+    month: Mapping[str, BreakEven]
+    """Candidate → month from which it stays ahead of the baseline."""
+
+
+def draw(models: Mapping[str, Model], baseline: str, *, draws: int = DRAWS, seed: int = 1) -> Drawn:
+    """Return ranges and break-even of cost models whose machines do not depend on the demand."""
+    others = {ident: model for ident, model in models.items() if ident != baseline}
+    base = models[baseline]
+    return Drawn(
+        uncertainty(models, draws=draws, seed=seed),
+        {ident: break_even_factor(model, base, high=1.0, seed=seed) for ident, model in others.items()},
+        {ident: break_even_month(model, base, seed=seed) for ident, model in others.items()},
+    )
+
+
+def write_workbook(path: Path, title: Title, models: Mapping[str, Model], baseline: str, drawn: Drawn) -> None:
     """Write the cost models of all candidates to one workbook.
 
     Sheets: Summary, Assumptions (named cells), Usage, Cash flow, one per candidate, Sensitivity, Break-even,
@@ -61,8 +81,8 @@ def write_workbook(
             placed[ident] = CandidateSheet(book, sheet, ident, model, evaluate_model(model), names).write(usage)
         _cash_flow(book, flow, placed, baseline, horizon)
         _summary(book, summary, title, placed, baseline, names.of(baseline, "discount_rate_frac_per_year"))
-        _sensitivity(book, models, uncertainty(models, draws=draws, seed=seed))
-        _break_even(book, models, baseline)
+        _sensitivity(book, models, drawn.uncertainty)
+        _break_even(book, baseline, drawn)
         _sources(book, models)
 
 
@@ -189,24 +209,18 @@ def _sensitivity(book: Any, models: Mapping[str, Model], drawn: Uncertainty) -> 
             sheet.write_row(row, 0, [bar.input, bar.low_usd, bar.high_usd, bar.swing_usd], money)
 
 
-def _break_even(book: Any, models: Mapping[str, Model], baseline: str) -> None:
+def _break_even(book: Any, baseline: str, drawn: Drawn) -> None:
     sheet = book.add_worksheet("Break-even")
     bold, plain = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": "#,##0.00"})
     sheet.set_column(0, 0, 60)
-    sheet.write_string(
-        0, 0, "Drawn by Python; these figures do not follow the sheet. Factors multiply the planned value."
-    )
+    text = "Drawn by Python; these figures do not follow the sheet. Factors multiply the planned volume of work."
+    sheet.write_string(0, 0, text)
     header = [f"Equal to {baseline} at", "point", "P10", "P50", "P90", "exists in"]
     sheet.write_row(2, 0, header, bold)
     row = 3
-    for ident, model in models.items():
-        if ident == baseline:
-            continue
-        found = break_even_factor(model, models[baseline])
-        _break_even_row(sheet, row, f"{ident}: factor on the volume of work", found, plain)
-        if model.horizon_months == models[baseline].horizon_months:
-            month = break_even_month(model, models[baseline])
-            _break_even_row(sheet, row + 1, f"{ident}: month from which it stays ahead", month, plain)
+    for ident in drawn.volume:
+        _break_even_row(sheet, row, f"{ident}: factor on the volume of work", drawn.volume[ident], plain)
+        _break_even_row(sheet, row + 1, f"{ident}: month from which it stays ahead", drawn.month[ident], plain)
         row += 2
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from envelope.report.workbook import Title, write_workbook
+from envelope.report.workbook import Title, draw, write_workbook
 from envelope.report.workbook_candidate import sheet_name
 from envelope.spec.economics import Economics
 from envelope.tco import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices
@@ -69,7 +69,7 @@ def models(**inputs: float) -> dict[str, Model]:
 @pytest.fixture(scope="module")
 def workbook(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("workbook") / "tco.xlsx"
-    write_workbook(path, TITLE, models(), "usage", draws=64)
+    write_workbook(path, TITLE, models(), "usage", draw(models(), "usage", draws=64))
     return path
 
 
@@ -188,7 +188,9 @@ def test_every_amount_on_a_candidates_sheet_is_a_formula(workbook):
 
 def test_text_that_looks_like_a_formula_stays_text(tmp_path):
     path = tmp_path / "text.xlsx"
-    write_workbook(path, Title("=1+1", "=cmd|' /C calc'!A0", "2026", "0"), models(), "usage", draws=16)
+    write_workbook(
+        path, Title("=1+1", "=cmd|' /C calc'!A0", "2026", "0"), models(), "usage", draw(models(), "usage", draws=16)
+    )
     sheet = openpyxl.load_workbook(path)["Summary"]
     assert (sheet["A1"].data_type, sheet["A2"].data_type) == ("s", "s")
 
@@ -210,4 +212,4 @@ def test_without_xlsxwriter_the_error_gives_the_command(monkeypatch, tmp_path):
 
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(MissingExtraError, match=r"pip install 'deployment-envelope\[report\]'"):
-        write_workbook(tmp_path / "x.xlsx", TITLE, models(), "usage")
+        write_workbook(tmp_path / "x.xlsx", TITLE, models(), "usage", draw(models(), "usage", draws=16))
