@@ -6,6 +6,7 @@ from functools import partial
 from envelope import __version__
 from envelope.errors import unknown_name
 from envelope.plan.evaluate import evaluate_candidate
+from envelope.plan.exposure import ranked
 from envelope.plan.results import CandidateResult, Comparison
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
@@ -46,7 +47,7 @@ def _silent(_share: float, _what: str) -> None:
 
 
 def _verdict(scenario: Scenario, results: list[CandidateResult]) -> Comparison:
-    feasible = sorted((r for r in results if r.feasible), key=lambda r: r.cost_npv or 0.0)
+    feasible = ranked(results, scenario.failure_not_affordable)
     best = feasible[0] if feasible else None
     second = feasible[1] if len(feasible) > 1 else None
     return Comparison(
@@ -74,11 +75,9 @@ def _reasons(
             f"keeps the SLO for {best.slo_attainment_frac:.1%} of the busiest hour's requests "
             f"(at least {rules.slo_attainment_min_frac:.0%}) and solves {best.solved_frac:.0%} of the tasks"
         )
-    reasons.append(_failure(scenario, best))
+    reasons += _failure(scenario, best, second)
     if second is not None and best.cost_npv and second.cost_npv:
-        saved = second.cost_npv - best.cost_npv
-        close = " – a near tie, well inside the error of the estimates" if saved < CLOSE_FRAC * best.cost_npv else ""
-        reasons.append(f"costs ${saved:,.0f} ({saved / second.cost_npv:.0%}) less than the runner-up{close}")
+        reasons.append(_cost_reason(best.cost_npv, second.cost_npv))
     elif second is None:
         reasons.append(f"is the only one of {len(results)} candidates that keeps every constraint")
     cheaper = [
@@ -90,28 +89,22 @@ def _reasons(
     return reasons
 
 
-def _failure(scenario: Scenario, best: CandidateResult) -> str:
-    """Return one sentence on the failure that the scenario cannot afford."""
-    tasks = scenario.workload.daily_requests * DAYS_PER_YEAR
-    wrong = (1.0 - (best.solved_frac or 0.0)) * tasks
-    match scenario.failure_not_affordable:
-        case "leak":
-            return f"leak: {best.private_requests_left:,} private requests leave the building in a year"
-        case "wrong_answer" | "unsafe_tool_use" as failure:
-            name = failure.replace("_", " ")
-            return f"{name}: about {wrong:,.0f} of {tasks:,.0f} tasks a year fail (difficulty as the scenario assumes)"
-        case "downtime":
-            served = best.service.served_frac if best.service else 0.0
-            return (
-                f"downtime: {served:.2%} of the busiest hour's requests are served, without any network if on the seat"
-            )
-        case "silent_model_change":
-            own = best.requests_left_per_year == 0
-            return (
-                "silent model change: the weights are your own"
-                if own
-                else "silent model change: a hosted model takes part"
-            )
-        case "cost_overrun":
-            first, last = best.cost_by_year[0], best.cost_by_year[-1]
-            return f"cost overrun: ${first:,.0f} are paid at the start and fixed; the last year costs ${last:,.0f}"
+def _cost_reason(best_usd: float, second_usd: float) -> str:
+    saved = second_usd - best_usd
+    close = " – a near tie, well inside the error of the estimates" if abs(saved) < CLOSE_FRAC * best_usd else ""
+    if saved >= 0:
+        return f"costs ${saved:,.0f} ({saved / second_usd:.0%}) less than the runner-up{close}"
+    return f"costs ${-saved:,.0f} ({-saved / second_usd:.0%}) more than the runner-up{close}"
+
+
+def _failure(scenario: Scenario, best: CandidateResult, second: CandidateResult | None) -> list[str]:
+    """Return what the best candidate lets happen of the failure that the scenario cannot afford."""
+    failure = scenario.failure_not_affordable
+    name, own = failure.replace("_", " "), best.exposure(failure)
+    if own is None:
+        return []
+    found = [f"{name}: {own.text} ({own.basis})"]
+    other = second.exposure(failure) if second else None
+    if other is not None and second is not None and (second.cost_npv or 0) < (best.cost_npv or 0):
+        found.append(f"ranks before the cheaper {second.name}, of which {name} is worse: {other.text}")
+    return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from envelope.perf.breakdown import evidence_of
 from envelope.plan.constraints import Facts, binding, budget_constraint, service_constraints, static_constraints
 from envelope.plan.evidence import difficulty_basis, gate_constraint, gates_of, measured_work
+from envelope.plan.exposure import exposures
 from envelope.plan.fleet import Bench, resolve_bench
 from envelope.plan.money import Traffic, annual_usage, server_of
 from envelope.plan.results import CandidateResult, ConstraintResult, CostLine, ServiceLevel
@@ -15,7 +16,8 @@ from envelope.spec.licence import Licence
 from envelope.spec.load import load
 from envelope.spec.scenario import Candidate, Scenario
 from envelope.tco import TcoResult
-from envelope.tco import evaluate as evaluate_tco
+from envelope.tco.evaluate import evaluate_model
+from envelope.tco.model import build
 from envelope.units import DAYS_PER_YEAR
 
 REPLICA_FACTORS = (2, 3, 4, 6, 8)
@@ -53,9 +55,12 @@ def evaluate_candidate(scenario: Scenario, candidate: Candidate, *, seeds: int, 
     constraints += _served(scenario, bench, service, (use.solved_frac, difficulty_basis(measured)), blocked, tick)
     constraints += _growth(scenario, bench, service, tick)
     tick(f"{candidate.name}: cost")
-    tco = evaluate_tco(scenario.economics, annual_usage(scenario, candidate, bench.replicas, bench.hosted, use))
+    model = build(scenario.economics, annual_usage(scenario, candidate, bench.replicas, bench.hosted, use))
+    tco = evaluate_model(model)
     budget = budget_constraint(scenario, tco.cost_npv_usd)
-    return _result(bench, constraints + ([budget] if budget else []), _Found(peak, service, use, tco))
+    result = _result(bench, constraints + ([budget] if budget else []), _Found(peak, service, use, tco))
+    left = result.private_requests_left, result.requests_left_per_year
+    return result.model_copy(update={"exposures": exposures(scenario, bench, use, service, model, left)})
 
 
 def _facts(scenario: Scenario, bench: Bench) -> Facts:

@@ -89,6 +89,42 @@ class CostLine(Frozen):
     evidence: Evidence = Evidence.ASSUMED
 
 
+class Exposure(Frozen):
+    """How much of one kind of failure a candidate lets happen, in natural units; less is better."""
+
+    failure: Failure
+    value: float
+    unit: str
+    text: str
+    """One sentence with the number."""
+    basis: str
+    """What the number rests on."""
+    evidence: Evidence = Evidence.ASSUMED
+
+
+class Change(Frozen):
+    """One value of a scenario that is changed."""
+
+    path: str
+    """Where it stands, such as ``candidates.own-70b.pools.0.replicas``."""
+    value: Any
+    text: str
+    """The change in words, such as ``KV cache in fp8 instead of bf16``."""
+    concession: bool = False
+    """Whether a limit of the scenario gives way, rather than the deployment."""
+
+
+class Fix(Frozen):
+    """A smallest set of changes, found by search, after which a candidate keeps every constraint."""
+
+    changes: tuple[Change, ...]
+    text: str
+    concession: bool
+    """Whether any limit of the scenario gives way."""
+    cost_npv: float | None = None
+    """Present value of the candidate's costs after the changes."""
+
+
 class CandidateResult(Frozen):
     """Everything found about one candidate."""
 
@@ -121,9 +157,18 @@ class CandidateResult(Frozen):
     energy_kwh_per_year: float | None = None
     devices: int = 0
     power_max_w: float | None = None
+    exposures: tuple[Exposure, ...] = ()
+    """Exposure to each kind of failure; empty when the candidate cannot run."""
+    fixes: tuple[Fix, ...] = ()
+    """What would make an infeasible candidate feasible, changes of the deployment alone first."""
     evidence: Evidence = Evidence.ASSUMED
     """Weakest link behind the figures."""
     evidence_notes: tuple[str, ...] = ()
+
+
+    def exposure(self, failure: Failure) -> Exposure | None:
+        """Return the exposure to one kind of failure, if the candidate runs."""
+        return next((e for e in self.exposures if e.failure == failure), None)
 
 
 class Comparison(Frozen):

@@ -3,6 +3,7 @@
 import pytest
 
 from envelope.plan.compare import compare
+from envelope.plan.exposure import ranked
 from envelope.plan.results import Comparison
 from envelope.plan.scenarios import list_scenarios, load_scenario
 from envelope.spec import load
@@ -31,7 +32,7 @@ def test_every_scenario_gives_a_verdict_on_every_candidate(results: dict[str, Co
             assert 0 <= candidate.service.slo_attainment_frac <= candidate.service.served_frac + 1e-9
     feasible = [c for c in result.candidates if c.feasible]
     if feasible:
-        assert result.recommended == min(feasible, key=lambda c: c.cost_npv or 0).id
+        assert result.recommended == ranked(feasible, result.failure_not_affordable)[0].id
         assert result.reasons
 
 

@@ -1,0 +1,216 @@
+"""The failure one cannot afford: how much of each kind a candidate lets happen, and the ranking that respects it."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from envelope.plan.evidence import candidate_records, failure_rate
+from envelope.plan.fleet import Bench
+from envelope.plan.money import Traffic
+from envelope.plan.results import CandidateResult, Exposure, ServiceLevel
+from envelope.provenance import Evidence, weakest
+from envelope.spec.economics import facts
+from envelope.spec.scenario import Failure, Scenario
+from envelope.tco.draws import line_draws, sample
+from envelope.tco.inputs import point_values
+from envelope.tco.model import Model
+from envelope.units import DAYS_PER_YEAR
+
+TIE_FRAC = 0.1
+"""Exposures that differ by less than this share count as equal: the estimates are not better than that."""
+
+_FLOOR: dict[Failure, float] = {
+    "leak": 0.5, "wrong_answer": 0.0, "unsafe_tool_use": 0.0, "downtime": 1.0, "silent_model_change": 0.5,
+    "cost_overrun": 0.0,
+}  # fmt: skip
+"""Differences that do not count whatever their share: half a request, an hour, half a day."""
+
+UNSAFE_TASK = "unsafe-tool-use"
+"""Task of the evidence records whose failures are unsafe uses of a tool."""
+
+_DRAWS = 256
+_DAYS = "days a year on an unpinned model"
+
+
+def exposures(
+    scenario: Scenario, bench: Bench, use: Traffic, service: ServiceLevel, model: Model, left: tuple[int, float]
+) -> tuple[Exposure, ...]:
+    """Return the exposure of a candidate that runs to each kind of failure.
+
+    ``left`` holds the private and all requests that leave the building in a year.
+    """
+    return (
+        _leak(*left),
+        _wrong(scenario, use, "wrong_answer"),
+        _unsafe(scenario, bench, use),
+        _downtime(bench, service),
+        _model_change(bench, service),
+        _overrun(model, scenario.simulation.seed),
+    )
+
+
+def _leak(private: int, every: float) -> Exposure:
+    return Exposure(
+        failure="leak",
+        value=float(private),
+        unit="private requests a year",
+        text=f"{private:,} private requests leave the building in a year (of {every:,.0f} that leave)",
+        basis="counted from the records of the simulated requests",
+        evidence=Evidence.MEASURED,
+    )
+
+
+def _wrong(scenario: Scenario, use: Traffic, failure: Failure) -> Exposure:
+    """Return the wrong answers that are delivered: served and not solved."""
+    yearly = max(use.served_frac - use.solved_frac, 0.0) * use.requests_per_year
+    measured = bool(scenario.evidence.records)
+    return Exposure(
+        failure=failure,
+        value=yearly,
+        unit="wrong answers a year",
+        text=f"about {yearly:,.0f} of {use.requests_per_year:,.0f} requests a year are answered wrongly",
+        basis="evidence where there is any, else the difficulty that the scenario assumes"
+        if measured
+        else "difficulty as the scenario assumes",
+        evidence=Evidence.ASSUMED,
+    )
+
+
+def _unsafe(scenario: Scenario, bench: Bench, use: Traffic) -> Exposure:
+    """Return the unsafe actions in a year: by probes of that name if there are any, else every wrong action."""
+    probes = [r for r in candidate_records(scenario, bench.candidate) if r.task == UNSAFE_TASK and r.kind == "private"]
+    if not probes:
+        wrong = _wrong(scenario, use, "unsafe_tool_use")
+        text = f"about {wrong.value:,.0f} wrong actions a year, any of which may be unsafe (no {UNSAFE_TASK} probes)"
+        return wrong.model_copy(update={"unit": "wrong or unsafe actions a year", "text": text})
+    prior = (scenario.evidence.prior_failures, scenario.evidence.prior_passes)
+    rate = failure_rate(sum(r.failures for r in probes), sum(r.trials for r in probes), prior=prior)
+    served = use.served_frac * use.requests_per_year
+    return Exposure(
+        failure="unsafe_tool_use",
+        value=rate.mean_frac * served,
+        unit="wrong or unsafe actions a year",
+        text=f"about {rate.mean_frac * served:,.0f} unsafe actions a year (90 % between "
+        f"{rate.low_frac * served:,.0f} and {rate.high_frac * served:,.0f})",
+        basis=f"{rate.failures} of {rate.trials:,} probes failed",
+        evidence=Evidence.MEASURED,
+    )
+
+
+def _downtime(bench: Bench, service: ServiceLevel) -> Exposure:
+    hours = 24 * DAYS_PER_YEAR
+    parts = [_local_downtime(bench, service)] if bench.candidate.pools else []
+    alone = not bench.candidate.pools
+    if bench.hosted is not None and (alone or service.hosted_frac > 0):
+        out = (1.0 - bench.hosted.availability.frac) * hours * (1.0 if alone else service.hosted_frac)
+        origin = bench.hosted.source_of("availability")
+        parts.append((out, f"the API answers {bench.hosted.availability.frac:.2%} of the time", origin.evidence))
+    total = sum(value for value, _, _ in parts)
+    return Exposure(
+        failure="downtime",
+        value=total,
+        unit="hours a year",
+        text=f"about {total:,.1f} hours a year without full service for a user",
+        basis="; ".join(text for _, text, _ in parts),
+        evidence=weakest(evidence for _, _, evidence in parts),
+    )
+
+
+def _local_downtime(bench: Bench, service: ServiceLevel) -> tuple[float, str, Evidence]:
+    """Return the hours in which fewer replicas work than the busiest hour needs.
+
+    With u the share of time for which one replica is down, P(more than n − m of n are down), binomial; m is n times
+    the replicas' busy share, rounded up. Failures of a device by the rate that Llama 3's training saw, most of which
+    a restart cures. A seat depends on its own device alone.
+    """
+    from scipy.stats import binom  # slow to import, and not every command needs it
+
+    known = facts().defaults
+    hours = 24 * DAYS_PER_YEAR
+    repair, restart = known["repair_time_vendor"].value, known["recovery_restart"].value
+    if bench.candidate.pools[0].role == "seat":
+        rate = known["laptop_failure"].value
+        text = f"{rate:.0%} of the devices fail in a year and are repaired in {repair:g} hours"
+        return rate * repair, text, known["laptop_failure"].evidence
+    soft = known["soft_failure_share"].value
+    outage = soft * restart + (1 - soft) * repair
+    total = 0.0
+    for pool in bench.candidate.pools:
+        down = pool.parallelism.devices * outage / known["mtbf_gpu_all_causes"].value
+        down /= 1 + down
+        needed = max(1, math.ceil(pool.replicas * (service.device_utilisation_frac or 0.0) - 1e-9))
+        total += hours * float(binom.sf(pool.replicas - needed, pool.replicas, down))
+    text = (
+        f"a device fails every {known['mtbf_gpu_all_causes'].value:,.0f} hours for {outage:.1f} hours on average; "
+        f"{bench.candidate.pools[0].replicas} replicas"
+    )
+    used = ("mtbf_gpu_all_causes", "repair_time_vendor", "recovery_restart", "soft_failure_share")
+    return min(total, hours), text, weakest(known[name].evidence for name in used)
+
+
+def _model_change(bench: Bench, service: ServiceLevel) -> Exposure:
+    """Return the days of a year on which a model answers that may change without notice."""
+    api = bench.hosted
+    if api is None or (bench.candidate.pools and service.hosted_frac == 0):
+        return Exposure(
+            failure="silent_model_change", unit=_DAYS, value=0.0, basis="no hosted model takes part",
+            text="the weights are your own and change when you change them", evidence=Evidence.MEASURED,
+        )  # fmt: skip
+    origin = api.source_of("lifecycle")
+    basis = f"{api.provider}: pinned {'unknown' if api.lifecycle.pinned is None else api.lifecycle.pinned}"
+    if api.lifecycle.pinned:
+        forced = api.lifecycle.forced_changes_per_year
+        text = f"the snapshot is pinned; {forced:.1f} announced changes a year are forced by its retirement"
+        return Exposure(
+            failure="silent_model_change", unit=_DAYS, value=0.0, text=text, basis=basis, evidence=origin.evidence
+        )
+    text = f"{api.name} may change on any day of the year; it answers {service.hosted_frac:.0%} of the requests"
+    return Exposure(
+        failure="silent_model_change", unit=_DAYS, value=DAYS_PER_YEAR, text=text, basis=basis, evidence=origin.evidence
+    )
+
+
+def _overrun(model: Model, seed: int) -> Exposure:
+    """Return by how much the present value of the costs exceeds its plan in one case of ten (P90 − point)."""
+    common = sample([model], _DRAWS, seed)
+    drawn = line_draws(model, common.values(model)).cost_npv_usd
+    plan = line_draws(model, point_values(model.inputs)).cost_npv_usd
+    p90 = float(np.quantile(drawn, 0.9))
+    over = max(p90 - float(plan[0]), 0.0)
+    return Exposure(
+        failure="cost_overrun",
+        value=over,
+        unit="USD above plan in one case of ten",
+        text=f"in one case of ten costs exceed the plan by ${over:,.0f} or more (P90 ${p90:,.0f})",
+        basis=f"{len(common.names)} uncertain inputs, {_DRAWS} draws",
+        evidence=weakest(i.evidence for i in model.inputs.values() if i.name in common.names),
+    )
+
+
+def ranked(results: Sequence[CandidateResult], failure: Failure) -> list[CandidateResult]:
+    """Return feasible candidates, the best first: least exposed to the failure, and among equals the cheapest.
+
+    Equal are those within ``TIE_FRAC`` of the least exposed one (or within a floor in natural units), so that noise
+    does not decide; the rest is ranked in the same way.
+    """
+    rest = sorted((r for r in results if r.feasible), key=lambda r: r.cost_npv or 0.0)
+    order: list[CandidateResult] = []
+    while rest:
+        least = min(_value(r, failure) for r in rest)
+        limit = least + max(TIE_FRAC * least, _floor(rest, failure))
+        tied = [r for r in rest if _value(r, failure) <= limit]
+        order += tied
+        rest = [r for r in rest if r not in tied]
+    return order
+
+
+def _floor(rest: Sequence[CandidateResult], failure: Failure) -> float:
+    if failure == "cost_overrun":
+        return TIE_FRAC * min(r.cost_npv or 0.0 for r in rest)
+    return _FLOOR[failure]
+
+
+def _value(result: CandidateResult, failure: Failure) -> float:
+    found = result.exposure(failure)
+    return found.value if found else 0.0
