@@ -14,7 +14,7 @@ from envelope.probe.elementwise import FULL_ROWS as FULL_ELEMENT_ROWS
 from envelope.probe.elementwise import QUICK_ROWS as QUICK_ELEMENT_ROWS
 from envelope.probe.elementwise import ElementwiseTime, call_time, elementwise_times
 from envelope.probe.experts import EXPERT_FORMATS, FULL_TOKENS, QUICK_TOKENS, ExpertTime, expert_times
-from envelope.probe.gemm import FORMATS, FULL_ROWS, QUICK_ROWS, SQUARE, ChainTime, chain_times
+from envelope.probe.gemm import FORMATS, FULL_PAIRS, FULL_ROWS, QUICK_PAIRS, QUICK_ROWS, SQUARE, ChainTime, chain_times
 from envelope.probe.support import sixteen_bit_support
 from envelope.probe.timing import QUIET_FRAC, Effort, Sample
 from envelope.spec.load import Reporter
@@ -32,6 +32,8 @@ class Plan:
     """Time after which disturbed series are no longer repeated."""
     formats: tuple[str, ...]
     rows: tuple[int, ...]
+    pairs: tuple[tuple[int, int], ...]
+    """Shapes of the products."""
     extra_formats: tuple[str, ...]
     """Formats timed at few rows only, to report what an accuracy level costs."""
     heads: tuple[HeadShape, ...]
@@ -48,13 +50,14 @@ class Plan:
 
 QUICK = Plan(
     mode="quick", effort=Effort(3, 0.25, 1), patience_s=15.0, formats=("fp32", "int8", "int4_wo"), rows=QUICK_ROWS,
-    extra_formats=(), heads=(NARROW_HEADS,), batches=(1, 4), contexts=(16, 512, 2048),
+    pairs=QUICK_PAIRS,    extra_formats=(), heads=(NARROW_HEADS,), batches=(1, 4), contexts=(16, 512, 2048),
     chunks=((16, 0), (128, 0), (512, 0), (2048, 0)), expert_formats=("int4_wo",), expert_tokens=QUICK_TOKENS,
     element_rows=QUICK_ELEMENT_ROWS, cold_bytes=160e6, array_bytes=128e6,
 )  # fmt: skip
 FULL = Plan(
     mode="full", effort=Effort(6, 0.6, 3), patience_s=90.0, formats=("fp32", "int8", "int8_wo", "int4_wo"),
-    rows=FULL_ROWS, extra_formats=("int4_wo_f32",), heads=(NARROW_HEADS, WIDE_HEADS), batches=(1, 2, 8),
+    rows=FULL_ROWS, pairs=FULL_PAIRS, extra_formats=("int4_wo_f32",), heads=(NARROW_HEADS, WIDE_HEADS),
+    batches=(1, 2, 8),
     contexts=(16, 128, 512, 1024, 2048),
     chunks=((16, 0), (64, 0), (128, 0), (256, 0), (512, 0), (1024, 0), (2048, 0), (512, 1536)),
     expert_formats=tuple(EXPERT_FORMATS), expert_tokens=FULL_TOKENS, element_rows=FULL_ELEMENT_ROWS,
@@ -150,8 +153,9 @@ def _elementwise(found: CpuMeasured, effort: Effort) -> None:
 
 def _linear(found: CpuMeasured, key: str, effort: Effort) -> None:
     plan = found.plan
-    times = list(chain_times(FORMATS[key], plan.rows, found.limit.threads, plan.cold_bytes, effort=effort))
-    found.linear[key] = times
+    threads = found.limit.threads
+    times = chain_times(FORMATS[key], plan.rows, threads, plan.cold_bytes, pairs=plan.pairs, effort=effort)
+    found.linear[key] = list(times)
 
 
 def _extra(found: CpuMeasured, key: str, effort: Effort) -> None:

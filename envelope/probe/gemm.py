@@ -1,6 +1,6 @@
 """Matrix products by number format and number of rows: how fast weights are read and multiplied.
 
-Three chains of products are timed – square, wide and narrow – whose weights together exceed the cache several times,
+Chains of products of several shapes are timed, whose weights together exceed the cache several times,
 so that every run reads them from memory as a decoder does. Times of one operator follow by least squares.
 """
 
@@ -17,9 +17,10 @@ BLOCK = 32
 """Weights that share one scale in MatMulNBits (the finest common choice, as in Q4_0)."""
 FULL_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 QUICK_ROWS = (1, 2, 4, 8, 32, 128, 512)
-SQUARE, WIDE, NARROW = (2048, 2048), (2048, 5632), (2048, 256)
-"""Inner widths (d, f) of a pair d → f → d: attention output, feed-forward, grouped keys and values."""
-_PAIRS = (SQUARE, WIDE, NARROW)
+SMALL, SQUARE, WIDE, NARROW = (1024, 1024), (2048, 2048), (2048, 5632), (2048, 256)
+"""Widths (d, f) of a pair d → f → d: a small model's, attention output, feed-forward, grouped keys and values. With
+one d for all, launch, activations and weights could not be told apart: d + f and d·f would grow in step."""
+FULL_PAIRS, QUICK_PAIRS = (SMALL, SQUARE, WIDE, NARROW), (SMALL, WIDE, NARROW)
 _MANY_ROWS = 128
 _FEW_WEIGHTS = 8e6
 """Weights in a chain of many rows, where arithmetic and not memory takes the time: fewer keep runs short."""
@@ -104,7 +105,7 @@ def chain_times(
     threads: int,
     cold_bytes: float,
     *,
-    pairs: Sequence[tuple[int, int]] = _PAIRS,
+    pairs: Sequence[tuple[int, int]] = FULL_PAIRS,
     effort: Effort,
 ) -> Iterator[ChainTime]:
     """Yield the time of each chain at each number of rows; small numbers of rows read ``cold_bytes`` of weights."""

@@ -124,12 +124,8 @@ def validate_local(
     ``patience_s`` is how long to wait, in the probe and again in the runs, for quiet moments on a busy machine.
     Ctrl-C keeps the runs that are done.
     """
-    threads = core_limit().threads
     used = profile or _probe(quick, patience_s, lambda share, what: report(0.4 * share, what))
-    chosen = plan or (QUICK_LOCAL if quick else FULL_LOCAL)
-    if patience_s > 0:
-        until = time.perf_counter() + patience_s
-        chosen = replace(chosen, effort=replace(chosen.effort, retries=6, wait_s=patience_s / 4, until_s=until))
+    chosen = _patient(plan or (QUICK_LOCAL if quick else FULL_LOCAL), patience_s)
     rows: list[LocalRow] = []
     skipped: list[str] = []
     clock, complete = cpu_clock(), True
@@ -139,8 +135,8 @@ def validate_local(
             reason = too_large(shape, key, chosen)
             if reason:
                 skipped.append(reason)
-                continue
-            rows.extend(_runs(used, shape, key, chosen, threads))
+            else:
+                rows.extend(_runs(used, shape, key, chosen, core_limit().threads))
     except KeyboardInterrupt:
         complete = False
         if not rows:
@@ -157,6 +153,13 @@ def validate_local(
         probe_warnings=used.conditions.warnings if used.conditions else (),
         complete=complete,
     )
+
+
+def _patient(plan: LocalPlan, seconds: float) -> LocalPlan:
+    if seconds <= 0:
+        return plan
+    until = time.perf_counter() + seconds
+    return replace(plan, effort=replace(plan.effort, retries=6, wait_s=seconds / 4, until_s=until))
 
 
 def _probe(quick: bool, patience_s: float, report: Reporter) -> HardwareProfile:

@@ -12,10 +12,12 @@ import pytest
 
 from envelope.probe.attention import HeadShape
 from envelope.probe.cpu import CpuMeasured, Plan, probe_cpu
+from envelope.probe.gemm import QUICK_PAIRS
 from envelope.probe.timing import Effort
 
 TINY = Plan(
     mode="custom", effort=Effort(2, 0.02, 0), patience_s=0.0, formats=("fp32", "int8", "int4_wo"), rows=(1, 8, 128),
+    pairs=QUICK_PAIRS,
     extra_formats=(), heads=(HeadShape(4, 2, 64),), batches=(1, 2), contexts=(16, 128, 256),
     chunks=((16, 0), (128, 0), (64, 64)), expert_formats=("fp32", "int4_wo"), expert_tokens=(1, 8),
     element_rows=(1, 64), cold_bytes=16e6, array_bytes=4e6,

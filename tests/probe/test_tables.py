@@ -13,7 +13,7 @@ from envelope.probe.experts import ExpertShape, ExpertTime
 from envelope.probe.gemm import ChainTime
 from envelope.probe.timing import Effort, Sample, timed
 
-SHAPES = (((2048, 2048),) * 8, ((2048, 5632), (5632, 2048)), ((2048, 256), (256, 2048)) * 20)
+SHAPES = (((1024, 1024),) * 8, ((2048, 5632), (5632, 2048)), ((2048, 256), (256, 2048)) * 20)
 
 
 def sample(seconds: float, noise_frac: float = 0.0) -> Sample:

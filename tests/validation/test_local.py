@@ -12,6 +12,7 @@ from envelope.probe.attention import HeadShape
 from envelope.probe.cpu import Plan, probe_cpu
 from envelope.probe.cpu_profile import cpu_profile
 from envelope.probe.experts import ExpertShape
+from envelope.probe.gemm import QUICK_PAIRS
 from envelope.probe.power import assumed_power
 from envelope.probe.timing import Effort
 from envelope.spec.hardware import HardwareProfile
@@ -26,6 +27,7 @@ DENSE = DecoderShape("dense", 2, 256, HeadShape(4, 2, 64), 512, 1000)
 SPARSE = DecoderShape("sparse", 2, 256, HeadShape(4, 2, 64), 128, 1000, ExpertShape(4, 2, 256, 128))
 TINY = Plan(
     mode="custom", effort=Effort(2, 0.02, 0), patience_s=0.0, formats=("fp32", "int4_wo"), rows=(1, 8, 128),
+    pairs=QUICK_PAIRS,
     extra_formats=(), heads=(HeadShape(4, 2, 64),), batches=(1, 2), contexts=(16, 128), chunks=((16, 0), (128, 0)),
     expert_formats=("int4_wo",), expert_tokens=(1, 8), element_rows=(1, 64), cold_bytes=16e6, array_bytes=4e6,
 )  # fmt: skip
