@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from envelope.errors import InputError, Problem
+from envelope.serving.clients import client_scores, client_starts
 from envelope.serving.processes import start_times
 from envelope.serving.requests import ClassInfo, Columns, Floats, Ints, Requests
-from envelope.serving.sampling import draw_tokens
+from envelope.serving.sampling import draw_tokens, tokens_at
 from envelope.serving.sessions import session_calls
 from envelope.spec.workload import SENSITIVITIES, TaskClass, Workload
 
@@ -77,13 +78,23 @@ def generate(
 
 
 def _singles(task: TaskClass, workload: Workload, seed: int, window: Window, rate: float, weights: Floats) -> _Part:
-    """Return requests that have nothing to do with each other, but may begin with a shared document."""
-    rng = stream(seed, task.id, "arrivals")
-    times = start_times(workload.arrivals, rate, 0.0, window.span_s, rng, weights)
-    n = len(times)
+    """Return requests that have nothing to do with each other, but may share a document or a client."""
     assert task.input_tokens is not None
     assert task.output_tokens is not None
-    tokens = draw_tokens(task.input_tokens, stream(seed, task.id, "input"), n)
+    if task.clients is None:
+        rng = stream(seed, task.id, "arrivals")
+        times = start_times(workload.arrivals, rate, 0.0, window.span_s, rng, weights)
+        n = len(times)
+        group = np.full(n, -1, dtype=np.int64)
+        tokens = draw_tokens(task.input_tokens, stream(seed, task.id, "input"), n)
+        output = draw_tokens(task.output_tokens, stream(seed, task.id, "output"), n)
+    else:
+        times, group = client_starts(
+            task.clients, workload.arrivals, rate, window.span_s, lambda name: stream(seed, task.id, name), weights
+        )
+        n = len(times)
+        scores = client_scores(task.clients, group, lambda name: stream(seed, task.id, name))
+        tokens, output = tokens_at(task.input_tokens, scores[0]), tokens_at(task.output_tokens, scores[1])
     tokens = np.maximum(tokens, task.system_prompt_tokens + 1)
     documents = np.full(n, -1, dtype=np.int64)
     if task.documents is not None:
@@ -91,12 +102,13 @@ def _singles(task: TaskClass, workload: Workload, seed: int, window: Window, rat
     columns: Columns = {
         "arrival_s": times,
         "input_tokens": tokens,
-        "output_tokens": draw_tokens(task.output_tokens, stream(seed, task.id, "output"), n),
+        "output_tokens": output,
         "follower": np.full(n, -1, dtype=np.int64),
         "follows": np.zeros(n, dtype=np.bool_),
         "gap_s": np.zeros(n),
         "chain": np.full(n, -1, dtype=np.int64),
         "session": np.arange(n, dtype=np.int64),
+        "client": group,
     }
     return _Part(columns, documents)
 
@@ -116,6 +128,7 @@ def _sessions(task: TaskClass, workload: Workload, seed: int, window: Window, ra
     rng = stream(seed, task.id, "arrivals")
     starts = start_times(workload.arrivals, rate / task.mean_calls, 0.0, window.span_s + HISTORY_S, rng, weights)
     columns = session_calls(task, starts - HISTORY_S, lambda name: stream(seed, task.id, name), window.span_s)
+    columns["client"] = np.full(len(columns["session"]), -1, dtype=np.int64)
     return _Part(columns, np.full(len(columns["input_tokens"]), -1, dtype=np.int64))
 
 
@@ -135,14 +148,15 @@ def _merged(workload: Workload, parts: list[_Part], seed: int, window: Window) -
         sessions = max(sessions, int(c["session"].max(initial=-1)) + 1)
     joined = {name: np.concatenate([p.columns[name] for p in parts]) for name in parts[0].columns}
     task = np.repeat(np.arange(len(parts)), sizes)
-    session = joined.pop("session").astype(np.int64)
+    session, client = joined.pop("session").astype(np.int64), joined.pop("client").astype(np.int64)
+    drawn = stream(seed, "seats").integers(0, workload.seats or 1_000_000, sessions)[session]
     path, path_start, nodes = _paths(workload, parts, seed, joined["input_tokens"], task)
     n = int(offset[-1])
     return Requests(
         **joined,  # type: ignore[arg-type]
         task=task,
         sensitivity=sensitivities(workload.tasks, seed, task, session),
-        seat=stream(seed, "seats").integers(0, workload.seats or 1_000_000, sessions)[session],
+        seat=np.where(client >= 0, client, drawn),
         path=path,
         path_start=path_start,
         node_tokens=nodes,

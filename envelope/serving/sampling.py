@@ -21,6 +21,43 @@ def draw(d: Distribution, rng: np.random.Generator, n: int) -> Floats:
     return np.asarray(limited, dtype=np.float64)
 
 
+def tokens_at(d: Distribution, u: Floats, least: int = 1) -> Ints:
+    """Return the token counts at the probabilities ``u`` of a distribution, at least ``least``."""
+    values = np.clip(_quantile(d, u), d.min, np.inf if d.max is None else d.max)
+    return np.maximum(np.rint(values), least).astype(np.int64)
+
+
+def _quantile(d: Distribution, u: Floats) -> Floats:
+    match d:
+        case Fixed():
+            return np.full(len(u), float(d.value))
+        case Uniform():
+            return d.low + (d.high - d.low) * u
+        case Exponential():
+            return np.asarray(-d.mean * np.log1p(-u))
+        case Quantiles():
+            points = np.array(d.points)
+            return np.asarray(np.interp(u, points[:, 0], points[:, 1]))
+        case LognormalMixture():
+            return _mixture_quantile(d, u)
+        case Empirical():
+            weights = np.array(d.weights or (1.0,) * len(d.values))
+            order = np.argsort(d.values, kind="stable")
+            edges = np.cumsum(weights[order]) / weights.sum()
+            at = np.minimum(np.searchsorted(edges, u, side="right"), len(order) - 1)
+            return np.array(d.values, dtype=np.float64)[order][at]
+
+
+def _mixture_quantile(d: LognormalMixture, u: Floats) -> Floats:
+    """Invert the mixture's distribution function on a grid of 4,000 points."""
+    from scipy.special import ndtr
+
+    mu, sigma, weights = np.array(d.mu), np.array(d.sigma), np.array(d.weights) / sum(d.weights)
+    grid = np.linspace(float((mu - 6 * sigma).min()), float((mu + 6 * sigma).max()), 4000)
+    upto = (weights * ndtr((grid[:, None] - mu) / sigma)).sum(axis=1)
+    return np.asarray(np.exp(np.interp(u, upto, grid)))
+
+
 def draw_tokens(d: Distribution, rng: np.random.Generator, n: int, least: int = 1) -> Ints:
     """Return ``n`` independent token counts of at least ``least``."""
     return np.maximum(np.rint(draw(d, rng, n)), least).astype(np.int64)

@@ -84,6 +84,24 @@ class Documents(Frozen):
     """Share of the requests that begin with a shared document."""
 
 
+class Clients(Frozen):
+    """Clients of a shared service: few send most requests, and each has lengths of its own kind.
+
+    In production traces the busiest tenth sends 71–79 % of the requests, and 52–83 % of the variance of the prompt
+    length lies between clients (ServeGen, 2025).
+    """
+
+    count: int = Field(ge=1, le=100_000)
+    zipf: float = Field(default=1.0, ge=0, le=5)
+    """Exponent of the clients' shares; 0 is equal."""
+    length_variance_frac: Fraction = 0.5
+    """Share of the variance of the lengths (of their normal scores) that lies between clients."""
+    in_out_correlation_frac: Fraction = 0.4
+    """Correlation between clients of prompt and answer length."""
+    own_arrivals: bool = False
+    """Whether each client has an arrival process of its own (bursts of one do not follow those of another)."""
+
+
 class TaskShape(Frozen):
     """What a preset says about a kind of task."""
 
@@ -93,6 +111,8 @@ class TaskShape(Frozen):
     system_prompt_tokens: int = Field(default=0, ge=0, le=10_000_000)
     """Leading tokens that all requests of the class share."""
     documents: Documents | None = None
+    clients: Clients | None = None
+    """Clients behind the requests; not with sessions."""
     session: Session | None = None
     difficulty: Difficulty = Difficulty()
     slo: Slo = Slo()
@@ -138,6 +158,8 @@ class TaskClass(TaskShape):
             raise ValueError("needs input_tokens, a session or a preset")
         if self.output_tokens is None:
             raise ValueError("needs output_tokens or a preset")
+        if self.clients is not None and self.session is not None:
+            raise ValueError("clients and session exclude each other: a session has its own user")
         if isinstance(self.sensitivity, dict) and not math.isclose(sum(self.sensitivity.values()), 1.0, abs_tol=1e-6):
             raise ValueError("the shares of sensitivity must sum to 1")
         return self

@@ -121,3 +121,36 @@ def test_busiest_hour_is_lengthened_for_little_work_and_cut_for_much() -> None:
     assert window_of(little, max_requests=20_000).span_s == 86_400.0
     window = window_of(much, max_requests=20_000)
     assert window.span_s * much.peak_rate_per_s == pytest.approx(20_000)
+
+
+def of_clients(**changes: object) -> Workload:
+    clients = {"count": 50, "zipf": 1.1, **changes}
+    task = {"id": "chat", "preset": "reasoning", "clients": clients}
+    return validate(Workload, {"tasks": [task], "requests_per_day": 4_000_000}, "w")
+
+
+def test_few_clients_send_most_requests_and_each_has_its_own_lengths() -> None:
+    """ServeGen: the busiest tenth sends 60 % (reasoning); 75 % of the input variance lies between clients."""
+    shares = []
+    for seed in range(8):
+        made = generate(of_clients(length_variance_frac=0.75), seed=seed, window=Window(0.0, 1800.0))
+        counts = np.sort(np.bincount(made.seat, minlength=50))[::-1]
+        assert 0.45 < counts[:5].sum() / counts.sum() < 0.75
+        logs = np.log(made.input_tokens)
+        means = np.array([logs[made.seat == c].mean() for c in range(50)])
+        within = np.mean([logs[made.seat == c].var() for c in range(50)])
+        shares.append(means.var() / (means.var() + within))
+    assert np.mean(shares) == pytest.approx(0.75, abs=0.1)
+
+
+def test_clients_leave_the_distribution_over_all_of_them_alone() -> None:
+    made = [generate(of_clients(zipf=0, count=5000), seed=s, window=Window(0.0, 1200.0)) for s in (1, 2)]
+    tokens = np.concatenate([m.output_tokens for m in made])
+    assert np.median(tokens) == pytest.approx(792, rel=0.05)
+    assert np.quantile(tokens, 0.9) == pytest.approx(3432, rel=0.07)
+
+
+def test_own_arrivals_keep_the_rate() -> None:
+    made = generate(of_clients(own_arrivals=True), seed=1, window=Window(0.0, 1800.0))
+    assert len(made) / 1800 == pytest.approx(4_000_000 / 86_400, rel=0.05)
+    assert (np.diff(made.arrival_s) >= 0).all()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ from envelope.serving.kernel import layout as k
 from envelope.serving.metrics import check_lost, measure, private_left
 from envelope.serving.requests import ClassInfo, Requests, open_loop, replace_columns
 from envelope.serving.run import Run, run_once
-from envelope.spec.workload import Difficulty
+from envelope.serving.simulate import simulate
+from envelope.spec.load import validate
+from envelope.spec.workload import Difficulty, Workload
 
 from .conftest import realistic_tables
 from .test_engine_against_reference import drawn, with_sessions
@@ -272,3 +275,41 @@ def test_split_prefill_and_decode_pay_the_transfer_once() -> None:
     apart = run_once(Fleet(pools=pools, kv_transfer_s_per_token=1e-3, kv_transfer_base_s=0.05), requests)
     np.testing.assert_allclose(apart.rx[:, k.F_FIRST], together.rx[:, k.F_FIRST], rtol=1e-9)
     np.testing.assert_allclose(apart.rx[:, k.F_FINISH], together.rx[:, k.F_FINISH] + 0.25, rtol=1e-9)
+
+
+def test_a_workload_with_a_recorded_trace_replays_it(tmp_path: Path) -> None:
+    rows = "\n".join(f"{i},100,10" for i in range(300))
+    log = tmp_path / "log.csv"
+    log.write_text("arrival_s,input_tokens,output_tokens\n" + rows)
+    task = {"id": "chat", "preset": "chat", "sensitivity": {"private": 0.5, "public": 0.5}}
+    work = validate(Workload, {"tasks": [task], "requests_per_day": 1, "trace": str(log)}, "w")
+    fleet = Fleet(
+        pools=(PoolConfig(replica=replica()),),
+        hosted=HostedConfig(ttft_p50_s=1.0, tokens_per_s_p50=50),
+        router=RouterPolicy(policy="by_sensitivity", leave_up_to="public"),
+    )
+    result = simulate(fleet, work, seeds=2, warmup_frac=0.0)
+    assert result.requests == 600
+    assert result.overall.mean_input_tokens == 100
+    assert result.hosted.requests == pytest.approx(300, abs=60)
+    assert result.private_requests_left == 0
+    assert json.loads(json.dumps(result.to_dict()))["completed"] == 600
+
+
+def test_results_say_what_limits_the_fleet_and_add_up(tmp_path: Path) -> None:
+    task = {"id": "chat", "preset": "chat", "sensitivity": {"private": 0.5, "public": 0.5}}
+    work = validate(Workload, {"tasks": [task, {"id": "b", "preset": "summarisation"}], "requests_per_day": 10**6}, "w")
+    fleet = Fleet(pools=(PoolConfig(replica=replica(kv_blocks=900), replicas=2),))
+    table = tmp_path / "requests.csv"
+    result = simulate(fleet, work, max_requests=2000, table=table)
+    shares = result.bottleneck
+    parts = (shares.compute_frac, shares.memory_frac, shares.communication_frac, shares.overhead_frac)
+    assert sum(parts) == pytest.approx(1.0)
+    queued = shares.queue_for_kv_frac + shares.queue_for_seqs_frac + shares.queue_for_tokens_frac
+    assert 0.8 < queued <= 1.0 + 1e-9
+    assert sum(c.offered for c in result.classes) == result.overall.offered == result.requests
+    assert any("overloaded" in note for note in result.notes)
+    assert len(table.read_text().splitlines()) == result.requests + 1
+    assert len(result.timeline.t_s) == len(result.timeline.queue) > 200
+    assert max(result.timeline.kv_used_frac) <= 1.0
+    assert result.energy_j == pytest.approx(result.mean_power_w * result.window_s)

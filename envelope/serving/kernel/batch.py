@@ -387,4 +387,6 @@ def admit_waiting(
         compute_chunk(st, sx, rq, tb, b, x, s, chunk)
         settle_chunk(st, b, s)
         tokens += chunk
+    if st[b + R_WAITING] > 0:
+        st[b + R_BLOCKED] = BLOCKED_BUDGET
     return tokens
