@@ -196,8 +196,8 @@ def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
         f"the first {run.warm.time_s:.0f} s warm queues and caches up and are not counted; "
         "requests in flight at the end are served to their end"
     ]
-    growing = run.ticks[:, 0]
-    if len(growing) >= 8 and growing[-1] > 4 * (growing[: len(growing) // 2].mean() + 1):
+    queue, quarter = run.ticks[:, 0], len(run.ticks) // 4
+    if quarter >= 2 and queue[-quarter:].mean() > 1.7 * queue[quarter : 2 * quarter].mean() + 20:
         notes.append("the queue still grew at the end: the fleet is overloaded and latencies depend on the window")
     return tuple(notes)
 
