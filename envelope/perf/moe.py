@@ -13,6 +13,13 @@ PAD_ROWS = 64.0
 """Rows to which a grouped product pads each expert, scaled by the curve's ``pad``."""
 
 
+REFERENCE_WIDTH = 768.0
+"""Expert width per device at which the curves hold: the middle of the measured shapes."""
+COMPUTE_HALF_WIDTH = 250.0
+MEMORY_HALF_WIDTH = 40.0
+"""Width of an expert's shard at which its fixed cost equals its work, for products and for reading weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExpertShare:
     """How the routed experts of a layer are spread: ``ep`` ranks, each expert cut ``tp`` ways."""
@@ -86,11 +93,12 @@ def experts_cost(
     pad = (per_expert + PAD_ROWS * curve["pad"]) / per_expert
     flop = 2.0 * rows * weights
     moved = touched * weights * weight_bytes + 4.0 * tokens * h + 2.0 * rows * (h + ffn)
+    narrow = [(1.0 + half / ffn) / (1.0 + half / REFERENCE_WIDTH) for half in (COMPUTE_HALF_WIDTH, MEMORY_HALF_WIDTH)]
     route = curve["route"] * rows * 4.0 * h / bandwidth_bytes_per_s
     return roofline_cost(
         "routed_experts", flop, moved,
-        compute_s=flop * pad * hot / (peak_flop_per_s * curve["eff_c"]),
-        memory_s=moved / achievable_bytes_per_s(curve, bandwidth_bytes_per_s, units),
+        compute_s=flop * pad * hot * narrow[0] / (peak_flop_per_s * curve["eff_c"]),
+        memory_s=moved * narrow[1] / achievable_bytes_per_s(curve, bandwidth_bytes_per_s, units),
         fixed_s=curve["t0_s"] + route, p=curve["p"] or 2.0,
         peak_s=flop / peak_flop_per_s, bus_s=moved / bandwidth_bytes_per_s, count=count,
     )  # fmt: skip
