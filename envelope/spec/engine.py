@@ -33,6 +33,10 @@ class Engine(Sourced):
     admission_steps: float = Field(ge=0, default=0.0)
     """Steps by which a request's first token lags behind the loop besides the rest of the running step: scheduled
     ahead of the device, handed over between processes."""
+    graph_tokens: int = Field(ge=1, default=512)
+    """Tokens up to which a step is replayed as one captured graph; larger steps launch kernel by kernel."""
+    eager_layer_s: float = Field(ge=0, default=0.0)
+    """Time that launching adds to each layer of a step beyond ``graph_tokens``."""
     prefill_overhead_s: float = Field(ge=0, default=0.0)
     """Extra time of a step that holds prefill (no CUDA graph, metadata)."""
     memory_frac: float = Field(gt=0, le=1)

@@ -34,10 +34,26 @@ _LINES: tuple[tuple[str, str, tuple[str, ...], str, str], ...] = (
 """Lines of the card: text, collection prefix, quantities, device class ('' is any), the figure shown first."""
 
 _WHAT = """\
-Predictions are made from the setting that a row states (device, model, formats, parallelism, lengths, load) and from
-nothing that the row measured. Loads are simulated with the generator that the source used. Where a source leaves a
+Predictions are made from the setting that a row states (device, model, formats, parallelism, lengths, load), not from
+what it measured. Loads are simulated with the generator that the source used. Where a source leaves a
 setting open, the assumption stands in `envelope/validation/datasets.yaml` with its reason. Constants come from measured
 operators and from physics; overheads per step, sequence and request are fitted per engine, never per model or row."""
+
+_FITTED = """\
+- Processors: kernel rates by format and thread count were taken from the same two processors (Ryzen 7950X, M2 Max) that
+  most processor rows were measured on; those errors are in-sample.
+- llama.cpp class on GPUs, Apple, Strix Halo and Spark: one set of constants per device family and engine from published
+  rates of this kind, never per model; partly in-sample.
+- GPU watts: four constants over the ML.ENERGY rows. MI300X: one set over dstack's and MLPerf's rows.
+- Engines: step and sequence overheads of vLLM up to 0.11 (half of ML.ENERGY's inter-token latencies) and up to 0.6
+  (dstack); sequence overhead and admission lag of later vLLM (load tests, half of the InferenceX rows); admission lag
+  of SGLang and TensorRT-LLM (half of the InferenceX rows); the Dynamo front end (half of its rows).
+- Settings that runs do not state but are known or inferred to have used (draft tokens, polling intervals, KV formats)
+  stand in `envelope/validation/datasets.yaml`; they hold for whole configurations, never for a row.
+- Where a load test gives ITL, TTFT and E2E but not the tokens that its client counted, that count is derived from the
+  three by their definition; such an ITL tests the same as E2E − TTFT.
+- Everything else – GEMM, attention, experts and communication on NVIDIA's datacenter GPUs – comes from measured
+  operators, not from these rows."""
 
 _LIMITS = """\
 - The same hardware differs between MLPerf submitters by 3.6 % (offline) and 8 % (server) in the median, up to 31 % and
@@ -86,6 +102,8 @@ def accuracy_page(all_rows: Sequence[ScoredRow], facts: ValidationReport, names:
         "Error is |predicted/measured − 1|. A row without a prediction counts against coverage.",
         card(all_rows),
         _WHAT,
+        "## What was fitted on rows of these kinds",
+        _FITTED,
         "## Where it ends",
         _LIMITS,
         "## By quantity and family of rows",
