@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from pydantic import computed_field
+
 from envelope.probe.conditions import cpu_clock, noise_between
 from envelope.probe.cores import core_limit, memory_available_bytes
 from envelope.probe.cpu import FULL, QUICK, patient, probe_cpu
@@ -70,6 +72,7 @@ class LocalRow(Frozen):
     """Processor time that others took during the quietest series."""
     experts: bool
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def error_frac(self) -> float:
         """(predicted − measured) / measured."""

@@ -1,5 +1,7 @@
 """``validate --local`` on a decoder of two layers."""
 
+import argparse
+
 import pytest
 
 pytest.importorskip("onnxruntime", reason="the probe extra is not installed")
@@ -7,6 +9,7 @@ pytest.importorskip("onnx", reason="the probe extra is not installed")
 
 import numpy as np
 
+from envelope.cli import validate_local as validate_local_command
 from envelope.errors import EnvelopeError, InputError
 from envelope.probe.attention import HeadShape
 from envelope.probe.cpu import Plan, probe_cpu
@@ -159,3 +162,12 @@ def test_a_failing_llama_bench_says_why(tmp_path) -> None:
     gguf.write_text("")
     with pytest.raises(EnvelopeError, match="status 1: cannot load model"):
         llama_bench.run_llama_bench(program, gguf, threads=1)
+
+
+def test_llama_bench_needs_its_model_and_the_machines_profile() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--json", action="store_true")
+    validate_local_command.add_local_arguments(parser)
+    options = parser.parse_args(["--local", "--llama-bench", "x"])
+    with pytest.raises(InputError, match=r"--gguf(.|\n)*--model(.|\n)*--weights(.|\n)*--profile"):
+        validate_local_command.run_local(options)
