@@ -8,6 +8,7 @@ from envelope.perf.memory import fit
 from envelope.perf.steady import Steady, steady_state
 from envelope.spec.step import StepTables
 from envelope.validation.hosts import wall_w
+from envelope.validation.loads import rank_tables
 from envelope.validation.rows import MeasuredRow
 from envelope.validation.shapes import (
     Found,
@@ -107,10 +108,28 @@ def _largest_within(tables: StepTables, target: Target, shape: Shape, most: int,
     return low
 
 
+def _slo_share(best: _Saturated, shape: Shape) -> float:
+    """Return the share of the saturated rate at which 99 % of first tokens come within the limit.
+
+    Prompts queue for prefill, which takes the share φ of all time at saturation, each for a time S: with Poisson
+    arrivals and service of equal length the wait has a tail of mean S·ρ/(2(1 − ρ)), so its 99th percentile is about
+    ln(100) times that. S·ln(100)/2·ρ/(1 − ρ) ≤ limit − S gives ρ, and ρ/φ the share.
+    """
+    limit = shape.dataset.ttft_limit_s if shape.dataset else None
+    if limit is None:
+        return SLO_LOAD_FRAC
+    target, state = best.target, best.state
+    alone = prompt_s(rank_tables(target.tables(), target.replica.parallelism.dp), shape.input_tokens)
+    room = max(limit - alone, 0.05 * limit)
+    rho = 1.0 / (1.0 + alone * math.log(100.0) / 2.0 / room)
+    prefill_frac = 1.0 - state.decode_step_s / (state.itl_s * target.replica.tokens_per_step)
+    return min(SLO_LOAD_FRAC, rho / max(prefill_frac, 1e-9))
+
+
 def saturated_throughput(row: MeasuredRow, _: str | None) -> Found:
     """Return the token rate at full load, within the latency limits if the load has any."""
     best, shape = _saturated(row), shape_of(row)
-    rate = best.rate * (SLO_LOAD_FRAC if row.load == "slo" else 1.0)
+    rate = best.rate * (_slo_share(best, shape) if row.load == "slo" else 1.0)
     if row.counts_input:
         rate *= (shape.input_tokens + shape.output_tokens) / shape.output_tokens
     bound = bound_at(best.target.tables(), best.sequences)
