@@ -16,7 +16,7 @@ PAD_ROWS = 64.0
 REFERENCE_WIDTH = 768.0
 """Expert width per device at which the curves hold: the middle of the measured shapes."""
 COMPUTE_HALF_WIDTH = 250.0
-MEMORY_HALF_WIDTH = 40.0
+MEMORY_HALF_WIDTH = 25.0
 """Width of an expert's shard at which its fixed cost equals its work, for products and for reading weights."""
 
 
