@@ -93,7 +93,8 @@ def experts_cost(
     pad = (per_expert + PAD_ROWS * curve["pad"]) / per_expert
     flop = 2.0 * rows * weights
     moved = touched * weights * weight_bytes + 4.0 * tokens * h + 2.0 * rows * (h + ffn)
-    narrow = [(1.0 + half / ffn) / (1.0 + half / REFERENCE_WIDTH) for half in (COMPUTE_HALF_WIDTH, MEMORY_HALF_WIDTH)]
+    width = min(ffn, REFERENCE_WIDTH)
+    narrow = [(1.0 + half / width) / (1.0 + half / REFERENCE_WIDTH) for half in (COMPUTE_HALF_WIDTH, MEMORY_HALF_WIDTH)]
     route = curve["route"] * rows * 4.0 * h / bandwidth_bytes_per_s
     return roofline_cost(
         "routed_experts", flop, moved,
