@@ -8,8 +8,8 @@ from envelope.validation.rows import MeasuredRow, number, whole
 
 _SPREAD_INFERENCEX_FRAC = 0.2
 """InferenceX draws lengths uniformly from 80–100 % of nominal (random-range-ratio 0.8)."""
-_SPREAD_OTHERS_FRAC = 0.05
-"""Spread that keeps requests of one nominal length from finishing in step for ever, as real runs do not."""
+_SPREAD_OTHERS_FRAC = 0.2
+"""Spread that keeps requests of one nominal length from finishing in step for ever, which real runs do not either."""
 _LONG_RUN = 100.0
 """Waves of runs that warm up first, so that the initial burst does not weigh in."""
 _NODE_GPUS = 8
