@@ -17,6 +17,12 @@ SHORT_TILE_TOKENS = 128.0
 """Side of a causal tile: a prompt of s tokens computes s + 128 columns per row on average, not s."""
 
 
+SHORT_CACHE_TOKENS = 1024.0
+"""A window up to which decode needs no split of the cache over blocks, nor the second kernel that joins them."""
+UNSPLIT_FRAC = 0.5
+"""Share of the launch time that is left without that second kernel (a judgement)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """What one layer reads and computes per context token, up to a limit."""
@@ -115,13 +121,16 @@ def decode_slopes(shape: LayerShape, knots: Floats, curve: Chosen, device: Devic
 def decode_base_s(shape: LayerShape, curve: Chosen, device: Device, batch: Floats) -> Floats:
     """Return [n] seconds of one layer at zero context: launch, pairs of sequence and head, state of linear layers.
 
-    ``t0 + pair_s · n · kv_heads / units + (queries, outputs and state) / bandwidth``; 0 for an empty batch.
+    ``t0 + pair_s · n · kv_heads / units + (queries, outputs and state) / bandwidth``; 0 for an empty batch. Short
+    windows and recurrent layers need one kernel where long caches need two.
     """
     moved = batch * (shape.token_bytes + shape.state_bytes)
     work = batch * shape.token_flop / (device.peak_flop_per_s * max(curve["eff_c"], 1e-3))
     busy = moved / (device.bandwidth_bytes_per_s * min(curve["eff_b"], 1.0)) + work
     pairs = curve["pair_s"] * batch * shape.kv_heads / device.units
-    return np.where(batch > 0, curve["t0_s"] + pairs + busy, 0.0)
+    short = all(r.limit_tokens <= SHORT_CACHE_TOKENS for r in shape.reaches)
+    launch = curve["t0_s"] * (UNSPLIT_FRAC if short else 1.0)
+    return np.where(batch > 0, launch + pairs + busy, 0.0)
 
 
 def prefill_slopes(shape: LayerShape, knots: Floats, curve: Chosen, device: Device) -> Floats:
