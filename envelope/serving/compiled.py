@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MODULES = ("layout", "blocks", "clock", "heaps", "batch", "leave", "replica", "hosted", "route", "events")
+MODULES = ("layout", "blocks", "clock", "heaps", "batch", "leave", "replica", "ranks", "hosted", "route", "events")
 """Files of the kernel, those that others use first."""
 
 LOAD_REQUESTS = 10_000

@@ -34,6 +34,11 @@ class Controls:
     peak_replicas: int = 0
     spares: int = 0
 
+    @property
+    def units(self) -> list[int]:
+        """The replicas, each by the number of its first rank: what fails, starts and stops as a whole."""
+        return sorted(set(self.fleet.leaders))
+
     def down(self, r: int, why: str, *, at_once: bool) -> None:
         """Take replica ``r`` out of service for the reason ``why``."""
         self.reasons.setdefault(r, set()).add(why)
@@ -51,7 +56,7 @@ class Controls:
             self._note_peak()
 
     def _note_peak(self) -> None:
-        running = sum(not self.reasons.get(r) for r in range(len(self.fleet.replicas)))
+        running = sum(not self.reasons.get(r) for r in self.units)
         self.peak_replicas = max(self.peak_replicas, running)
 
 
@@ -73,13 +78,14 @@ def draw_outages(hosted: HostedConfig | None, seed: int, span_s: float) -> Float
 def start_controls(controls: Controls, seed: int) -> None:
     """Start the processes that the fleet asks for."""
     fleet, env = controls.fleet, controls.env
-    n = len(fleet.replicas)
+    units = controls.units
+    n = len(units)
     controls.peak_replicas = n
     seeds = np.random.SeedSequence([seed, 13]).spawn(n + 1)
     if fleet.faults is not None and n:
         controls.spares = fleet.faults.spares
-        for r in range(n):
-            _start_faults(controls, fleet.faults, r, np.random.default_rng(seeds[r]))
+        for place, r in enumerate(units):
+            _start_faults(controls, fleet.faults, r, np.random.default_rng(seeds[place]))
         if fleet.faults.power_cuts_per_year > 0:
             controls.active = True
             env.process(_power_cuts(controls, fleet.faults, np.random.default_rng(seeds[n])))
@@ -124,8 +130,8 @@ def _spare_comes_back(controls: Controls, repair_s: float) -> Process:
 
 def _maintenance(controls: Controls, faults: Faults, r: int) -> Process:
     """Drain and stop one replica after the other at fixed intervals."""
-    env, n = controls.env, len(controls.fleet.replicas)
-    yield env.timeout(faults.maintenance_every_s * (r + 1) / n)
+    env, units = controls.env, controls.units
+    yield env.timeout(faults.maintenance_every_s * (units.index(r) + 1) / len(units))
     while True:
         controls.events["maintenances"] += 1
         controls.down(r, "maintenance", at_once=False)
@@ -137,7 +143,7 @@ def _maintenance(controls: Controls, faults: Faults, r: int) -> Process:
 def _power_cuts(controls: Controls, faults: Faults, rng: np.random.Generator) -> Process:
     """Stop all replicas in the building; afterwards each loads its model."""
     env = controls.env
-    inside = [r for r, pool in enumerate(controls.fleet.replicas) if pool.inside]
+    inside = [r for r in controls.units if controls.fleet.replicas[r].inside]
     while True:
         yield env.timeout(float(rng.exponential(SECONDS_PER_YEAR / faults.power_cuts_per_year)))
         controls.events["power_cuts"] += 1
@@ -151,7 +157,7 @@ def _power_cuts(controls: Controls, faults: Faults, rng: np.random.Generator) ->
 def _autoscale(controls: Controls, rule: Autoscale) -> Process:
     """Start and drain replicas of the first pool by the requests per running replica."""
     env = controls.env
-    pool = [r for r, p in enumerate(controls.fleet.replicas) if p is controls.fleet.pools[0]]
+    pool = [r for r in controls.units if controls.fleet.replicas[r] is controls.fleet.pools[0]]
     for r in pool[rule.min_replicas :]:
         controls.down(r, "scaled", at_once=True)
     controls.peak_replicas = rule.min_replicas
@@ -183,7 +189,8 @@ def _start_replica(controls: Controls, rule: Autoscale, r: int, starting: set[in
 def _switch_off(controls: Controls, r: int) -> Process:
     """Switch a drained replica off as soon as its last request has ended."""
     at = int(controls.state.st[k.H_REPLICA]) + r * k.R_SIZE
-    while controls.state.st[at + k.R_RUNNING] > 0:
+    ranks = range(controls.fleet.replicas[r].ranks)
+    while any(controls.state.st[at + n * k.R_SIZE + k.R_RUNNING] > 0 for n in ranks):
         yield controls.env.timeout(5.0)
         if "scaled" not in controls.reasons.get(r, ()):
             return
@@ -193,4 +200,5 @@ def _switch_off(controls: Controls, r: int) -> Process:
 def _outstanding(controls: Controls, pool: list[int]) -> int:
     at = int(controls.state.st[k.H_REPLICA])
     parked = int(controls.state.st[k.H_PARKED_HEAD] >= 0)
-    return parked + sum(int(controls.state.st[at + r * k.R_SIZE + k.R_OUTSTANDING]) for r in pool)
+    ranks = [r + n for r in pool for n in range(controls.fleet.replicas[r].ranks)]
+    return parked + sum(int(controls.state.st[at + r * k.R_SIZE + k.R_OUTSTANDING]) for r in ranks)

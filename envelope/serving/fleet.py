@@ -102,7 +102,11 @@ class PoolConfig:
     """Identical replicas with one role."""
 
     replica: ReplicaConfig
+    """One replica, or one data-parallel rank of it."""
     replicas: int = 1
+    ranks: int = 1
+    """Data-parallel attention ranks per replica that share experts: each has a batch and KV blocks of its own, but
+    they step together, as slowly as the slowest. The step tables are those of one rank."""
     name: str = "local"
     role: Role = "serve"
     """``prefill`` computes prompts and hands them to the ``decode`` pool."""
@@ -112,7 +116,10 @@ class PoolConfig:
     devices_per_replica: int = 1
 
     def __post_init__(self) -> None:
-        _check("pool", [("replicas", self.replicas, self.replicas >= 1, "must be at least 1")])
+        _check(
+            "pool",
+            [(n, v, v >= 1, "must be at least 1") for n, v in (("replicas", self.replicas), ("ranks", self.ranks))],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +148,8 @@ class HostedConfig:
     retired_after_s: float | None = None
     """Time after the start at which the snapshot is retired and refuses everything."""
     cache_ttl_s: float = 300.0
+    input_thresholds: tuple[int, ...] = ()
+    """Prompt lengths (cached or not) above which the tariff changes; usage is counted on either side of each."""
     """Time for which it keeps a dialogue's context cached."""
     tier: Tier = "frontier"
 
@@ -247,5 +256,14 @@ class Fleet:
 
     @property
     def replicas(self) -> list[PoolConfig]:
-        """The pool of each replica, in order."""
-        return [pool for pool in self.pools for _ in range(pool.replicas)]
+        """The pool of each scheduler (each rank of each replica), in order."""
+        return [pool for pool in self.pools for _ in range(pool.replicas * pool.ranks)]
+
+    @property
+    def leaders(self) -> list[int]:
+        """Number of the first rank of each scheduler's replica."""
+        found: list[int] = []
+        for pool in self.pools:
+            for _ in range(pool.replicas):
+                found += [len(found)] * pool.ranks
+        return found

@@ -9,7 +9,7 @@ import numpy as np
 from envelope.serving.fleet import TIERS, Fleet
 from envelope.serving.kernel import layout as k
 from envelope.serving.requests import ClassInfo, Floats, Ints, Mask, Requests
-from envelope.serving.result import ClassResult, HostedUsage, Interval, Spread
+from envelope.serving.result import ClassResult, HostedBand, HostedUsage, Interval, Spread
 from envelope.serving.run import Run
 from envelope.serving.state import EDGES
 
@@ -181,16 +181,32 @@ def class_result(ident: str, m: Measured, rows: Mask, gaps: Ints, seconds: float
     )  # fmt: skip
 
 
-def hosted_usage(m: Measured) -> HostedUsage:
-    """Return what the hosted API bills for the counted requests."""
+def hosted_usage(m: Measured, thresholds: Sequence[int] = ()) -> HostedUsage:
+    """Return what the hosted API bills for the counted requests, split at these prompt lengths."""
     sent = m.hosted
-    cached = int(m.hosted_hit[sent].sum())
+    starts = [0, *sorted(set(thresholds) - {0})]
+    ends = [*starts[1:], math.inf]
+    bands = tuple(
+        _band(m, sent & (m.input_tokens > (start or -1)) & (m.input_tokens <= end), start)
+        for start, end in zip(starts, ends, strict=True)
+    )
     return HostedUsage(
         requests=int(sent.sum()),
         attempts=int(m.attempts.sum()),
-        input_tokens=int(m.input_tokens[sent].sum()) - cached,
+        input_tokens=sum(band.input_tokens for band in bands),
+        cached_input_tokens=sum(band.cached_input_tokens for band in bands),
+        output_tokens=sum(band.output_tokens for band in bands),
+        bands=bands,
+    )
+
+
+def _band(m: Measured, rows: Mask, above: int) -> HostedBand:
+    cached = int(m.hosted_hit[rows].sum())
+    return HostedBand(
+        above_input_tokens=above,
+        input_tokens=int(m.input_tokens[rows].sum()) - cached,
         cached_input_tokens=cached,
-        output_tokens=int(m.output_tokens[sent].sum()),
+        output_tokens=int(m.output_tokens[rows].sum()),
     )
 
 

@@ -63,6 +63,17 @@ class ClassResult(Frozen):
     e2e_s: Spread | None
 
 
+class HostedBand(Frozen):
+    """Hosted tokens of the requests whose prompts are of similar length."""
+
+    above_input_tokens: int
+    """Prompts are longer than this, and not longer than the next band's."""
+    input_tokens: int
+    """Prompt tokens at the full price."""
+    cached_input_tokens: int
+    output_tokens: int
+
+
 class HostedUsage(Frozen):
     """What the hosted API would bill in the measured time, by tariff line."""
 
@@ -73,6 +84,8 @@ class HostedUsage(Frozen):
     """Prompt tokens at the full price."""
     cached_input_tokens: int
     output_tokens: int
+    bands: tuple[HostedBand, ...]
+    """The same tokens by the length of the prompt, split at the thresholds of the tariff; they sum to the totals."""
 
 
 class Timeline(Frozen):

@@ -128,7 +128,8 @@ def summarise(runs: Sequence[Run], seeds: Sequence[int], share: float = 1.0) -> 
         prefix_hit_frac=hit / max(hit + fresh, 1), utilisation_frac=min(busy / max(up, 1e-9), 1.0),
         busy_s=busy * per, energy_j=energy * per, mean_power_w=energy / max(seconds, 1e-9),
         preemptions=int(sum(run.peaks[:, 0].sum() for run in runs)),
-        peak_replicas=max(run.peak_replicas for run in runs), hosted=hosted_usage(everything),
+        peak_replicas=max(run.peak_replicas for run in runs),
+        hosted=hosted_usage(everything, runs[0].fleet.hosted.input_thresholds if runs[0].fleet.hosted else ()),
         bottleneck=_bottleneck(runs), timeline=_timeline(runs[0]), events=_events(runs),
         notes=_notes(runs),
     )  # fmt: skip

@@ -44,9 +44,12 @@ def build(fleet: Fleet, requests: Requests, *, compiled: bool, ticks: int, tick_
     sx = np.zeros(layout.sx_size)
     _fill_header(st, sx, fleet, requests, layout, outages)
     st[k.H_TICKS], sx[k.G_TICK_S] = ticks, tick_s
+    leaders = fleet.leaders
     for r, pool in enumerate(fleet.replicas):
         _fill_replica(st, sx, r, pool, layout, table_at[r], requests)
-        st[layout.replica + r * k.R_SIZE + k.R_POOL] = fleet.pools.index(pool)
+        b = layout.replica + r * k.R_SIZE
+        st[b + k.R_POOL], st[b + k.R_RANKS] = fleet.pools.index(pool), pool.ranks
+        st[b + k.R_LEADER] = layout.replica + leaders[r] * k.R_SIZE
     state = State(st, sx, rq.ravel(), rx.ravel(), tables, compiled)
     if not compiled:
         for name in ("st", "sx", "rq", "rx", "tb"):

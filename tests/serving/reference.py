@@ -261,41 +261,63 @@ class Reference:
                 self.admit(budget, tokens, parts)
         return decodes, parts
 
+    def complete(self, t: float, decodes: list[Sequence]) -> list[Sequence]:
+        """End the step at time ``t``; returns the sequences that are done."""
+        fresh = [s for s in self.running if not s.decoding and s.computed == s.target]
+        ended = []
+        for s in decodes:
+            s.steps_done += 1
+            if s.steps_done == s.steps_left:
+                ended.append(s)
+        ended.sort(key=lambda s: s.admitted)
+        for s in fresh:
+            if s.generated == 0:
+                s.first = t
+            s.generated += 1
+            if s.generated >= self.r.output_tokens[s.i]:
+                ended.append(s)
+            else:
+                self.begin_decode(s)
+        for s in ended:
+            s.finish = t
+            self.running.remove(s)
+            full = int(self.r.input_tokens[s.i] + self.r.output_tokens[s.i]) - 1 if s.decoding else s.target
+            self.give_back(s, full, False)
+        return ended
+
+    def enqueue(self, i: int) -> None:
+        s = self.seqs[i]
+        at = next((k for k, w in enumerate(self.waiting) if w.level > s.level), len(self.waiting))
+        self.waiting.insert(at, s)
+
+    def time_of(self, decodes: list[Sequence], parts: list) -> float:
+        """Time of the step that ``plan`` has put together; 0 if it is empty."""
+        if not decodes and not parts:
+            return 0.0
+        fresh = sum(not s.decoding and s.computed == s.target for s in self.running)
+        return self.duration(decodes, parts, min(len(decodes) + fresh, self.c.steps.max_num_seqs))
+
     def run(self) -> list[Sequence]:
-        r = self.r
-        arrivals = [(float(r.arrival_s[i]), k, int(i)) for k, i in enumerate(np.flatnonzero(~r.follows))]
-        heapq.heapify(arrivals)
-        order, t, started = len(arrivals), 0.0, r.concurrency
-        while arrivals or self.running or self.waiting:
-            while arrivals and arrivals[0][0] <= t:
-                s = self.seqs[heapq.heappop(arrivals)[2]]
-                at = next((k for k, w in enumerate(self.waiting) if w.level > s.level), len(self.waiting))
-                self.waiting.insert(at, s)
-            decodes, parts = self.plan()
-            if not decodes and not parts:
-                t = arrivals[0][0]
-                continue
-            fresh = [s for s in self.running if not s.decoding and s.computed == s.target]
-            t += self.duration(decodes, parts, min(len(decodes) + len(fresh), self.c.steps.max_num_seqs))
-            ended = []
-            for s in decodes:
-                s.steps_done += 1
-                if s.steps_done == s.steps_left:
-                    ended.append(s)
-            ended.sort(key=lambda s: s.admitted)
-            for s in fresh:
-                if s.generated == 0:
-                    s.first = t
-                s.generated += 1
-                if s.generated >= r.output_tokens[s.i]:
-                    ended.append(s)
-                else:
-                    self.begin_decode(s)
-            for s in ended:
-                s.finish = t
-                self.running.remove(s)
-                full = int(r.input_tokens[s.i] + r.output_tokens[s.i]) - 1 if s.decoding else s.target
-                self.give_back(s, full, False)
+        return run_together([self], self.r)[0]
+
+
+def run_together(ranks: list[Reference], r: Requests) -> list[list[Sequence]]:
+    """Serve ``r`` on ranks that step together, requests going to them in turn."""
+    arrivals = [(float(r.arrival_s[i]), k, int(i)) for k, i in enumerate(np.flatnonzero(~r.follows))]
+    heapq.heapify(arrivals)
+    order, t, started, turn = len(arrivals), 0.0, r.concurrency, 0
+    while arrivals or any(e.running or e.waiting for e in ranks):
+        while arrivals and arrivals[0][0] <= t:
+            ranks[turn % len(ranks)].enqueue(heapq.heappop(arrivals)[2])
+            turn += 1
+        plans = [e.plan() for e in ranks]
+        spent = max(e.time_of(*plan) for e, plan in zip(ranks, plans, strict=True))
+        if spent == 0.0:
+            t = arrivals[0][0]
+            continue
+        t += spent
+        for e, (decodes, _) in zip(ranks, plans, strict=True):
+            for s in e.complete(t, decodes):
                 j = int(r.follower[s.i])
                 if j >= 0 and t + r.gap_s[j] <= r.span_s:
                     heapq.heappush(arrivals, (t + float(r.gap_s[j]), order, j))
@@ -304,4 +326,4 @@ class Reference:
                     # The client answers after the engine has begun its next step.
                     heapq.heappush(arrivals, (math.nextafter(t, math.inf), order, started))
                     order, started = order + 1, started + 1
-        return self.seqs
+    return [e.seqs for e in ranks]

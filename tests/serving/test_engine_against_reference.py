@@ -10,7 +10,7 @@ from envelope.serving.requests import ClassInfo, Requests, closed_loop, open_loo
 from envelope.serving.run import run_once
 
 from .conftest import realistic_tables
-from .reference import Reference
+from .reference import Reference, run_together
 
 MODES = [False, pytest.param(True, marks=pytest.mark.skipif(not available(), reason="numba is not installed"))]
 
@@ -148,3 +148,18 @@ def test_round_robin_over_three_replicas_is_three_replicas_with_every_third_requ
         part = open_loop(requests.arrival_s[rows], requests.input_tokens[rows], requests.output_tokens[rows])
         oracle = Reference(replica, part).run()
         np.testing.assert_allclose(run.rx[rows, k.F_FINISH], [s.finish for s in oracle], rtol=1e-6)
+
+
+@pytest.mark.parametrize("compiled", MODES, ids=lambda c: "compiled" if c else "plain")
+@pytest.mark.parametrize("name", ["chunked prefill", "preemption", "sessions", "documents, tight", "load generator"])
+def test_ranks_that_share_experts_step_together(name: str, compiled: bool) -> None:
+    changes, make = CASES[name]
+    replica, requests = config(**changes), make(3)
+    ranks = run_together([Reference(replica, requests) for _ in range(3)], requests)
+    fleet = Fleet(pools=(PoolConfig(replica=replica, ranks=3),), router=RouterPolicy(balance="round_robin"))
+    run = run_once(fleet, requests, compiled=compiled)
+    finish = [[s.finish for s in seqs] for seqs in ranks]
+    first = [[s.first for s in seqs] for seqs in ranks]
+    np.testing.assert_allclose(run.rx[:, k.F_FINISH], np.nanmax(finish, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(run.rx[:, k.F_FIRST], np.nanmax(first, axis=0), rtol=1e-6)
+    assert set(run.rq[:, k.Q_SERVER]) == {0, 1, 2}

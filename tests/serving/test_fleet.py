@@ -70,6 +70,7 @@ FLEETS = some.fixed_dictionaries(
         "autoscale": some.booleans(),
         "inside": some.booleans(),
         "split": some.booleans(),
+        "ranks": some.sampled_from([1, 1, 3]),
         "seed": some.integers(0, 10_000),
     }
 )
@@ -78,7 +79,9 @@ FLEETS = some.fixed_dictionaries(
 def fleet_of(d: dict) -> Fleet:
     c = replica(prefix_cache=d["cache"], chunked_prefill=d["chunked"], kv_blocks=d["kv_blocks"], max_num_seqs=d["seqs"])
     roles = ("prefill", "decode") if d["split"] and d["policy"] != "long_context" else ("serve",)
-    pools = tuple(PoolConfig(replica=c, replicas=d["replicas"], role=r, inside=d["inside"]) for r in roles)
+    pools = tuple(
+        PoolConfig(replica=c, replicas=d["replicas"], ranks=d["ranks"], role=r, inside=d["inside"]) for r in roles
+    )
     if d["policy"] == "long_context":
         pools += (PoolConfig(replica=c, replicas=1, tier="mid"),)
     hosted = HostedConfig(
@@ -156,7 +159,7 @@ def test_same_seed_same_bytes_in_another_process() -> None:
     code = (
         "import json;from tests.serving.test_fleet import *;"
         "d=dict(policy='overflow',balance='prefix_affine',replicas=3,cache=True,chunked=True,kv_blocks=150,seqs=8,"
-        "sessions=True,rate=10.0,rpm=60.0,availability=0.9,faults=True,autoscale=False,inside=True,split=False,seed=5);"
+        "sessions=True,rate=10.0,rpm=60.0,availability=0.9,faults=True,autoscale=False,inside=True,split=False,ranks=1,seed=5);"
         "r=run_once(fleet_of(d),mixed(with_sessions(5),5),seed=5,compiled=False);"
         "import hashlib;print(json.dumps([hashlib.sha256(a.tobytes()).hexdigest() for a in (r.rx,r.rq,r.tick_times)]))"
     )

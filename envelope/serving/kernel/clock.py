@@ -20,12 +20,10 @@ from envelope.serving.kernel.layout import (
     R_CLASS,
     R_LAST_BIN,
     R_MOVING,
-    R_STEPS,
     R_TABLE,
     X_BASE,
     X_CONTEXT,
     X_GROWTH,
-    X_START,
 )
 from envelope.serving.kernel.types import Floats, Ints
 
@@ -97,21 +95,6 @@ def run_time(st: Ints, sx: Floats, tb: Floats, b: int, x: int, steps: int) -> fl
 
 
 @kernel
-def steps_until(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float) -> int:
-    """Return the number of decode steps of the segment that have begun before time ``t``."""
-    low = 1
-    high = st[b + R_STEPS]
-    start = sx[x + X_START]
-    while low < high:
-        middle = (low + high) // 2
-        if start + run_time(st, sx, tb, b, x, middle) >= t:
-            high = middle
-        else:
-            low = middle + 1
-    return low
-
-
-@kernel
 def find_bin(sx: Floats, edge: int, bins: int, value: float) -> int:
     """Return the histogram bin of ``value``: the last whose lower edge is not above it."""
     low = 0
@@ -153,11 +136,12 @@ def count_run(st: Ints, sx: Floats, tb: Floats, b: int, x: int, steps: int, spen
     if steps < 16:
         count_gaps(st, sx, b, spent / steps, steps)
         return
+    scale = spent / run_time(st, sx, tb, b, x, steps)
     before = 0.0
     done = 0
     for part in range(1, 9):
         upto = steps * part // 8
-        now = spent if part == 8 else run_time(st, sx, tb, b, x, upto)
+        now = run_time(st, sx, tb, b, x, upto) * scale
         count_gaps(st, sx, b, (now - before) / (upto - done), upto - done)
         before = now
         done = upto

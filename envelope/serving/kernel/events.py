@@ -42,7 +42,9 @@ from envelope.serving.kernel.layout import (
     R_BLOCKS,
     R_FREE,
     R_KIND,
+    R_RANKS,
     R_RUNNING,
+    R_SIZE,
     R_UP,
     R_WAITING,
     TICK_INTS,
@@ -56,7 +58,8 @@ from envelope.serving.kernel.layout import (
     X_TIME,
     X_UP_S,
 )
-from envelope.serving.kernel.replica import empty_replica, release_queue, step_replica
+from envelope.serving.kernel.ranks import step_replica
+from envelope.serving.kernel.replica import empty_replica, release_queue
 from envelope.serving.kernel.route import choose_replica, hosted_again, park, replica_at, route, submit
 from envelope.serving.kernel.types import Floats, Ints
 
@@ -186,13 +189,12 @@ def run_until(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, until: flo
 
 @entry_point
 def set_up(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: float) -> None:
-    """Bring replica ``r`` up at time ``t``; parked requests go to the router again."""
+    """Bring replica ``r`` (its first rank) up at time ``t``; parked requests go to the router again."""
     b, x = replica_at(st, sx, r)
     if st[b + R_UP]:
         return
-    st[b + R_UP] = 1
-    if sx[x + X_SINCE] < 0.0:
-        sx[x + X_SINCE] = t
+    for k in range(st[b + R_RANKS]):
+        st[b + k * R_SIZE + R_UP] = 1
     i = st[H_PARKED_HEAD]
     st[H_PARKED_HEAD] = -1
     st[H_PARKED_TAIL] = -1
@@ -209,19 +211,22 @@ def set_up(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: fl
 def set_down(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: float, at_once: int) -> None:
     """Take replica ``r`` out of service: ``at_once`` loses its batch, else it finishes what runs."""
     b, x = replica_at(st, sx, r)
-    st[b + R_UP] = 0
-    if at_once:
-        empty_replica(st, sx, rq, rx, tb, b, x, t)
-    else:
-        release_queue(st, sx, rq, b, t)
+    for k in range(st[b + R_RANKS]):
+        st[b + k * R_SIZE + R_UP] = 0
+        if at_once:
+            empty_replica(st, sx, rq, rx, tb, b + k * R_SIZE, x + k * X_SIZE, t)
+        else:
+            release_queue(st, sx, rq, b + k * R_SIZE, t)
 
 
 @entry_point
 def set_power(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: float, on: int) -> None:
     """Count replica ``r`` as switched on (or off) from time ``t``."""
-    b, x = replica_at(st, sx, r)
-    if on and sx[x + X_SINCE] < 0.0:
-        sx[x + X_SINCE] = t
-    if not on and sx[x + X_SINCE] >= 0.0:
-        sx[x + X_UP_S] += t - sx[x + X_SINCE]
-        sx[x + X_SINCE] = -1.0
+    b, first = replica_at(st, sx, r)
+    for k in range(st[b + R_RANKS]):
+        x = first + k * X_SIZE
+        if on and sx[x + X_SINCE] < 0.0:
+            sx[x + X_SINCE] = t
+        if not on and sx[x + X_SINCE] >= 0.0:
+            sx[x + X_UP_S] += t - sx[x + X_SINCE]
+            sx[x + X_SINCE] = -1.0

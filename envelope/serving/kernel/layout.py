@@ -161,13 +161,16 @@ R_RESTARTED = 46
 R_PREFILL = 47
 R_PEAK_BLOCKS = 48
 R_PEAK_RUNNING = 49
-R_TABLES = 50
+R_RANKS = 50
+"""Schedulers that step together: data-parallel ranks that share experts."""
 R_ADAPTERS = 51
 """Different adapters in the batch at most; 0 is no limit."""
 R_LAST_BIN = 52
 R_ADAPTER_USE = 53
 """Offset of the number of running sequences per adapter."""
 R_ADAPTERS_ON = 54
+R_LEADER = 55
+"""Offset of the first of those ranks, which keeps their clock."""
 R_SIZE = 56
 
 KIND_IDLE = 0

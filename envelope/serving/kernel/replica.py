@@ -15,7 +15,7 @@ from envelope.serving.kernel.batch import (
     steps_with_room,
 )  # fmt: skip
 from envelope.serving.kernel.blocks import discard, take
-from envelope.serving.kernel.clock import count_one_gap, count_run, decode_sum, run_time, steps_until, token_time
+from envelope.serving.kernel.clock import count_one_gap, count_run, decode_sum, run_time, token_time
 from envelope.serving.kernel.heaps import dequeue, first_queued, sift_down
 from envelope.serving.kernel.layout import (
     BLOCKED_PREEMPTED,
@@ -57,10 +57,8 @@ from envelope.serving.kernel.layout import (
     R_PHASE,
     R_PREFILL,
     R_ROLE,
-    R_RUNNING,
     R_SEQS,
     R_SLOT,
-    R_STATIC,
     R_STEP,
     R_STEPS,
     R_STRIDE,
@@ -164,19 +162,6 @@ def steps_with_room_after(st: Ints, b: int, most: int) -> int:
 
 
 @kernel
-def cut_run(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
-    """End a run of decode steps with the step that is under way at time ``t``, for a newcomer."""
-    if st[b + R_KIND] != KIND_DECODE or st[b + R_STEPS] == 1:
-        return
-    if st[b + R_RUNNING] >= st[b + R_SEQS] or (st[b + R_STATIC] and st[b + R_RUNNING] > 0):
-        return
-    steps = steps_until(st, sx, tb, b, x, t)
-    if steps < st[b + R_STEPS]:
-        st[b + R_STEPS] = steps
-        sx[x + X_TIME] = sx[x + X_START] + run_time(st, sx, tb, b, x, steps)
-
-
-@kernel
 def account(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
     """Add the time since the segment's start to busy time, energy and what limited it."""
     spent = t - sx[x + X_START]
@@ -264,25 +249,6 @@ def finish_prompts(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t
         else:
             begin_decode(st, sx, rq, rx, b, x, s, t)
     st[b + R_FRESH] = 0
-
-
-@kernel
-def step_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int) -> None:
-    """End the segment under way and start the next one."""
-    t = sx[x + X_TIME]
-    if st[b + R_KIND] == KIND_WAKE:
-        st[b + R_KIND] = KIND_IDLE
-    else:
-        finish_step(st, sx, rq, rx, tb, b, x)
-    schedule(st, sx, rq, rx, tb, b, x, t)
-
-
-@kernel
-def wake(st: Ints, sx: Floats, b: int, x: int, t: float) -> None:
-    """Let an idle replica look at its queue at time ``t``."""
-    if st[b + R_KIND] == KIND_IDLE:
-        st[b + R_KIND] = KIND_WAKE
-        sx[x + X_TIME] = t
 
 
 @kernel

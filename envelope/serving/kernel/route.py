@@ -72,7 +72,7 @@ from envelope.serving.kernel.layout import (
     X_SIZE,
 )
 from envelope.serving.kernel.leave import done, fails, may_enter
-from envelope.serving.kernel.replica import cut_run, wake
+from envelope.serving.kernel.ranks import cut_run, wake
 from envelope.serving.kernel.types import Floats, Ints
 
 
