@@ -47,9 +47,11 @@ _FITTED = """\
 - GPU watts: four constants over the ML.ENERGY rows. MI300X: one set over dstack's and MLPerf's rows.
 - Engines: step and sequence overheads of vLLM up to 0.11 (half of ML.ENERGY's inter-token latencies) and up to 0.6
   (dstack); sequence overhead and admission lag of later vLLM (load tests, half of the InferenceX rows); admission lag
-  of SGLang and TensorRT-LLM (half of the InferenceX rows); the Dynamo front end (half of its rows).
-- Settings that runs do not state but are known or inferred to have used (draft tokens, polling intervals, KV formats)
-  stand in `envelope/validation/datasets.yaml`; they hold for whole configurations, never for a row.
+  of SGLang and TensorRT-LLM, and launch cost per layer of vLLM and SGLang (half of the InferenceX rows); the Dynamo
+  front end (its rows).
+- Settings that runs do not state but are known or inferred to have used (draft tokens, polling intervals, KV formats,
+  mean lengths of MLPerf's data sets) stand in `envelope/validation/datasets.yaml`, inferred ones from the rows themselves;
+  they hold for whole configurations, never for a row.
 - Where a load test gives ITL, TTFT and E2E but not the tokens that its client counted, that count is derived from the
   three by their definition; such an ITL tests the same as E2E − TTFT.
 - Everything else – GEMM, attention, experts and communication on NVIDIA's datacenter GPUs – comes from measured
