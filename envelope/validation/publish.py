@@ -50,8 +50,8 @@ _FITTED = """\
   of SGLang and TensorRT-LLM, and launch cost per layer of vLLM and SGLang (half of the InferenceX rows); the Dynamo
   front end (its rows).
 - Settings that runs do not state but are known or inferred to have used (draft tokens, polling intervals, KV formats,
-  mean lengths of MLPerf's data sets) stand in `envelope/validation/datasets.yaml`, inferred ones from the rows themselves;
-  they hold for whole configurations, never for a row.
+  mean lengths of MLPerf's data sets) stand in `envelope/validation/datasets.yaml`, inferred ones from the rows
+  themselves; they hold for whole configurations, never for a row.
 - Where a load test gives ITL, TTFT and E2E but not the tokens that its client counted, that count is derived from the
   three by their definition; such an ITL tests the same as E2E − TTFT.
 - Everything else – GEMM, attention, experts and communication on NVIDIA's datacenter GPUs – comes from measured

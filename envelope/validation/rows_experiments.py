@@ -144,6 +144,7 @@ def _lengths(record: dict[str, Any], workload: dict[str, Any]) -> dict[str, Any]
     stages = [Stage(rate_per_s=s["rate"], duration_s=s["duration"]) for s in workload.get("stages") or []]
     if not stages and profile is not None:
         stages = [Stage(rate_per_s=rate, duration_s=duration) for duration, rate in profile.stages]
+    stages = stages or _stated_rate(record, workload)
     prompt = (record["measured"].get("summary") or {}).get("prompt_len")
     stated = number(prompt.get("mean")) if isinstance(prompt, dict) else None
     nominal = sum(number(spec.get(key)) or 0.0 for key in ("system_prompt_len", "question_len"))
@@ -155,6 +156,13 @@ def _lengths(record: dict[str, Any], workload: dict[str, Any]) -> dict[str, Any]
         "stages": tuple(stages),
         "distinct_prompts": 100 if shared else None,
     }
+
+
+def _stated_rate(record: dict[str, Any], workload: dict[str, Any]) -> list[Stage]:
+    """Return one stage at the request rate that the workload's description names, if it does."""
+    match = re.search(r"([\d.]+)\s*req/s", str(workload.get("kind") or ""))
+    count = number(record.get("num_requests"))
+    return [Stage(rate_per_s=float(match[1]), duration_s=count / float(match[1]))] if match and count else []
 
 
 _TEMPLATE_TOKENS = 25.0

@@ -168,3 +168,9 @@ def test_other_files_are_refused_with_a_clear_error(tmp_path, text):
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         load_rows(tmp_path / "none.jsonl")
+
+
+def test_a_rate_named_in_words_becomes_a_stage(tmp_path):
+    words = EXPERIMENT | {"id": "L:x", "num_requests": 300, "workload": {"kind": "ShareGPT-derived, ~10 req/s Poisson"}}
+    row = rows_of(tmp_path, {"experiments": [words]}, "e.json").rows[0]
+    assert [(s.rate_per_s, s.duration_s) for s in row.stages] == [(10, 30)]

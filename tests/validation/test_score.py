@@ -154,3 +154,12 @@ def test_facts_are_read_from_their_own_format_unchanged():
     path = next(iter(sorted(FACTS.glob("*.jsonl"))))
     again = load_rows(path)
     assert [r.id for r in again.rows] == [json.loads(line)["id"] for line in path.read_text().splitlines()]
+
+
+def test_shipped_error_bands_load_and_are_sourced():
+    from envelope.spec.error_band import ErrorBand
+    from envelope.spec.load import load_all
+
+    bands = load_all(ErrorBand, "error_bands")
+    assert {"decode", "prefill", "ttft", "throughput", "power", "energy"} <= {b.quantity for b in bands}
+    assert all(b.median_ape_frac <= b.p90_ape_frac for b in bands)
