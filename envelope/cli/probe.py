@@ -11,6 +11,8 @@ from envelope.cli.output import print_table, progress, write_json
 from envelope.errors import ExitCode, InputError, MissingExtraError, Problem
 from envelope.report import text
 
+_BUSY_FRAC = 0.15
+"""Processor time taken by others above which the whole profile is doubtful."""
 _LOAD_FLAGS: dict[str, tuple[type, Any, str]] = {
     "max-requests": (int, 100, "cap on requests"),
     "max-tokens": (int, 200_000, "cap on tokens, input and output together"),
@@ -166,6 +168,8 @@ def _show_machine(profile: Any, saved: list[Path], notes: list[str]) -> None:
         print(f"{text.si(profile.storage.warm_read_bytes_per_s, 'B/s')} warm")
     for line in [*found.warnings, *notes]:
         print(f"note: {line}", file=sys.stderr)
+    if (found.foreign_cpu_frac or 0.0) + (found.steal_cpu_frac or 0.0) > _BUSY_FRAC:
+        print("warning: the machine was busy and is faster than this; repeat with --patience 600", file=sys.stderr)
     if not found.complete:
         print("interrupted: the profile holds what was done", file=sys.stderr)
     for path in saved:
