@@ -12,6 +12,8 @@ from envelope.perf.work import Experts
 PAD_ROWS = 64.0
 """Rows to which a grouped product pads each expert, scaled by the curve's ``pad``."""
 
+MEASURED_RANKS = 8
+"""Most expert-parallel ranks in the tables to which ``gamma`` was fitted."""
 
 REFERENCE_WIDTH = 768.0
 """Expert width per device at which the curves hold: the middle of the measured shapes."""
@@ -80,7 +82,8 @@ def experts_cost(
     ``t = t0 + route·(mk/ep)·4h/W + ((F·pad·ep^γ/(P·eff_c))^p + (B/(W·eff_b))^p)^(1/p)``; rows mk/ep, of which
     each touched expert gets rows/act, padded by (rows/act + 64·pad)/(rows/act); F = 2·rows·w, B = act·w·bytes +
     activations, w = matrices·h·I/tp. Form and constants: fits of this project to the measured tables of
-    aiconfigurator-core 0.12.0; ``ep^γ`` is what the hottest rank gets above the mean.
+    aiconfigurator-core 0.12.0; ``ep^γ`` is what the hottest rank gets above the mean
+    (held at the 8 ranks of the measurements: DeepSeek-like wide placements replicate hot experts).
     """
     count = experts.layers if layers is None else layers
     h, ffn = float(experts.hidden), experts.ffn / share.tp
@@ -88,7 +91,7 @@ def experts_cost(
     rows = np.maximum(tokens * experts.top_k / share.ep, 1e-9)
     touched = distinct_experts(experts.n_routed, experts.top_k, tokens, skew) / share.ep
     touched = np.minimum(np.maximum(touched, np.minimum(rows, 1.0)), experts.n_routed / share.ep)
-    hot = share.ep ** curve["gamma"]
+    hot = min(share.ep, MEASURED_RANKS) ** curve["gamma"]
     per_expert = np.maximum(rows / touched, 1.0)
     pad = (per_expert + PAD_ROWS * curve["pad"]) / per_expert
     flop = 2.0 * rows * weights
