@@ -88,8 +88,7 @@ def open_loop(
 ) -> Requests:
     """Return requests that arrive at given times whatever the system does.
 
-    Equal ``prompt_id`` means the same prompt (a negative one means a prompt of its own), so that a prefix cache
-    can find it.
+    Equal ``prompt_id`` means the same prompt, so that a prefix cache can find it; a negative one is like no other.
     """
     n = len(arrival_s)
     check_columns(arrival_s, input_tokens, output_tokens)

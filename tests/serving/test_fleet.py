@@ -316,3 +316,91 @@ def test_results_say_what_limits_the_fleet_and_add_up(tmp_path: Path) -> None:
     assert len(result.timeline.t_s) == len(result.timeline.queue) > 200
     assert max(result.timeline.kv_used_frac) <= 1.0
     assert result.energy_j == pytest.approx(result.mean_power_w * result.window_s)
+
+
+def test_overflow_sends_out_what_would_wait_and_only_that() -> None:
+    requests = replace_columns(drawn(9, 600, 40.0), sensitivity=np.zeros(600, dtype=np.int64))
+    hosted = HostedConfig(ttft_p50_s=0.5, tokens_per_s_p50=100)
+    pools = (PoolConfig(replica=replica(max_num_seqs=4, kv_blocks=4000)),)
+    alone = run_once(Fleet(pools=pools), requests)
+    router = RouterPolicy(policy="overflow", overflow_wait_s=2.0)
+    helped = run_once(Fleet(pools=pools, hosted=hosted, router=router), requests)
+    spilled = (helped.rq[:, k.Q_FLAGS] & k.FLAG_SPILLED) > 0
+    assert 0.2 < spilled.mean() < 0.95
+    assert np.percentile(measure(helped).ttft_s, 95) < 0.2 * np.percentile(measure(alone).ttft_s, 95)
+    calm = replace_columns(drawn(9, 100, 0.5), sensitivity=np.zeros(100, dtype=np.int64))
+    quiet = run_once(Fleet(pools=pools, hosted=hosted, router=router), calm)
+    assert not (quiet.rq[:, k.Q_FLAGS] & k.FLAG_SPILLED).any()
+
+
+def test_an_overloaded_private_request_waits_where_others_go_out() -> None:
+    requests = replace_columns(drawn(9, 600, 40.0), sensitivity=np.arange(600) % 2 * k.PRIVATE)
+    fleet = Fleet(
+        pools=(PoolConfig(replica=replica(max_num_seqs=4, kv_blocks=4000)),),
+        hosted=HostedConfig(ttft_p50_s=0.5, tokens_per_s_p50=100),
+        router=RouterPolicy(policy="overflow", overflow_wait_s=1.0),
+    )
+    m = measure(run_once(fleet, requests))
+    private = m.sensitivity == k.PRIVATE
+    assert not m.hosted[private].any()
+    assert m.done.all()
+    assert ((m.flags[private] & k.FLAG_DEGRADED) > 0).any()
+    assert m.ttft_s[private].mean() > m.ttft_s[~private].mean()
+
+
+def test_long_prompts_go_to_the_second_pool() -> None:
+    requests = drawn(10, 200, 5.0)
+    pools = tuple(PoolConfig(replica=replica(kv_blocks=4000), name=n) for n in ("dense", "sparse"))
+    run = run_once(Fleet(pools=pools, router=RouterPolicy(policy="long_context", long_context_tokens=300)), requests)
+    np.testing.assert_array_equal(run.rq[:, k.Q_SERVER], requests.input_tokens > 300)
+
+
+def test_requests_too_long_for_the_kv_cache_are_refused_and_counted() -> None:
+    requests = open_loop(np.arange(4.0), np.array([100, 10_000, 100, 100]), np.full(4, 10))
+    run = run_once(Fleet(pools=(PoolConfig(replica=replica(kv_blocks=50)),)), requests)
+    assert list(run.rq[:, k.Q_STATUS] == k.STATUS_REFUSED_LENGTH) == [False, True, False, False]
+    assert private_left(run) == 0
+
+
+def test_a_power_cut_stops_everything_and_everything_is_served_after_it() -> None:
+    requests = drawn(11, 500, 5.0)
+    faults = Faults(power_cuts_per_year=2 * 31_557_600 / 100, power_cut_s=10.0, reload_s=5.0)
+    fleet = Fleet(pools=(PoolConfig(replica=replica(kv_blocks=4000), replicas=2),), faults=faults)
+    run = run_once(fleet, requests, seed=3)
+    assert run.events["power_cuts"] >= 1
+    assert (run.rq[:, k.Q_FLAGS] & k.FLAG_PARKED).any()
+    assert (run.rq[:, k.Q_STATUS] == k.STATUS_DONE).all()
+    assert run.final.up_s.max() < run.final.time_s - 10
+
+
+def test_maintenance_loses_no_running_request() -> None:
+    requests = drawn(12, 500, 5.0)
+    faults = Faults(maintenance_every_s=20.0, maintenance_s=5.0)
+    run = run_once(Fleet(pools=(PoolConfig(replica=replica(kv_blocks=4000), replicas=2),), faults=faults), requests)
+    assert run.events["maintenances"] >= 4
+    assert run.rq[:, k.Q_RESTARTS].sum() == 0
+    assert (run.rq[:, k.Q_STATUS] == k.STATUS_DONE).all()
+
+
+def test_a_spare_shortens_the_gap_of_a_failure() -> None:
+    requests = drawn(13, 400, 5.0)
+    pools = (PoolConfig(replica=replica(kv_blocks=4000), replicas=2),)
+    slow, quick = (
+        run_once(Fleet(pools=pools, faults=Faults(device_mtbf_s=40.0, repair_s=60.0, reload_s=2.0, spares=n)), requests)
+        for n in (0, 2)
+    )
+    assert quick.events["moves_to_spare"] > 0
+    assert quick.final.up_s.sum() / quick.final.time_s > slow.final.up_s.sum() / slow.final.time_s
+
+
+def test_replicas_are_off_in_the_night() -> None:
+    n = 4000
+    requests = open_loop(np.linspace(0, 4 * 3600.0, n), np.full(n, 200), np.full(n, 400))
+    pools = (PoolConfig(replica=replica(kv_blocks=4000), replicas=3),)
+    rule = dict(every_s=10.0, startup_s=20.0, scale_up_outstanding=0.2, scale_down_outstanding=0.0)
+    day = run_once(Fleet(pools=pools, autoscale=Autoscale(**rule)), requests)
+    night = run_once(
+        Fleet(pools=pools, autoscale=Autoscale(**rule, off_hours=(22, 23), clock_start_s=22 * 3600.0)), requests
+    )
+    assert night.ended.up_s.sum() < day.ended.up_s.sum() - 2 * 2 * 3500.0
+    assert (night.rq[:, k.Q_STATUS] == k.STATUS_DONE).all()
