@@ -27,3 +27,15 @@ class ErrorBand(Sourced):
     """Nine of ten rows were predicted within this fraction."""
     bias_frac: float
     """Median of predicted/measured − 1; positive means too much."""
+
+
+def find_band(quantity: BandQuantity, device_class: str, architecture: str) -> ErrorBand | None:
+    """Return the band of a class, or the narrowest wider one that exists: any architecture, any device, anything.
+
+    ``architecture`` is ``dense`` or ``moe``. ``None`` means that nobody has scored this quantity.
+    """
+    from envelope.spec.load import load_all
+
+    known = {(b.quantity, b.device_class, b.architecture): b for b in load_all(ErrorBand, "error_bands")}
+    wider = ((device_class, architecture), (device_class, "any"), ("any", architecture), ("any", "any"))
+    return next((known[key] for place in wider if (key := (quantity, *place)) in known), None)

@@ -163,3 +163,11 @@ def test_shipped_error_bands_load_and_are_sourced():
     bands = load_all(ErrorBand, "error_bands")
     assert {"decode", "prefill", "ttft", "throughput", "power", "energy"} <= {b.quantity for b in bands}
     assert all(b.median_ape_frac <= b.p90_ape_frac for b in bands)
+
+
+def test_a_class_without_band_takes_the_next_wider_one():
+    from envelope.spec.error_band import find_band
+
+    assert find_band("decode", "datacenter_gpu", "moe").id == "decode-datacenter-gpu-moe"
+    assert find_band("decode", "quantum", "moe").id == "decode-any-moe"
+    assert find_band("energy", "quantum", "moe").quantity == "energy"
