@@ -14,6 +14,8 @@ class ScoredRow(Frozen):
     """One measured row beside its prediction, in the unit of the source."""
 
     id: str
+    record: str = ""
+    """Id of the record in its file; a record that measured several quantities gives a row for each."""
     collection: str
     quantity: str
     device_class: str

@@ -132,6 +132,7 @@ def score_row(row: MeasuredRow, requests_path: str | None = None) -> ScoredRow:
     device_class, architecture = classes_of(row)
     common = {
         "id": row.id,
+        "record": row.id.removesuffix(f":{row.quantity}"),
         "collection": row.collection,
         "quantity": row.quantity,
         "device_class": device_class,
