@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from envelope.plan.fleet import Bench, resolve_bench
-from envelope.plan.money import annual_usage
+from envelope.plan.money import Traffic, annual_usage
 from envelope.plan.results import ServiceLevel
 from envelope.plan.service import Peak, service_level, simulate_peak, traffic
 from envelope.spec.scenario import Candidate, Scenario
@@ -22,6 +22,8 @@ class Growth:
 
     service: ServiceLevel
     """Service level of the first year's busiest hour."""
+    traffic: Traffic
+    """What one request of that hour uses."""
     usage: tuple[AnnualUsage, ...]
     replicas: tuple[int, ...]
     """Replicas of the first pool in each year; 0 without pools."""
@@ -38,11 +40,12 @@ def grown_usage(scenario: Scenario, bench: Bench, *, seeds: int, tick: Tick) -> 
     """
     peak = simulate_peak(scenario, bench, seeds=seeds)
     service = service_level(scenario, peak)
-    first = annual_usage(scenario, bench.candidate, bench.replicas, bench.hosted, traffic(scenario, bench, peak))
+    used = traffic(scenario, bench, peak)
+    first = annual_usage(scenario, bench.candidate, bench.replicas, bench.hosted, used)
     replicas = [bench.candidate.pools[0].replicas if bench.candidate.pools else 0]
     if not _may_grow(scenario, bench, service):
         kept = service.slo_attainment_frac >= scenario.constraints.slo_attainment_min_frac
-        return Growth(service, tuple(first), tuple(replicas * len(first)), kept)
+        return Growth(service, used, tuple(first), tuple(replicas * len(first)), kept)
     usage = [first[0]]
     current, enough = bench, True
     for year in range(1, len(first)):
@@ -56,7 +59,7 @@ def grown_usage(scenario: Scenario, bench: Bench, *, seeds: int, tick: Tick) -> 
             use = traffic(scenario, current, peak)
             usage.append(annual_usage(scenario, current.candidate, current.replicas, current.hosted, use)[year])
         replicas.append(current.candidate.pools[0].replicas)
-    return Growth(service, tuple(usage), tuple(replicas), enough)
+    return Growth(service, used, tuple(usage), tuple(replicas), enough)
 
 
 def at_demand(scenario: Scenario, factor: float) -> Scenario:

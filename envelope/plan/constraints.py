@@ -202,7 +202,8 @@ def _rack(facts: Facts) -> ConstraintResult | None:
     limit = facts.scenario.constraints.max_rack_units
     if limit is None or facts.server is None or facts.server.rack_units is None:
         return None
-    devices = sum(p.devices for p in facts.candidate.pools)
+    how = facts.candidate.acquisition_of
+    devices = sum(p.devices for p in facts.candidate.pools if how(p).server == facts.candidate.acquisition.server)
     need = facts.server.rack_units * -(-devices // facts.server.device_count)
     return ConstraintResult(
         id="rack_space", satisfied=need <= limit, value=need, limit=limit, unit="rack units",

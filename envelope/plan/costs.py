@@ -10,12 +10,14 @@ from envelope import __version__
 from envelope.errors import InputError, Problem, unknown_name
 from envelope.plan.capacity import Tick, at_demand, grown_usage, sized_for
 from envelope.plan.fleet import Bench, resolve_bench
+from envelope.plan.money import economics_of
 from envelope.plan.results import ServiceLevel
+from envelope.plan.volume import volume_surface
 from envelope.provenance import Frozen
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Candidate, Scenario
 from envelope.tco import Comparison, TcoResult, compare
-from envelope.tco.breakeven import BreakEven, break_even_factor, break_even_month
+from envelope.tco.breakeven import TARIFFS, BreakEven, break_even_factor, break_even_month
 from envelope.tco.evaluate import evaluate_model
 from envelope.tco.model import Model, build
 from envelope.tco.surface import Surface
@@ -39,6 +41,8 @@ class CostModels:
     """Candidate → why it cannot run."""
     surfaces: dict[str, Surface]
     """Cost models over factors of the planned demand, if several were simulated."""
+    volumes: dict[str, Surface]
+    """Cost models over factors of the planned demand by the capacity of the planned replicas, for break-even."""
 
 
 class CandidateCosts(Frozen):
@@ -56,8 +60,13 @@ class CandidateCosts(Frozen):
     result: TcoResult
     against_baseline: Comparison | None
     """``None`` for the baseline itself."""
+    peak_utilisation_frac: float | None
+    """Busy share of its local replicas in the first year's busiest hour."""
     break_even_volume: BreakEven | None
-    """Searched over the simulated demands; without them only below the planned one, where the machines suffice."""
+    """Factor on the planned volume of work, searched over the capacity surface: beyond what the planned replicas carry
+    whole machines are added."""
+    break_even_api_price: BreakEven | None
+    """Factor on every hosted tariff."""
     break_even_month: BreakEven | None
     tornado: tuple[TornadoBar, ...]
 
@@ -105,6 +114,7 @@ def cost_models(
     replicas: dict[str, tuple[int, ...]] = {}
     left_out: dict[str, str] = {}
     surfaces: dict[str, Surface] = {}
+    volumes: dict[str, Surface] = {}
     factors = _factors(scenario, demand_factors)
     for index, candidate in enumerate(chosen):
         tick = partial(tell, index / len(chosen))
@@ -116,12 +126,14 @@ def cost_models(
         grown = grown_usage(scenario, bench, seeds=seeds or scenario.simulation.seeds, tick=tick)
         service[candidate.id] = grown.service
         replicas[candidate.id] = grown.replicas
-        models[candidate.id] = build(scenario.economics, grown.usage)
+        models[candidate.id] = build(economics_of(scenario, candidate), grown.usage)
         if factors:
             planned = models[candidate.id]
             surfaces[candidate.id] = _surface(scenario, bench, factors, planned, grown.enough, tick)
+        else:
+            volumes[candidate.id] = volume_surface(scenario, bench, grown, models[candidate.id], tick=tick)
     tell(1.0, "done")
-    return CostModels(scenario, models, service, replicas, left_out, surfaces)
+    return CostModels(scenario, models, service, replicas, left_out, surfaces, volumes)
 
 
 def _surface(
@@ -141,7 +153,7 @@ def _surface(
         grown = grown_usage(other, sized, seeds=1, tick=tick)
         if keeps and factor > 1 and not grown.enough:
             break
-        models[factor] = build(scenario.economics, grown.usage)
+        models[factor] = build(economics_of(scenario, bench.candidate), grown.usage)
     ordered = sorted(models)
     return Surface(tuple(ordered), tuple(models[factor] for factor in ordered))
 
@@ -162,8 +174,8 @@ def cost_study(
 ) -> CostStudy:
     """Return the costs of all candidates, with ranges, and what each saves against the baseline.
 
-    The baseline is by default the first candidate without machines of its own that serves what the scenario asks
-    for, else the first that does, else the first. ``draws`` is a power of two; ``seed`` is the scenario's own unless
+    The baseline is by default the first candidate without machines of its own that keeps the service level, else the
+    first that does, else the first. ``draws`` is a power of two; ``seed`` is the scenario's own unless
     given. Raises ``InputError`` if no candidate can run.
     """
     scenario, models = found.scenario, found.models
@@ -200,23 +212,31 @@ def _candidate(
         name=name,
         slo_attainment_frac=service.slo_attainment_frac,
         served_frac=service.served_frac,
-        keeps_service=_serves(found, ident)
-        and service.slo_attainment_frac >= found.scenario.constraints.slo_attainment_min_frac,
+        keeps_service=_keeps(found, ident),
         replicas_by_year=found.replicas[ident],
         result=results[ident],
         against_baseline=None if is_base else compare(results[ident], results[base]),
+        peak_utilisation_frac=service.device_utilisation_frac,
         break_even_volume=None if is_base else _break_even_volume(found, ident, base, seed),
+        break_even_api_price=None if is_base else _break_even_api_price(found, ident, base, seed),
         break_even_month=None if is_base else break_even_month(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),
         tornado=tuple(tornado(model)),
     )
 
 
 def _break_even_volume(found: CostModels, ident: str, base: str, seed: int) -> BreakEven:
-    if ident in found.surfaces and base in found.surfaces:
-        own, other = found.surfaces[ident], found.surfaces[base]
-        low, high = max(own.factors[0], other.factors[0]), min(own.factors[-1], other.factors[-1])
-        return break_even_factor(own, other, low=low, high=high, draws=_BREAK_EVEN_DRAWS, seed=seed)
-    return break_even_factor(found.models[ident], found.models[base], high=1.0, draws=_BREAK_EVEN_DRAWS, seed=seed)
+    surfaces = found.surfaces or found.volumes
+    own, other = surfaces[ident], surfaces[base]
+    low, high = max(own.factors[0], other.factors[0]), min(own.factors[-1], other.factors[-1])
+    return break_even_factor(own, other, low=low, high=high, draws=_BREAK_EVEN_DRAWS, seed=seed)
+
+
+def _break_even_api_price(found: CostModels, ident: str, base: str, seed: int) -> BreakEven | None:
+    """Return the factor on every hosted tariff; ``None`` if neither of the two uses a hosted API."""
+    own, other = found.models[ident], found.models[base]
+    if not any(line.group == "hosted" for line in (*own.lines, *other.lines)):
+        return None
+    return break_even_factor(own, other, TARIFFS, draws=_BREAK_EVEN_DRAWS, seed=seed)
 
 
 def _baseline(found: CostModels, wanted: str | None) -> str:
@@ -224,13 +244,14 @@ def _baseline(found: CostModels, wanted: str | None) -> str:
         if wanted not in found.models:
             raise unknown_name("command line", "--baseline", wanted, found.models, "scenarios")
         return wanted
-    serving = [ident for ident in found.models if _serves(found, ident)]
-    hosted = [c.id for c in found.scenario.candidates if not c.pools and c.id in serving]
-    return next(iter([*hosted, *serving, *found.models]))
+    keeping = [ident for ident in found.models if _keeps(found, ident)]
+    hosted = [c.id for c in found.scenario.candidates if not c.pools and c.id in keeping]
+    return next(iter([*hosted, *keeping, *found.models]))
 
 
-def _serves(found: CostModels, ident: str) -> bool:
-    return found.service[ident].served_frac >= found.scenario.constraints.served_min_frac
+def _keeps(found: CostModels, ident: str) -> bool:
+    service, rules = found.service[ident], found.scenario.constraints
+    return service.served_frac >= rules.served_min_frac and service.slo_attainment_frac >= rules.slo_attainment_min_frac
 
 
 def _chosen(scenario: Scenario, only: Sequence[str] | None) -> list[Candidate]:

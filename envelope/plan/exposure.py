@@ -1,16 +1,15 @@
 """The failure one cannot afford: how much of each kind a candidate lets happen, and the ranking that respects it."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from envelope.plan.downtime import downtime
 from envelope.plan.evidence import candidate_records, failure_rate
 from envelope.plan.fleet import Bench
 from envelope.plan.money import Traffic
 from envelope.plan.results import CandidateResult, Exposure, ServiceLevel
 from envelope.provenance import Evidence, weakest
-from envelope.spec.economics import facts
 from envelope.spec.scenario import Failure, Scenario
 from envelope.tco.draws import line_draws, sample
 from envelope.tco.inputs import point_values
@@ -99,54 +98,15 @@ def _unsafe(scenario: Scenario, bench: Bench, use: Traffic) -> Exposure:
 
 
 def _downtime(bench: Bench, service: ServiceLevel) -> Exposure:
-    hours = 24 * DAYS_PER_YEAR
-    parts = [_local_downtime(bench, service)] if bench.candidate.pools else []
-    alone = not bench.candidate.pools
-    if bench.hosted is not None and (alone or service.hosted_frac > 0):
-        out = (1.0 - bench.hosted.availability.frac) * hours * (1.0 if alone else service.hosted_frac)
-        origin = bench.hosted.source_of("availability")
-        parts.append((out, f"the API answers {bench.hosted.availability.frac:.2%} of the time", origin.evidence))
-    total = sum(value for value, _, _ in parts)
+    found = downtime(bench, utilisation_frac=service.device_utilisation_frac or 0.0, hosted_frac=service.hosted_frac)
     return Exposure(
         failure="downtime",
-        value=total,
+        value=found.hours_per_year,
         unit="hours a year",
-        text=f"about {total:,.1f} hours a year without full service for a user",
-        basis="; ".join(text for _, text, _ in parts),
-        evidence=weakest(evidence for _, _, evidence in parts),
+        text=f"about {found.hours_per_year:,.1f} hours a year without full service for a user",
+        basis=found.basis,
+        evidence=found.evidence,
     )
-
-
-def _local_downtime(bench: Bench, service: ServiceLevel) -> tuple[float, str, Evidence]:
-    """Return the hours in which fewer replicas work than the busiest hour needs.
-
-    With u the share of time for which one replica is down, P(more than n − m of n are down), binomial; m is n times
-    the replicas' busy share, rounded up. Failures of a device by the rate that Llama 3's training saw, most of which
-    a restart cures. A seat depends on its own device alone.
-    """
-    from scipy.stats import binom  # slow to import, and not every command needs it
-
-    known = facts().defaults
-    hours = 24 * DAYS_PER_YEAR
-    repair, restart = known["repair_time_vendor"].value, known["recovery_restart"].value
-    if bench.candidate.pools[0].role == "seat":
-        rate = known["laptop_failure"].value
-        text = f"{rate:.0%} of the devices fail in a year and are repaired in {repair:g} hours"
-        return rate * repair, text, known["laptop_failure"].evidence
-    soft = known["soft_failure_share"].value
-    outage = soft * restart + (1 - soft) * repair
-    total = 0.0
-    for pool in bench.candidate.pools:
-        down = pool.parallelism.devices * outage / known["mtbf_gpu_all_causes"].value
-        down /= 1 + down
-        needed = max(1, math.ceil(pool.replicas * (service.device_utilisation_frac or 0.0) - 1e-9))
-        total += hours * float(binom.sf(pool.replicas - needed, pool.replicas, down))
-    text = (
-        f"a device fails every {known['mtbf_gpu_all_causes'].value:,.0f} hours for {outage:.1f} hours on average; "
-        f"{bench.candidate.pools[0].replicas} replicas"
-    )
-    used = ("mtbf_gpu_all_causes", "repair_time_vendor", "recovery_restart", "soft_failure_share")
-    return min(total, hours), text, weakest(known[name].evidence for name in used)
 
 
 def _model_change(bench: Bench, service: ServiceLevel) -> Exposure:

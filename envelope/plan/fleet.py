@@ -7,9 +7,8 @@ from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec, from_pool
 from envelope.perf.step import compile_step
 from envelope.perf.work import kv_bytes, kv_bytes_per_token
-from envelope.plan.money import server_of
+from envelope.plan.money import Share, shares
 from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfig, RouterPolicy
-from envelope.spec.hardware import ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import load
 from envelope.spec.scenario import Candidate, HostedUse, Scenario
@@ -38,10 +37,19 @@ class Bench:
     @property
     def idle_w(self) -> float:
         """Power while nothing runs: of the servers with their hosts if they are named, else of the devices."""
-        server = server_of(self.candidate)
-        if server is not None and server.power_idle_w is not None:
-            return server.power_idle_w * self._servers(server)
-        return self.device_idle_w
+        return sum(self._idle_w(share) for share in shares(self.candidate))
+
+    @property
+    def own_idle_w(self) -> float:
+        """The part of ``idle_w`` that machines draw which the company owns or leases."""
+        return sum(self._idle_w(share) for share in shares(self.candidate) if not share.how.is_rented)
+
+    @property
+    def own_power_frac(self) -> float:
+        """Share of owned and leased devices in the highest power of all local devices."""
+        own = [p for share in shares(self.candidate) if not share.how.is_rented for p in share.positions]
+        every = sum(self._devices_w(p) for p in range(len(self.replicas)))
+        return sum(self._devices_w(p) for p in own) / every if every else 0.0
 
     @property
     def device_idle_w(self) -> float:
@@ -51,15 +59,28 @@ class Bench:
 
     @property
     def max_w(self) -> float:
-        """Power of all local devices, or of the servers that hold them, at their limit."""
-        server = server_of(self.candidate)
-        if server is not None:
-            return server.power_max_w * self._servers(server)
-        pools = zip(self.candidate.pools, self.replicas, strict=True)
-        return sum(pool.devices * replica.hardware.power.max_w for pool, replica in pools)
+        """Power of the local devices, or of the servers that hold them, at their limit.
 
-    def _servers(self, server: ServerProfile) -> int:
-        return -(-sum(pool.devices for pool in self.candidate.pools) // server.device_count)
+        Pools outside the building count only if no pool stands inside.
+        """
+        inside = [p for p in self.candidate.pools if self.candidate.is_inside(p)] or list(self.candidate.pools)
+        total = 0.0
+        for share in shares(self.candidate):
+            if not any(self.candidate.pools[p] in inside for p in share.positions):
+                continue
+            if share.server is not None:
+                total += share.server.power_max_w * share.servers
+            else:
+                total += sum(self._devices_w(p) for p in share.positions)
+        return total
+
+    def _idle_w(self, share: Share) -> float:
+        if share.server is not None and share.server.power_idle_w is not None:
+            return share.server.power_idle_w * share.servers
+        return sum(self.candidate.pools[p].devices * self.replicas[p].hardware.power.idle_w for p in share.positions)
+
+    def _devices_w(self, position: int) -> float:
+        return self.candidate.pools[position].devices * self.replicas[position].hardware.power.max_w
 
 
 def resolve_bench(scenario: Scenario, candidate: Candidate) -> Bench:
@@ -68,8 +89,9 @@ def resolve_bench(scenario: Scenario, candidate: Candidate) -> Bench:
     Raises ``InputError`` for an unknown name, naming the scenario and the candidate.
     """
     where = f"{scenario.id}: candidate {candidate.id}"
-    server = candidate.acquisition.server
-    replicas = tuple(from_pool(pool, server=server, file=where) for pool in candidate.pools)
+    replicas = tuple(
+        from_pool(pool, server=candidate.acquisition_of(pool).server, file=where) for pool in candidate.pools
+    )
     fits = tuple(fit(replica) for replica in replicas)
     # One token: whether a request's own length fits is for the simulation to find.
     reasons = [reason for r, f in zip(replicas, fits, strict=True) for reason in blocking_reasons(r, f, 1)]
@@ -89,7 +111,7 @@ def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0) ->
             replica=replica_config(replica, memory),
             replicas=max(1, round(pool.replicas * replica_share)),
             role="serve" if pool.role == "seat" else pool.role,
-            inside=candidate.on_premises,
+            inside=candidate.is_inside(pool),
             tier=candidate.tier,
             devices_per_replica=pool.parallelism.devices,
         )
@@ -164,4 +186,5 @@ def _hosted(use: HostedUse, api: HostedModel) -> HostedConfig:
         tpm=use.tpm or limits.tpm,
         availability_frac=api.availability.frac,
         tier=use.tier,
+        input_thresholds=tuple(sorted({line.above_input_tokens for line in api.tariff} - {0})),
     )

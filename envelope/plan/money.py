@@ -1,18 +1,19 @@
 """From a candidate and its simulated traffic to the usage that the cost model prices."""
 
 from dataclasses import dataclass, field
-from datetime import date
 
 from envelope.errors import InputError, Problem
 from envelope.perf.replica import ReplicaSpec
 from envelope.provenance import Source
+from envelope.spec.acquisition import Acquisition
 from envelope.spec.cloud import rental_price
+from envelope.spec.economics import Economics
 from envelope.spec.hardware import Price, ServerProfile
 from envelope.spec.hosted import HostedModel, Processing, TokenKind
 from envelope.spec.load import load
 from envelope.spec.ranges import Spread, named
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices
+from envelope.tco import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices, billed_kinds, hosted_tokens
 from envelope.units import DAYS_PER_YEAR, J_PER_KWH, SECONDS_PER_YEAR
 
 
@@ -31,8 +32,26 @@ class Traffic:
     """Energy above idle per offered request."""
     idle_w: float
     """Power of all local machines while nothing runs, hosts included."""
+    own_idle_w: float = 0.0
+    """The part of ``idle_w`` that the company pays for: machines that it owns or leases."""
+    own_dynamic_frac: float = 0.0
+    """The part of ``dynamic_j`` that it pays for."""
+    downtime_hours_per_year: float = 0.0
+    """Hours without full service for a user."""
     hosted_tokens: dict[tuple[TokenKind, int], float] = field(default_factory=dict)
-    """Hosted tokens per offered request by kind and threshold of the tariff line."""
+    """Hosted tokens per offered request by kind and the length that their prompts exceed."""
+
+
+def economics_of(scenario: Scenario, candidate: Candidate) -> Economics:
+    """Return the money of the scenario as one candidate sees it: its own site and its own contract with the API."""
+    use, update = candidate.hosted, dict[str, object]()
+    if candidate.acquisition.site is not None:
+        update["site"] = candidate.acquisition.site
+    if use is not None and use.commitment_usd_per_year is not None:
+        update["hosted_commitment_usd_per_year"] = use.commitment_usd_per_year
+    if use is not None and use.discount_frac is not None:
+        update["hosted_discount_frac"] = use.discount_frac
+    return scenario.economics.model_copy(update=update) if update else scenario.economics
 
 
 def annual_usage(
@@ -50,68 +69,95 @@ def annual_usage(
     usages = []
     for year in range(years):
         requests = traffic.requests_per_year * scenario.workload.rate_in_year(year)
-        kwh = (traffic.idle_w * SECONDS_PER_YEAR + traffic.dynamic_j * requests) / J_PER_KWH
-        on_seats = _on_seats(candidate)
-        ours = candidate.on_premises and not on_seats
+        dynamic_kwh = traffic.dynamic_j * requests / J_PER_KWH
+        idle_kwh = traffic.own_idle_w * SECONDS_PER_YEAR / J_PER_KWH
+        on_seats = any(pool.role == "seat" for pool in candidate.pools)
         usages.append(
             AnnualUsage(
                 owned=_owned(candidate, replicas),
                 rented=_rented(candidate, replicas),
-                hosted=_hosted(scenario, candidate, hosted, traffic, requests),
-                it_kwh=kwh if ours and _is_owned(candidate) else 0.0,
+                hosted=_hosted(scenario, candidate, hosted, traffic, requests, year),
+                it_kwh=0.0 if on_seats else idle_kwh + dynamic_kwh * traffic.own_dynamic_frac,
                 # A laptop is on anyway: only the energy above idle is the assistant's.
-                seat_kwh=traffic.dynamic_j * requests / J_PER_KWH if on_seats else 0.0,
+                seat_kwh=dynamic_kwh if on_seats else 0.0,
                 seats=scenario.company.seats,
                 requests=requests,
                 input_tokens=traffic.input_tokens * requests,
                 output_tokens=traffic.output_tokens * requests,
                 solved_tasks=traffic.solved_frac * requests,
                 failed_tasks=(1.0 - traffic.solved_frac) * requests,
+                downtime_hours=traffic.downtime_hours_per_year,
                 forced_changes_per_year=hosted.lifecycle.forced_changes_per_year if hosted else None,
             )
         )
     return usages
 
 
-def _on_seats(candidate: Candidate) -> bool:
-    return any(pool.role == "seat" for pool in candidate.pools)
-
-
-def _is_owned(candidate: Candidate) -> bool:
-    return candidate.acquisition.kind in {"purchase", "seat_uplift"}
-
-
 def server_of(candidate: Candidate) -> ServerProfile | None:
     """Return the server that a candidate's devices stand in, if it names one."""
-    name = candidate.acquisition.server
+    return _server(candidate, candidate.acquisition)
+
+
+def _server(candidate: Candidate, how: Acquisition) -> ServerProfile | None:
+    name = how.server
     return load(ServerProfile, "servers", name, file=candidate.id, path="acquisition.server") if name else None
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The pools of a candidate that are paid for in the same way."""
+
+    how: Acquisition
+    positions: tuple[int, ...]
+    """Numbers of the pools."""
+    server: ServerProfile | None
+    servers: int
+    """Whole servers that hold the devices; 0 without a server."""
+
+
+def shares(candidate: Candidate) -> list[Share]:
+    """Return the pools of a candidate by how they are paid for; a server holds devices of several pools."""
+    found: dict[Acquisition, list[int]] = {}
+    for position, pool in enumerate(candidate.pools):
+        found.setdefault(candidate.acquisition_of(pool), []).append(position)
+    result = []
+    for how, positions in found.items():
+        server = _server(candidate, how)
+        devices = sum(candidate.pools[p].devices for p in positions)
+        count = -(-devices // server.device_count) if server else 0
+        result.append(Share(how, tuple(positions), server, count))
+    return result
+
+
 def _owned(candidate: Candidate, replicas: tuple[ReplicaSpec, ...]) -> tuple[OwnedAsset, ...]:
-    if not _is_owned(candidate):
-        return ()
-    server = server_of(candidate)
-    if server is not None:
-        devices = sum(pool.devices for pool in candidate.pools)
-        return (_server_asset(candidate, server, -(-devices // server.device_count)),)
-    return tuple(_device_asset(candidate, pool.devices, r) for pool, r in zip(candidate.pools, replicas, strict=True))
+    assets: list[OwnedAsset] = []
+    for share in shares(candidate):
+        if share.how.is_rented:
+            continue
+        if share.server is not None:
+            assets.append(_server_asset(candidate, share, share.server))
+        else:
+            assets += [
+                _device_asset(candidate, share.how, candidate.pools[p].devices, replicas[p]) for p in share.positions
+            ]
+    return tuple(assets)
 
 
-def _server_asset(candidate: Candidate, server: ServerProfile, count: int) -> OwnedAsset:
-    own = _own_price(candidate)
+def _server_asset(candidate: Candidate, share: Share, server: ServerProfile) -> OwnedAsset:
+    own = _own_price(share.how)
     if own is None and server.price is None:
         raise _no_price(candidate, server.id)
     price = own.scaled(server.device_count) if own else _spread(server.price, server.source_of("price"))
     return OwnedAsset(
-        id=server.id, kind="server", count=count, unit_price_usd=price, devices_per_unit=server.device_count,
-        max_w=server.power_max_w, rack_units=server.rack_units or 0.0,
+        id=server.id, kind="server", count=share.servers, unit_price_usd=price, devices_per_unit=server.device_count,
+        max_w=server.power_max_w, rack_units=server.rack_units or 0.0, leased=share.how.kind == "lease",
     )  # fmt: skip
 
 
-def _device_asset(candidate: Candidate, count: int, replica: ReplicaSpec) -> OwnedAsset:
+def _device_asset(candidate: Candidate, how: Acquisition, count: int, replica: ReplicaSpec) -> OwnedAsset:
     hardware = replica.hardware
-    own = _own_price(candidate)
-    seat = candidate.acquisition.kind == "seat_uplift"
+    own = _own_price(how)
+    seat = how.kind == "seat_uplift"
     if own is None and seat:
         own = named("ai_laptop_uplift")
     if own is None and hardware.price is None:
@@ -122,17 +168,17 @@ def _device_asset(candidate: Candidate, count: int, replica: ReplicaSpec) -> Own
         count=count,
         unit_price_usd=own or _spread(hardware.price, hardware.source_of("price")),
         max_w=hardware.power.max_w,
+        leased=how.kind == "lease",
     )
 
 
 def _rented(candidate: Candidate, replicas: tuple[ReplicaSpec, ...]) -> tuple[RentedDevices, ...]:
-    how = candidate.acquisition
-    if how.kind not in {"on_demand", "spot", "reserved_1y", "reserved_3y"}:
-        return ()
     rented = []
     for pool, replica in zip(candidate.pools, replicas, strict=True):
-        ident = replica.hardware.id
-        price = _own_price(candidate) or rental_price(ident, how.kind, file=candidate.id, path="acquisition")
+        how, ident = candidate.acquisition_of(pool), replica.hardware.id
+        if how.kind not in {"on_demand", "spot", "reserved_1y", "reserved_3y"}:
+            continue
+        price = _own_price(how) or rental_price(ident, how.kind, file=candidate.id, path="acquisition")
         # A reservation is paid for around the clock, whatever the hours of use.
         hours = how.hours_per_day if how.kind in {"on_demand", "spot"} else 24.0
         rented.append(
@@ -148,42 +194,36 @@ def _rented(candidate: Candidate, replicas: tuple[ReplicaSpec, ...]) -> tuple[Re
 
 
 def _hosted(
-    scenario: Scenario, candidate: Candidate, hosted: HostedModel | None, traffic: Traffic, requests: float
+    scenario: Scenario, candidate: Candidate, hosted: HostedModel | None, traffic: Traffic, requests: float, year: int
 ) -> tuple[HostedTokens, ...]:
-    if hosted is None or candidate.hosted is None:
+    """Return the hosted tokens of one year with that year's prices, each length of prompt by its own tariff lines."""
+    use = candidate.hosted
+    if hosted is None or use is None:
         return ()
-    batch = candidate.hosted.batch_frac if hosted.has_batch else 0.0
-    split: list[tuple[Processing, float]] = [("standard", 1.0 - batch), ("batch", batch)]
-    uplift = 1.0 + (hosted.data.regional_uplift_frac if scenario.constraints.hosted_regions else 0.0)
-    day = _day(scenario.economics.start)
-    lines = []
+    batch = use.batch_frac if hosted.has_batch else 0.0
+    split: list[tuple[Processing, float]] = [(use.processing, 1.0 - batch), ("batch", batch)]
+    bands: dict[int, dict[TokenKind, float]] = {}
     for (kind, above), tokens in sorted(traffic.hosted_tokens.items()):
+        bands.setdefault(above, {})[kind] = tokens * requests
+    lines: list[HostedTokens] = []
+    for above, used in bands.items():
+        length = above + 1 if above else 0
+        billed = billed_kinds(hosted, used, start=scenario.economics.start, request_input_tokens=length)
         for processing, share in split:
-            if share * tokens <= 0:
-                continue
-            usd = hosted.usd_per_token(kind, day=day, input_tokens=above + 1 if above else 0, processing=processing)
-            origin = hosted.source_of("tariff")
-            price = Spread(value=usd * 1e6 * uplift, source=origin.source, date=origin.date, evidence=origin.evidence)
-            lines.append(
-                HostedTokens(
-                    api=hosted.id,
-                    kind=kind,
+            if share > 0:
+                lines += hosted_tokens(
+                    hosted,
+                    {kind: tokens * share for kind, tokens in billed.items() if tokens > 0},
+                    start=scenario.economics.start,
+                    year=year,
                     processing=processing,
-                    above_input_tokens=above,
-                    tokens=tokens * requests * share,
-                    usd_per_mtok=price,
-                )  # fmt: skip
-            )
+                    request_input_tokens=length,
+                    pinned_region=bool(scenario.constraints.hosted_regions),
+                )
     return tuple(lines)
 
 
-def _day(text: str) -> date:
-    parts = [int(p) for p in text.split("-")] + [1, 1]
-    return date(parts[0], parts[1], parts[2])
-
-
-def _own_price(candidate: Candidate) -> Spread | None:
-    how = candidate.acquisition
+def _own_price(how: Acquisition) -> Spread | None:
     if how.device_price_usd is None:
         return None
     return Spread(value=how.device_price_usd, source=how.price_source or "", date=how.price_date)

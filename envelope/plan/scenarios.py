@@ -91,6 +91,8 @@ def _names(candidate: Candidate) -> Iterator[tuple[str, type[BaseModel], str, st
         yield f"pools[{p}].kv", NumberFormat, "formats", pool.kv
         if pool.weights != "native":
             yield f"pools[{p}].weights", NumberFormat, "formats", pool.weights
+        if pool.acquisition is not None and pool.acquisition.server is not None:
+            yield f"pools[{p}].acquisition.server", ServerProfile, "servers", pool.acquisition.server
     if candidate.hosted is not None:
         yield "hosted.api", HostedModel, "hosted", candidate.hosted.api
     if candidate.acquisition.server is not None:

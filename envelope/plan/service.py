@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 
+from envelope.plan.downtime import downtime
 from envelope.plan.fleet import Bench, build_fleet
 from envelope.plan.money import Traffic
 from envelope.plan.results import ClassResult, Percentiles, ServiceLevel
@@ -114,11 +115,12 @@ def traffic(scenario: Scenario, bench: Bench, peak: Peak) -> Traffic:
     offered = max(overall.offered, 1)
     per_seed = offered / len(result.seeds)
     idle_j = bench.device_idle_w * peak.share_frac * result.window_s
-    hosted: dict[tuple[TokenKind, int], float] = {
-        ("input", 0): result.hosted.input_tokens / offered,
-        ("cached_input", 0): result.hosted.cached_input_tokens / offered,
-        ("output", 0): result.hosted.output_tokens / offered,
-    }
+    hosted: dict[tuple[TokenKind, int], float] = {}
+    for band in result.hosted.bands:
+        hosted["input", band.above_input_tokens] = band.input_tokens / offered
+        hosted["cached_input", band.above_input_tokens] = band.cached_input_tokens / offered
+        hosted["output", band.above_input_tokens] = band.output_tokens / offered
+    down = downtime(bench, utilisation_frac=result.utilisation_frac, hosted_frac=overall.completed_hosted / offered)
     return Traffic(
         requests_per_year=scenario.workload.daily_requests * DAYS_PER_YEAR,
         input_tokens=overall.mean_input_tokens,
@@ -127,5 +129,8 @@ def traffic(scenario: Scenario, bench: Bench, peak: Peak) -> Traffic:
         solved_frac=overall.solved_frac,
         dynamic_j=max(result.energy_j - idle_j, 0.0) / per_seed,
         idle_w=bench.idle_w,
+        own_idle_w=bench.own_idle_w,
+        own_dynamic_frac=bench.own_power_frac,
+        downtime_hours_per_year=down.hours_per_year,
         hosted_tokens={key: tokens for key, tokens in hosted.items() if tokens > 0},
     )

@@ -210,6 +210,12 @@ def _band(m: Measured, rows: Mask, above: int) -> HostedBand:
     )
 
 
+def served_outside(run: Run, m: Measured) -> int:
+    """Return how many of the counted requests were served by anything outside the building."""
+    inside = np.array([*(p.inside for p in run.fleet.replicas), False])
+    return int(np.sum(m.done & ~inside[m.server]))
+
+
 def private_left(run: Run) -> int:
     """Return how many private requests of a run, warm-up included, entered anything outside the building.
 

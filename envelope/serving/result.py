@@ -129,6 +129,8 @@ class SimulationResult(Frozen):
     """Share of the workload's load that was simulated."""
     requests: int
     completed: int
+    completed_outside: int
+    """Requests served by anything outside the building: a hosted API, or replicas that do not stand inside."""
     overall: ClassResult
     classes: tuple[ClassResult, ...]
     slo_attainment: Interval

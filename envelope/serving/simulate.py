@@ -16,6 +16,7 @@ from envelope.serving.metrics import (
     joined,
     measure,
     private_left,
+    served_outside,
 )  # fmt: skip
 from envelope.serving.requests import ClassInfo, Floats, Ints, Requests, replace_columns
 from envelope.serving.result import Bottleneck, Interval, SimulationResult, Timeline
@@ -119,7 +120,9 @@ def summarise(runs: Sequence[Run], seeds: Sequence[int], share: float = 1.0) -> 
     out = sum(run.ended.tokens_out - run.warm.tokens_out for run in runs)
     return SimulationResult(
         seeds=tuple(seeds), window_s=seconds * per, warmup_s=runs[0].warm.time_s, share_frac=share,
-        requests=overall.offered, completed=overall.completed, overall=overall, classes=classes,
+        requests=overall.offered, completed=overall.completed,
+        completed_outside=sum(served_outside(run, part) for run, part in zip(runs, parts, strict=True)),
+        overall=overall, classes=classes,
         slo_attainment=interval([float(p.good.mean()) if len(p.good) else 0.0 for p in parts], 1.0),
         goodput_per_s=interval([p.good.sum() / max(_seconds(r), 1e-9) for p, r in zip(parts, runs, strict=True)]),
         served=interval([float(p.done.mean()) if len(p.good) else 0.0 for p in parts], 1.0),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from envelope.provenance import Frozen
+from envelope.spec.acquisition import Acquisition
 
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
@@ -68,6 +69,10 @@ class Pool(Frozen):
     replicas: Count = 1
     parallelism: Parallelism = Parallelism()
     settings: EngineSettings = EngineSettings()
+    acquisition: Acquisition | None = None
+    """How these devices are paid for, if not as the candidate's others."""
+    on_premises: bool | None = None
+    """Whether they stand in the building; ``None`` is as the candidate says."""
 
     @property
     def devices(self) -> int:

@@ -24,10 +24,11 @@ AppliesTo = Literal["any", "self_hosted", "owned", "rented", "seat", "hosted"]
 
 Per = Literal[
     "candidate", "node", "device", "rack", "seat", "it_kw", "it_kwh", "seat_kwh", "output_mtok", "solved_task",
-    "failed_task", "purchase", "installed",
+    "failed_task", "purchase", "installed", "outage_seat_hour",
 ]  # fmt: skip
 """What an item is multiplied by. ``purchase`` is the price of each server bought, when it is bought;
-``installed`` the original price of all servers in service; ``node`` counts eight devices."""
+``installed`` the original price of all servers in service; ``node`` counts eight devices; ``outage_seat_hour`` is an
+hour of one user without service."""
 
 PRICE_PREFIXES = ("price.", "rent.", "tariff.")
 """Beginnings of the names of inputs that a deployment brings along: its machines, rents and hosted tariffs."""

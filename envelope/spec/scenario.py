@@ -4,10 +4,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from envelope.provenance import DateText, Frozen
+from envelope.provenance import Frozen
+from envelope.spec.acquisition import Acquisition as Acquisition
 from envelope.spec.deployment import Pool
 from envelope.spec.economics import Economics
 from envelope.spec.evidence import EvidenceSet
+from envelope.spec.hosted import Processing
+from envelope.spec.ranges import Range
 from envelope.spec.workload import Workload
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
@@ -77,6 +80,12 @@ class HostedUse(Frozen):
     """Requests per minute that the account may send; ``None`` takes the catalog's limit, if known."""
     tpm: int | None = Field(default=None, ge=1)
     """Tokens per minute that the account may send."""
+    processing: Processing = "standard"
+    """Service class of the requests that are not sent as a batch; kinds that it does not price cost the standard price."""
+    commitment_usd_per_year: Range | None = None
+    """Spend promised to this provider; ``None`` is the promise of the scenario's economics."""
+    discount_frac: Range | None = None
+    """Discount on the tariff that the promise brings; ``None`` is that of the scenario's economics."""
 
 
 class Routing(Frozen):
@@ -91,28 +100,6 @@ class Routing(Frozen):
     """``long_context``: prompt length above which a request goes to the second pool or the hosted API."""
 
 
-class Acquisition(Frozen):
-    """How the devices of a candidate are paid for."""
-
-    kind: Literal["purchase", "on_demand", "reserved_1y", "reserved_3y", "spot", "seat_uplift"] = "purchase"
-    """``seat_uplift``: the seats' own laptops, bought a class better than they would be anyway."""
-    server: str | None = None
-    """Id of the server in the catalog that holds the devices (price, power, rack units)."""
-    device_price_usd: float | None = Field(default=None, gt=0)
-    """Price of one device, or of one seat's uplift, when the profile's own price does not apply."""
-    price_source: str | None = Field(default=None, min_length=3)
-    """Where ``device_price_usd`` comes from, such as a quote number."""
-    price_date: DateText | None = None
-    hours_per_day: float = Field(default=24.0, gt=0, le=24)
-    """Hours a day for which rented devices run."""
-
-    @model_validator(mode="after")
-    def _own_price_has_source(self) -> Self:
-        if self.device_price_usd is not None and self.price_source is None:
-            raise ValueError("device_price_usd needs price_source")
-        return self
-
-
 class Candidate(Frozen):
     """One possible deployment (a *bench*): pools of local replicas, a hosted API, or both."""
 
@@ -125,8 +112,9 @@ class Candidate(Frozen):
     routing: Routing | None = None
     """``None`` means local only with pools and hosted only without."""
     acquisition: Acquisition = Acquisition()
+    """How the devices are paid for; a pool may have its own, as in a fleet of own and rented machines."""
     on_premises: bool = True
-    """Whether the pools stand in the building (or on the seats); rented cloud devices do not."""
+    """Whether the pools stand in the building (or on the seats); rented cloud devices do not. A pool may differ."""
     adaptation: str = "none"
     """What was done to the model for this work (``prompt``, ``retrieval``, ``lora`` …); only evidence with the same
     word counts."""
@@ -142,6 +130,20 @@ class Candidate(Frozen):
         if policy != "hosted_only" and not self.pools:
             raise ValueError(f"routing policy {policy!r} needs pools")
         return self
+
+    @model_validator(mode="after")
+    def _one_site(self) -> Self:
+        if any(pool.acquisition is not None and pool.acquisition.site is not None for pool in self.pools):
+            raise ValueError("acquisition.site is set for the candidate, not for one of its pools")
+        return self
+
+    def acquisition_of(self, pool: Pool) -> Acquisition:
+        """Return how the devices of one of its pools are paid for."""
+        return pool.acquisition or self.acquisition
+
+    def is_inside(self, pool: Pool) -> bool:
+        """Return whether one of its pools stands in the building (or on the seats)."""
+        return self.on_premises if pool.on_premises is None else pool.on_premises
 
     @property
     def route(self) -> Routing:

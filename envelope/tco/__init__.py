@@ -8,7 +8,7 @@ at its end.
 from envelope.tco.cashflow import irr, npv, payback_months
 from envelope.tco.evaluate import evaluate
 from envelope.tco.result import Comparison, LineResult, TcoResult, compare
-from envelope.tco.tariff import bill_usd, hosted_tokens
+from envelope.tco.tariff import bill_usd, billed_kinds, hosted_tokens
 from envelope.tco.usage import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "RentedDevices",
     "TcoResult",
     "bill_usd",
+    "billed_kinds",
     "compare",
     "evaluate",
     "hosted_tokens",

@@ -17,6 +17,8 @@ TREND = "hardware_price_trend_frac_per_year"
 RENTAL_TREND = "rental_price_trend_frac_per_year"
 LEASE_PAYMENT = "lease_payment_frac_per_month"
 """Derived input: monthly payment for a machine of price 1."""
+LEASE_EXIT = "lease_exit_share"
+"""Default: share of the payments left that a lease given up early still costs."""
 _HOURS_PER_MONTH = 730.5
 _TERM_YEARS = {"reserved_3y": 3}
 
@@ -46,6 +48,8 @@ class Fleet:
 
     asset: OwnedAsset
     purchases: tuple[Purchase, ...]
+    life_months: int
+    """Age at which a machine is replaced, or length of its lease."""
 
     @property
     def price_name(self) -> str:
@@ -81,7 +85,7 @@ def fleets(economics: Economics, years: Sequence[AnnualUsage]) -> list[Fleet]:
     for (ident, leased), asset in kinds.items():
         counts = [sum(a.count for a in u.owned if (a.id, a.leased) == (ident, leased)) for u in years]
         life = economics.lease_months if leased else economics.hardware_life_months
-        result.append(Fleet(asset, purchases(counts, economics.horizon_months, life)))
+        result.append(Fleet(asset, purchases(counts, economics.horizon_months, life), life))
     return result
 
 
@@ -116,7 +120,7 @@ def owned_lines(fleet: Fleet, horizon_months: int) -> list[Line]:
     """Return the lines of one kind of machine: its purchase and sale, or its lease."""
     asset = fleet.asset
     if asset.leased:
-        return [_lease_line(fleet, horizon_months)]
+        return [_lease_line(fleet, horizon_months), *_lease_end(fleet, horizon_months)]
     price = Power(fleet.price_name)
     bought = tuple(
         Term(at_month(p.month, p.count, horizon_months), (price,), TREND, fixed_year(p, horizon_months))
@@ -151,6 +155,20 @@ def _lease_line(fleet: Fleet, horizon_months: int) -> Line:
     )
     label = f"Lease: {fleet.asset.id}"
     return Line(f"lease.{fleet.asset.id}", label, "hardware", "machine-months", terms)
+
+
+def _lease_end(fleet: Fleet, horizon_months: int) -> list[Line]:
+    """Return the line of the payments that leases still owe at the end of the horizon; none if all have run out."""
+    terms = []
+    for p in fleet.purchases:
+        owed = p.month + fleet.life_months - horizon_months
+        if owed > 0 and p.sold_month == horizon_months:
+            quantity = at_month(horizon_months, p.count * owed, horizon_months)
+            factors = (Power(fleet.price_name), Power(LEASE_PAYMENT), Power(LEASE_EXIT))
+            terms.append(Term(quantity, factors, TREND, fixed_year(p, horizon_months)))
+    label = f"Lease, rest owed at the end of the horizon: {fleet.asset.id}"
+    line = Line(f"lease_end.{fleet.asset.id}", label, "hardware", "machine-months", tuple(terms))
+    return [line] if terms else []
 
 
 def rental_lines(years: Sequence[AnnualUsage], horizon_months: int) -> list[Line]:

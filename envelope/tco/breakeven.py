@@ -16,6 +16,8 @@ from envelope.tco.uncertainty import Quantiles
 Floats = NDArray[np.float64]
 
 DEMAND = "demand_factor"
+TARIFFS = "tariff."
+"""Beginning of the names of all hosted prices."""
 _GRID = 49
 _STEPS = 30
 
@@ -24,7 +26,7 @@ class BreakEven(Frozen):
     """Where two candidates cost the same, as a factor of the planned value or as a month."""
 
     quantity: str
-    """``demand_factor``, the name of an input, or ``month``."""
+    """``demand_factor``, the name of an input, the beginning of several (``tariff.``), or ``month``."""
     point: float | None
     """At the point value of every other input; ``None`` if there is no break-even in the range searched."""
     quantiles: Quantiles | None
@@ -46,7 +48,8 @@ def break_even_factor(
     """Return the factor on an input at which both candidates have the same present value of costs.
 
     The factor multiplies the planned value: 0.5 for ``demand_factor`` is half the work (and half the utilisation
-    of machines that stay), for ``tariff.<api>.output`` half the price. Of several crossings it is the
+    of machines that stay), for ``tariff.<api>.output`` half the price. A name that ends in a dot stands for all inputs
+    that begin with it: ``tariff.`` for every price of every hosted API. Of several crossings it is the
     lowest between ``low`` and ``high``. A ``Surface`` is searched by ``demand_factor`` only, within its factors.
     """
     point = _crossing(candidate, baseline, quantity, low, high, None)
@@ -122,14 +125,19 @@ def _cost_curve(candidate: Model | Surface, quantity: str, common: Sample | None
         return cost_at_demand(candidate, [_values(model, common) for model in candidate.models])
     values = _values(candidate, common)
     base = line_draws(candidate, values)
-    touched = [i for i, line in enumerate(candidate.lines) if quantity in _inputs(line.input_names)]
+    names = [n for n in values if n == quantity or (quantity.endswith(".") and n.startswith(quantity))]
+    touched = [i for i, line in enumerate(candidate.lines) if not _inputs(line.input_names).isdisjoint(names)]
+
+    def changed(factor: Floats) -> dict[str, Floats]:
+        return values | {name: values[name] * factor for name in names}
+
     if len(base.line_ids) > len(candidate.lines) or quantity == RATE:
-        return lambda factor: line_draws(candidate, values | {quantity: values[quantity] * factor}).cost_npv_usd
+        return lambda factor: line_draws(candidate, changed(factor)).cost_npv_usd
     rest = base.cost_npv_usd - base.present_usd[:, touched].sum(axis=1)
     part = candidate.with_lines(touched)
     if not touched:
         return lambda factor: rest
-    return lambda factor: rest + line_draws(part, values | {quantity: values[quantity] * factor}).cost_npv_usd
+    return lambda factor: rest + line_draws(part, changed(factor)).cost_npv_usd
 
 
 def _inputs(names: tuple[str, ...]) -> set[str]:

@@ -38,6 +38,7 @@ _UNIT = {
     "failed_task": "tasks",
     "purchase": "machines",
     "installed": "machine-years",
+    "outage_seat_hour": "seat-hours",
 }
 
 
@@ -204,6 +205,7 @@ def _driver(per: str, years: Sequence[AnnualUsage], owned: Sequence[Fleet], hori
         "output_mtok": [u.output_tokens / MTOK for u in years],
         "solved_task": [u.solved_tasks for u in years],
         "failed_task": [u.failed_tasks for u in years],
+        "outage_seat_hour": [u.downtime_hours * u.seats for u in years],
     }
     return by_month(yearly[per], horizon_months)
 

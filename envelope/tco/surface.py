@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envelope.spec.economics import Economics
+from envelope.tco.commitment import COMMITMENT
 from envelope.tco.draws import LineDraws, Sample, line_draws
 from envelope.tco.inputs import Values
 from envelope.tco.model import Model, build
+from envelope.tco.tax import TAX
 from envelope.tco.usage import AnnualUsage, HostedTokens, OwnedAsset
 
 Floats = NDArray[np.float64]
@@ -79,7 +81,7 @@ def cost_at_demand(surface: Surface, values: Sequence[Values]) -> Callable[[Floa
 
     ``values[i]`` are the inputs of model ``i``. Below the first factor and above the last the ends hold.
     """
-    volume = {line.id for model in surface.models for line in model.lines if line.volume}
+    volume = _following(surface)
     levels = [line_draws(m, {**v, _DEMAND: np.ones(1)}) for m, v in zip(surface.models, values, strict=True)]
     drawn = max(len(level.present_usd) for level in levels)
     work, fixed = np.zeros((len(levels), drawn)), np.zeros((len(levels), drawn))
@@ -97,6 +99,11 @@ def cost_at_demand(surface: Surface, values: Sequence[Values]) -> Callable[[Floa
         return total
 
     return cost
+
+
+def _following(surface: Surface) -> set[str]:
+    """Return the lines that are interpolated: those by volume of work, and those that follow from all others."""
+    return {COMMITMENT, TAX} | {line.id for model in surface.models for line in model.lines if line.volume}
 
 
 def _position(surface: Surface, demand: Floats) -> tuple[Ints, Ints, Floats]:
@@ -117,7 +124,7 @@ def _level(model: Model, common: Sample) -> LineDraws:
 def _combine(surface: Surface, levels: list[LineDraws], lower: Ints, upper: Ints, share: Floats) -> LineDraws:
     """Return the draws between their two levels: work by ``share``, machines from the level that covers them."""
     ids = tuple(dict.fromkeys(i for level in levels for i in level.line_ids))
-    volume = {line.id for model in surface.models for line in model.lines if line.volume}
+    volume = _following(surface)
     draws, years = len(share), levels[0].by_year_usd.shape[2]
     present, by_year = np.zeros((draws, len(ids))), np.zeros((draws, len(ids), years))
     for column, ident in enumerate(ids):

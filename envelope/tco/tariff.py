@@ -51,6 +51,29 @@ def hosted_tokens(
     return tuple(result)
 
 
+def billed_kinds(
+    model: HostedModel, tokens: Mapping[TokenKind, float], *, start: str, request_input_tokens: float = 0.0
+) -> dict[TokenKind, float]:
+    """Return the tokens of a year as the provider bills them, where filling its cache costs a surcharge.
+
+    ``tokens`` has ``input`` that no cache held and ``cached_input``. A tariff with a price for cache writes leaves the
+    choice to the user: either every prompt is written (all ``input`` at that price), or nothing is cached; the cheaper
+    is taken.
+    """
+    if not any(line.kind == "cache_write" for line in model.tariff):
+        return dict(tokens)
+    day = _month_starts(start, 0)[0]
+
+    def usd(kind: TokenKind, count: float) -> float:
+        return count * model.usd_per_token(kind, day=day, input_tokens=request_input_tokens)
+
+    fresh, hit = tokens.get("input", 0.0), tokens.get("cached_input", 0.0)
+    rest: dict[TokenKind, float] = {k: n for k, n in tokens.items() if k not in ("input", "cached_input")}
+    if usd("cache_write", fresh) + usd("cached_input", hit) < usd("input", fresh + hit):
+        return {"cache_write": fresh, "cached_input": hit, **rest}
+    return {"input": fresh + hit, **rest}
+
+
 def bill_usd(hosted: Iterable[HostedTokens]) -> float:
     """Return what the tokens cost, in dollars, without price trends."""
     return sum(h.tokens * h.usd_per_mtok.point / MTOK for h in hosted)

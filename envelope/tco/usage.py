@@ -82,6 +82,8 @@ class AnnualUsage(Frozen):
     solved_tasks: NonNegative = 0.0
     failed_tasks: NonNegative = 0.0
     """Tasks answered wrongly, refused or dropped."""
+    downtime_hours: NonNegative = 0.0
+    """Hours of the year without full service for a user."""
     forced_changes_per_year: NonNegative | None = None
     """Forced changes of the hosted model; ``None`` takes the default of the catalog."""
 
