@@ -11,8 +11,8 @@ from envelope.validation.tables import report_text
 from envelope.validation.validate import ValidationReport
 
 _CSV_FIELDS = (
-    "id", "record", "collection", "quantity", "device_class", "architecture", "device", "hardware_id", "model", "model_id",
-    "engine", "unit", "measured", "predicted", "ape_frac", "bias_frac", "bound", "overloaded", "reason",
+    "id", "record", "collection", "quantity", "device_class", "architecture", "device", "hardware_id", "model",
+    "model_id", "engine", "unit", "measured", "predicted", "ape_frac", "bias_frac", "bound", "overloaded", "reason",
 )  # fmt: skip
 
 

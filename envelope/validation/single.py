@@ -22,11 +22,29 @@ def single_decode_rate(row: MeasuredRow, _: str | None) -> Found:
 def prefill_rate(row: MeasuredRow, _: str | None) -> Found:
     """Return the rate at which prompts are computed alone."""
     target = target_of(row)
-    tables, shape = target.tables(), shape_of(row)
+    tables, shape = target.prompt_tables(), shape_of(row)
     sequences = max(row.batch or 1.0, 1.0) if row.load == "batch" else 1.0
     time = prompt_s(tables, shape.input_tokens, row.depth_tokens, sequences)
+    if tables is not target.tables():
+        steps = math.ceil(shape.input_tokens * sequences / tables.max_batched_tokens)
+        time *= pipeline_share(steps, target.replica.parallelism.pp)
     bound = bound_at(tables, min(shape.input_tokens * sequences, tables.max_batched_tokens))
     return shape.input_tokens * sequences / time, bound, target
+
+
+_STEPS_IN_FLIGHT = 4
+"""Steps of a prompt that llama.cpp has under way at once (logical batch 2,048, physical batch 512 tokens)."""
+
+
+def pipeline_share(steps: int, stages: int) -> float:
+    """Return the share of the serial time that ``steps`` of one prompt take on ``stages`` devices in a row.
+
+    Groups of k steps fill and drain the pipeline: (k + stages − 1)/stages step times instead of k.
+    """
+    groups = [_STEPS_IN_FLIGHT] * (steps // _STEPS_IN_FLIGHT) + [steps % _STEPS_IN_FLIGHT] * (
+        steps % _STEPS_IN_FLIGHT > 0
+    )
+    return sum((k + stages - 1) / stages for k in groups) / steps
 
 
 def unloaded_ttft(row: MeasuredRow, _: str | None) -> Found:

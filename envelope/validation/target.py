@@ -9,6 +9,7 @@ from envelope.errors import InputError
 from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec, all_formats
 from envelope.perf.step import compile_step
+from envelope.perf.work import weight_bytes
 from envelope.spec.deployment import EngineSettings, Parallelism
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile
@@ -64,6 +65,13 @@ class Target:
         tokens = (replica.settings.max_num_batched_tokens or replica.engine.default_max_batched_tokens) * ranks
         wide = {"max_num_seqs": seqs, "max_num_batched_tokens": tokens}
         return compile_step(replace(replica, settings=replica.settings.model_copy(update=wide)))
+
+    def prompt_tables(self) -> StepTables:
+        """Return the tables for one prompt alone: an engine that splits by layers runs its devices one by one."""
+        replica = self.replica
+        if replica.parallelism.pp == 1 or replica.engine.id not in _LAYER_SPLIT:
+            return self.tables()
+        return compile_step(replace(replica, parallelism=Parallelism()))
 
 
 def classes_of(row: MeasuredRow) -> tuple[str, str]:
@@ -256,7 +264,7 @@ def _fitted(replica: ReplicaSpec) -> ReplicaSpec:
     if replica.engine.id not in {"llama.cpp", "ollama"} or replica.host_memory is None:
         return replica
     low, high = 0, replica.model.layers
-    if _fits(replica, 0):
+    if _fits(replica, 0) or _spread_fits(replica):
         return replica
     while low < high:
         middle = (low + high) // 2
@@ -289,6 +297,13 @@ def _roomy(row: MeasuredRow, replica: ReplicaSpec) -> ReplicaSpec:
         return replica
     settings = replica.settings.model_copy(update={"memory_frac": _TIGHT_MEMORY_FRAC})
     return replace(replica, settings=settings)
+
+
+def _spread_fits(replica: ReplicaSpec) -> bool:
+    """Return whether layers, cut as they best fit, find room on all devices together."""
+    parts = weight_bytes(replica.model, replica.weights or "native", replica.formats)
+    room = replica.hardware.device_memory.capacity_bytes * replica.parallelism.devices
+    return replica.parallelism.pp > 1 and sum(parts.values()) - parts.get("embed", 0.0) < _TIGHT_MEMORY_FRAC * room
 
 
 def _offloaded(replica: ReplicaSpec, layers: int) -> ReplicaSpec:

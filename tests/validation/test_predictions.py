@@ -10,6 +10,7 @@ from envelope.validation.loads import rank_tables
 from envelope.validation.predict import predict
 from envelope.validation.rows import MeasuredRow, load_rows
 from envelope.validation.shapes import prompt_s
+from envelope.validation.single import pipeline_share
 from envelope.validation.target import target_of
 from envelope.validation.validate import score_row
 
@@ -137,3 +138,10 @@ def test_a_sample_of_the_full_files_is_covered():
     rows = [r for name in ("published.jsonl", "datacenter_serving.jsonl") for r in load_rows(SHARED / name).rows][::97]
     found = [score_row(r) for r in rows]
     assert sum(r.ape_frac is not None for r in found) >= 0.95 * len(found)
+
+
+@pytest.mark.parametrize(
+    ("steps", "stages", "share"), [(1, 4, 1.0), (4, 4, 7 / 16), (8, 4, 7 / 16), (5, 4, 11 / 20), (9, 1, 1.0)]
+)
+def test_a_prompt_fills_and_drains_the_pipeline_of_layer_split_devices(steps, stages, share):
+    assert pipeline_share(steps, stages) == pytest.approx(share)
