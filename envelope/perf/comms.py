@@ -102,16 +102,21 @@ def all_to_all_s(tokens: Floats, top_k: int, hidden: int, ranks: int, net: Fabri
     """Return dispatch plus combine of routed tokens between ``ranks``, each holding ``tokens``/ranks of them.
 
     Each token goes to min(top_k, ranks) ranks, 1 byte per element out (fp8) and 2 back (bf16); latency as of an
-    all-reduce start, twice (Zhao et al., DeepEP, https://github.com/deepseek-ai/DeepEP).
+    all-reduce start, twice. Across nodes the faster of one message per rank and of one per node, forwarded inside
+    it (low-latency and normal kernels of Zhao et al., DeepEP, https://github.com/deepseek-ai/DeepEP).
     """
     if ranks <= 1:
         return np.zeros_like(tokens)
-    copies = float(min(top_k, ranks)) * (ranks - 1) / ranks
-    moved = tokens / ranks * copies * hidden * 3.0
-    inside = ranks <= net.node_devices
-    rate = net.inside(ranks).bandwidth_bytes_per_s * 0.6 if inside else net.network_bytes_per_s * NETWORK_FRAC
-    start = 2.0 * _by_size(curve, "t0_s", min(ranks, 8)) if inside else 4.0 * NETWORK_LATENCY_S
-    return start + moved / rate
+    held = tokens / ranks * hidden * 3.0
+    inside = held * min(top_k, ranks) * (ranks - 1) / ranks / (net.inside(ranks).bandwidth_bytes_per_s * 0.6)
+    if ranks <= net.node_devices:
+        return 2.0 * _by_size(curve, "t0_s", min(ranks, 8)) + inside
+    nodes = ranks / net.node_devices
+    line = net.network_bytes_per_s * NETWORK_FRAC
+    direct = 4.0 * NETWORK_LATENCY_S + held * min(top_k, ranks) * (1.0 - 1.0 / nodes) / line
+    reached = nodes * (1.0 - (1.0 - 1.0 / nodes) ** top_k)
+    relayed = 8.0 * NETWORK_LATENCY_S + np.maximum(held * reached * (1.0 - 1.0 / nodes) / line, inside)
+    return np.minimum(direct, relayed)
 
 
 def hand_over_s(tokens: Floats, hidden: int, net: Fabric, stages: int) -> Floats:

@@ -77,11 +77,15 @@ def token_costs(b: Bench, tokens: Floats) -> list[OpCost]:
     par = b.replica.parallelism
     group = np.maximum(tokens / b.lanes, 1.0)
     local = np.maximum(group / par.dp, 1.0)
+    return _with_offload(b, _layer_costs(b, group) + _communication(b, local, group), local)
+
+
+def _layer_costs(b: Bench, group: Floats) -> list[OpCost]:
+    """Return what the layers cost on the busiest device for the tokens of a group, without communication."""
+    local = np.maximum(group / b.replica.parallelism.dp, 1.0)
     found = [_linear(b, linear, local) for linear in b.work.linears if linear.tokens == "all"]
     found += [_experts(b, experts, group) for experts in b.work.experts]
-    found.append(_elementwise(b, local))
-    found += _communication(b, local, group)
-    return _with_offload(b, found, local)
+    return [*found, _elementwise(b, local)]
 
 
 def sampled_costs(b: Bench, sequences: Floats) -> list[OpCost]:
@@ -170,13 +174,26 @@ def _communication(b: Bench, local: Floats, group: Floats) -> list[OpCost]:
     if scattered:
         top_k = max(e.top_k for e in b.work.experts)
         ranks = par.tp * par.dp
-        one = all_to_all_s(group, top_k, b.work.hidden, ranks, b.net, curve)
-        start = all_to_all_s(np.zeros_like(group), top_k, b.work.hidden, ranks, b.net, curve)
-        found.append(communication_cost("all_to_all", scattered * one, scattered * start))
+        sent = scattered * all_to_all_s(group, top_k, b.work.hidden, ranks, b.net, curve)
+        start = scattered * all_to_all_s(np.zeros_like(group), top_k, b.work.hidden, ranks, b.net, curve)
+        if ranks > b.net.node_devices:
+            sent = np.maximum(_exposed_s(b, group, sent), start)
+        found.append(communication_cost("all_to_all", sent, start))
     if par.pp > 1:
         one = hand_over_s(local, b.work.hidden, b.net, par.pp)
         found.append(communication_cost("hand_over", one, hand_over_s(np.zeros_like(local), 1, b.net, par.pp)))
     return found
+
+
+def _exposed_s(b: Bench, group: Floats, sent_s: Floats) -> Floats:
+    """Return what a transfer of ``sent_s`` adds to a step that may overlap it with the work of a second half batch.
+
+    Engines do so where it pays: max(2·work(m/2), sent) against work(m) + sent (two-batch overlap of DeepSeek and
+    SGLang, dual-batch overlap of vLLM), between nodes.
+    """
+    work = sum((cost.time_s for cost in _layer_costs(b, group)), np.zeros_like(group))
+    halves = sum((cost.time_s for cost in _layer_costs(b, np.maximum(group / 2.0, 1.0))), np.zeros_like(group))
+    return np.minimum(sent_s, np.maximum(2.0 * halves, sent_s) - work)
 
 
 def _norm_reduces(b: Bench) -> int:

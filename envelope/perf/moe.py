@@ -14,6 +14,8 @@ PAD_ROWS = 64.0
 
 MEASURED_RANKS = 8
 """Most expert-parallel ranks in the tables to which ``gamma`` was fitted."""
+BALANCED = 1.3
+"""What the hottest rank gets above the mean with more ranks, where engines replicate hot experts (a judgement)."""
 
 REFERENCE_WIDTH = 768.0
 """Expert width per device at which the curves hold: the middle of the measured shapes."""
@@ -83,7 +85,7 @@ def experts_cost(
     each touched expert gets rows/act, padded by (rows/act + 64·pad)/(rows/act); F = 2·rows·w, B = act·w·bytes +
     activations, w = matrices·h·I/tp. Form and constants: fits of this project to the measured tables of
     aiconfigurator-core 0.12.0; ``ep^γ`` is what the hottest rank gets above the mean
-    (held at the 8 ranks of the measurements: DeepSeek-like wide placements replicate hot experts).
+    up to the 8 ranks of the measurements.
     """
     count = experts.layers if layers is None else layers
     h, ffn = float(experts.hidden), experts.ffn / share.tp
@@ -91,7 +93,7 @@ def experts_cost(
     rows = np.maximum(tokens * experts.top_k / share.ep, 1e-9)
     touched = distinct_experts(experts.n_routed, experts.top_k, tokens, skew) / share.ep
     touched = np.minimum(np.maximum(touched, np.minimum(rows, 1.0)), experts.n_routed / share.ep)
-    hot = min(share.ep, MEASURED_RANKS) ** curve["gamma"]
+    hot = share.ep ** curve["gamma"] if share.ep <= MEASURED_RANKS else BALANCED
     per_expert = np.maximum(rows / touched, 1.0)
     pad = (per_expert + PAD_ROWS * curve["pad"]) / per_expert
     flop = 2.0 * rows * weights
