@@ -130,6 +130,7 @@ def _signature(numba: Any, function: Any) -> Any:
     t = numba.types
     known = {
         "Ints": t.int64[::1],
+        "Rows": t.int32[::1],
         "Floats": t.float64[::1],
         "int": t.int64,
         "float": t.float64,
@@ -147,6 +148,8 @@ def _text(annotation: Any) -> str:
     if annotation is None:
         return "None"
     text = getattr(annotation, "__name__", str(annotation)) if isinstance(annotation, type) else str(annotation)
+    if "int32" in text:
+        return "Rows"
     if "MutableSequence" in text:
         return "Ints" if "[int]" in text else "Floats"
     return text

@@ -1,6 +1,7 @@
 """Requests as columns: what arrives when, how long it is, what it shares with others and what follows it."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from envelope.errors import InputError, Problem
 from envelope.spec.workload import Difficulty, Slo
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Ints = NDArray[np.signedinteger[Any]]
 Mask = NDArray[np.bool_]
 Columns = dict[str, Ints | Floats | Mask]
 

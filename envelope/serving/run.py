@@ -155,7 +155,7 @@ def _last_finish(state: State) -> float:
 
 def _collect(fleet: Fleet, requests: Requests, state: State, marks: list[Snapshot], controls: Controls) -> Run:
     st, sx = np.asarray(state.st), np.asarray(state.sx)
-    rq = np.asarray(state.rq).reshape(-1, k.Q_SIZE)
+    rq = np.asarray(state.rq, dtype=np.int32).reshape(-1, k.Q_SIZE)
     rx = np.asarray(state.rx).reshape(-1, k.F_SIZE)
     never_begun = (rq[:, k.Q_STATUS] == k.STATUS_UNBORN) & requests.follows
     rq[never_begun, k.Q_STATUS] = k.STATUS_CUT

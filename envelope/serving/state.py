@@ -59,7 +59,7 @@ def build(fleet: Fleet, requests: Requests, *, compiled: bool, ticks: int, tick_
 
 def _request_arrays(requests: Requests, level: Ints) -> tuple[Ints, Floats]:
     n = len(requests)
-    rq = np.zeros((n, k.Q_SIZE), dtype=np.int64)
+    rq = np.zeros((n, k.Q_SIZE), dtype=np.int32)
     rx = np.zeros((n, k.F_SIZE))
     columns = {
         k.Q_INPUT: requests.input_tokens,

@@ -78,7 +78,7 @@ from envelope.serving.kernel.layout import (
     X_GROWTH,
     X_GROWTH_VAR,
 )
-from envelope.serving.kernel.types import Floats, Ints
+from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
 @kernel
@@ -123,7 +123,7 @@ def steps_with_room(st: Ints, b: int, most: int) -> int:
 
 
 @kernel
-def generated_now(st: Ints, sx: Floats, rq: Ints, b: int, x: int, s: int) -> int:
+def generated_now(st: Ints, sx: Floats, rq: Rows, b: int, x: int, s: int) -> int:
     """Return the tokens that the sequence of slot ``s`` has produced so far."""
     done = rq[st[s + S_REQUEST] * Q_SIZE + Q_GENERATED]
     if st[s + S_STATE] == SLOT_DECODE:
@@ -132,7 +132,7 @@ def generated_now(st: Ints, sx: Floats, rq: Ints, b: int, x: int, s: int) -> int
 
 
 @kernel
-def begin_decode(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, s: int, t: float) -> None:
+def begin_decode(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, s: int, t: float) -> None:
     """Turn slot ``s``, whose prompt is in the KV cache, into a decoding one."""
     i = st[s + S_REQUEST]
     q = i * Q_SIZE
@@ -159,7 +159,7 @@ def begin_decode(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, s: 
 
 
 @kernel
-def end_decode(st: Ints, sx: Floats, rq: Ints, b: int, x: int, s: int) -> None:
+def end_decode(st: Ints, sx: Floats, rq: Rows, b: int, x: int, s: int) -> None:
     """Take slot ``s`` out of the decoding ones (not out of the completion heap)."""
     steps = st[b + R_STEP] - st[s + S_BASE_STEP]
     st[s + S_BLOCKS] += grown_blocks(st, s, b, steps)
@@ -172,7 +172,7 @@ def end_decode(st: Ints, sx: Floats, rq: Ints, b: int, x: int, s: int) -> None:
 
 
 @kernel
-def count_adapter(st: Ints, rq: Ints, b: int, i: int, change: int) -> None:
+def count_adapter(st: Ints, rq: Rows, b: int, i: int, change: int) -> None:
     """Count a running sequence of request ``i``'s adapter in (1) or out (−1)."""
     adapter = rq[i * Q_SIZE + Q_ADAPTER]
     if adapter < 0:
@@ -184,7 +184,7 @@ def count_adapter(st: Ints, rq: Ints, b: int, i: int, change: int) -> None:
 
 
 @kernel
-def free_slot(st: Ints, rq: Ints, b: int, s: int, computed: int, comes_back: bool) -> None:
+def free_slot(st: Ints, rq: Rows, b: int, s: int, computed: int, comes_back: bool) -> None:
     """Give back the blocks and the place of slot ``s``."""
     release(st, rq, b, st[s + S_REQUEST], s, computed, comes_back)
     count_adapter(st, rq, b, st[s + S_REQUEST], -1)
@@ -194,7 +194,7 @@ def free_slot(st: Ints, rq: Ints, b: int, s: int, computed: int, comes_back: boo
 
 
 @kernel
-def youngest(st: Ints, rq: Ints, b: int) -> int:
+def youngest(st: Ints, rq: Rows, b: int) -> int:
     """Return the running slot that is preempted first: lowest priority, then latest admitted."""
     best = -1
     for k in range(st[b + R_SEQS]):
@@ -212,7 +212,7 @@ def youngest(st: Ints, rq: Ints, b: int) -> int:
 
 
 @kernel
-def evict_slot(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, s: int, t: float) -> None:
+def evict_slot(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, s: int, t: float) -> None:
     """Take slot ``s`` out of the batch; what it computed is lost unless its blocks stay cached."""
     i = st[s + S_REQUEST]
     q = i * Q_SIZE
@@ -231,7 +231,7 @@ def evict_slot(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, s: in
 
 
 @kernel
-def preempt(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, s: int, t: float) -> None:
+def preempt(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, s: int, t: float) -> None:
     """Send slot ``s`` back to the front of the queue; it will be recomputed."""
     i = st[s + S_REQUEST]
     evict_slot(st, sx, rq, rx, b, x, s, t)
@@ -242,7 +242,7 @@ def preempt(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, s: int, 
 
 
 @kernel
-def make_room(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t: float) -> int:
+def make_room(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, t: float) -> int:
     """Preempt until every decoding sequence can take its next block, and take them; returns how many went."""
     gone = 0
     while st[b + R_DECODES] > 0 and growth_need(st, b, 1) > st[b + R_FREE]:
@@ -254,7 +254,7 @@ def make_room(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t: flo
 
 
 @kernel
-def compute_chunk(st: Ints, sx: Floats, rq: Ints, tb: Floats, b: int, x: int, s: int, tokens: int) -> bool:
+def compute_chunk(st: Ints, sx: Floats, rq: Rows, tb: Floats, b: int, x: int, s: int, tokens: int) -> bool:
     """Compute ``tokens`` more prompt tokens of slot ``s`` in the step; returns False if blocks are short."""
     i = st[s + S_REQUEST]
     q = i * Q_SIZE
@@ -289,7 +289,7 @@ def settle_chunk(st: Ints, b: int, s: int) -> None:
 
 
 @kernel
-def open_slot(st: Ints, rq: Ints, b: int, i: int) -> int:
+def open_slot(st: Ints, rq: Rows, b: int, i: int) -> int:
     """Give request ``i`` a slot and hold the cached beginning of its prompt."""
     q = i * Q_SIZE
     s = st[b + R_SLOTS_FREE]
@@ -315,7 +315,7 @@ def open_slot(st: Ints, rq: Ints, b: int, i: int) -> int:
 
 
 @kernel
-def admission_need(st: Ints, rq: Ints, b: int, i: int, budget: int) -> tuple[int, int]:
+def admission_need(st: Ints, rq: Rows, b: int, i: int, budget: int) -> tuple[int, int]:
     """Return the tokens of the first chunk of request ``i`` and the free blocks that it takes."""
     q = i * Q_SIZE
     block = st[b + R_BLOCK]
@@ -329,7 +329,7 @@ def admission_need(st: Ints, rq: Ints, b: int, i: int, budget: int) -> tuple[int
 
 
 @kernel
-def admit_ready(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, i: int, t: float) -> bool:
+def admit_ready(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, i: int, t: float) -> bool:
     """Admit a request whose KV came from a prefill replica; returns False if blocks are short."""
     q = i * Q_SIZE
     block = st[b + R_BLOCK]
@@ -351,7 +351,7 @@ def admit_ready(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, i: i
 
 @kernel
 def admit_waiting(
-    st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int, t: float, budget: int, tokens: int
+    st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, x: int, t: float, budget: int, tokens: int
 ) -> int:
     """Admit waiting requests in order while tokens, places and blocks last; returns the step's prompt tokens."""
     st[b + R_BLOCKED] = BLOCKED_NOT

@@ -36,7 +36,7 @@ from envelope.serving.kernel.layout import (
     S_STATE,
     SLOT_FREE,
 )
-from envelope.serving.kernel.types import Ints
+from envelope.serving.kernel.types import Ints, Rows
 
 
 @kernel
@@ -107,7 +107,7 @@ def discard(st: Ints, b: int, count: int) -> None:
 
 
 @kernel
-def take(st: Ints, rq: Ints, b: int, count: int) -> None:
+def take(st: Ints, rq: Rows, b: int, count: int) -> None:
     """Allocate ``count`` free blocks, evicting the longest unused ones from the end of their run."""
     if st[b + R_CACHE] == 0:
         st[b + R_FREE] -= count
@@ -159,7 +159,7 @@ def node_blocks(st: Ints, b: int, node: int) -> int:
 
 
 @kernel
-def own_entry(st: Ints, rq: Ints, b: int, q: int) -> int:
+def own_entry(st: Ints, rq: Rows, b: int, q: int) -> int:
     """Return the entry of a request's own continuation: its session's, or what a preemption left, or −1."""
     chain = rq[q + Q_CHAIN]
     if chain >= 0:
@@ -168,7 +168,7 @@ def own_entry(st: Ints, rq: Ints, b: int, q: int) -> int:
 
 
 @kernel
-def cached_blocks(st: Ints, rq: Ints, b: int, q: int) -> tuple[int, int]:
+def cached_blocks(st: Ints, rq: Rows, b: int, q: int) -> tuple[int, int]:
     """Return how many leading blocks of a request's prompt are cached, and how many of those are free."""
     if st[b + R_CACHE] == 0:
         return 0, 0
@@ -192,7 +192,7 @@ def cached_blocks(st: Ints, rq: Ints, b: int, q: int) -> tuple[int, int]:
 
 
 @kernel
-def hold_cached(st: Ints, rq: Ints, b: int, q: int, s: int) -> None:
+def hold_cached(st: Ints, rq: Rows, b: int, q: int, s: int) -> None:
     """Hold every cached leading block of a request's prompt for slot ``s``."""
     st[s + S_NODES] = 0
     st[s + S_CHAIN] = -1
@@ -237,7 +237,7 @@ def extend(st: Ints, b: int, s: int, e: int, first: int, upto: int, limit: int) 
 
 
 @kernel
-def publish(st: Ints, rq: Ints, b: int, q: int, s: int, upto: int) -> None:
+def publish(st: Ints, rq: Rows, b: int, q: int, s: int, upto: int) -> None:
     """Enter the full blocks that slot ``s`` has computed, up to ``upto``, into the cache."""
     if st[s + S_GIVES] == 0:
         return
@@ -262,7 +262,7 @@ def publish(st: Ints, rq: Ints, b: int, q: int, s: int, upto: int) -> None:
 
 
 @kernel
-def publish_own(st: Ints, rq: Ints, b: int, q: int, s: int, upto: int) -> None:
+def publish_own(st: Ints, rq: Rows, b: int, q: int, s: int, upto: int) -> None:
     """Enter the blocks beyond the shared nodes into the session's entry, if there is one."""
     e = st[s + S_CHAIN]
     if st[s + S_SHARED] >= upto:
@@ -280,7 +280,7 @@ def publish_own(st: Ints, rq: Ints, b: int, q: int, s: int, upto: int) -> None:
 
 
 @kernel
-def keep_for_return(st: Ints, rq: Ints, b: int, i: int, s: int, full: int) -> None:
+def keep_for_return(st: Ints, rq: Rows, b: int, i: int, s: int, full: int) -> None:
     """Keep the private full blocks of a preempted request cached under its own entry."""
     count = min(full - st[s + S_SHARED], st[s + S_BLOCKS])
     if count <= 0 or st[s + S_GIVES] == 0:
@@ -296,7 +296,7 @@ def keep_for_return(st: Ints, rq: Ints, b: int, i: int, s: int, full: int) -> No
 
 
 @kernel
-def forget_old(st: Ints, rq: Ints, q: int, held: int, comes_back: bool) -> None:
+def forget_old(st: Ints, rq: Rows, q: int, held: int, comes_back: bool) -> None:
     """Turn what an earlier preemption left of a request into leftovers, unless it is of use again."""
     e = rq[q + Q_SELF]
     if e >= 0 and (e != held or not comes_back):
@@ -305,7 +305,7 @@ def forget_old(st: Ints, rq: Ints, q: int, held: int, comes_back: bool) -> None:
 
 
 @kernel
-def release(st: Ints, rq: Ints, b: int, i: int, s: int, computed: int, comes_back: bool) -> None:
+def release(st: Ints, rq: Rows, b: int, i: int, s: int, computed: int, comes_back: bool) -> None:
     """Free all blocks of slot ``s``, the last of its sequence first.
 
     ``computed`` is the number of tokens whose KV it holds; a preempted request (``comes_back``) may find what is

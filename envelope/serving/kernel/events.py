@@ -61,7 +61,7 @@ from envelope.serving.kernel.layout import (
 from envelope.serving.kernel.ranks import step_replica
 from envelope.serving.kernel.replica import empty_replica, release_queue
 from envelope.serving.kernel.route import choose_replica, hosted_again, park, replica_at, route, submit
-from envelope.serving.kernel.types import Floats, Ints
+from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
 @kernel
@@ -77,7 +77,7 @@ def next_outside(st: Ints, sx: Floats, rx: Floats) -> float:
 
 
 @kernel
-def advance(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, t: float) -> bool:
+def advance(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, t: float) -> bool:
     """Let every replica run up to time ``t``; returns False as soon as a step end may have made a new event."""
     n = st[H_REPLICAS]
     if st[H_FEEDBACK] == 0:
@@ -101,7 +101,7 @@ def advance(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, t: float) ->
 
 
 @kernel
-def handle(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, t: float) -> None:
+def handle(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, t: float) -> None:
     """Handle the arrival or event at time ``t``; events come before arrivals of the stream at the same time."""
     if st[H_EVENTS] == 0 or sx[int(sx[G_HEAP])] > t:
         i = st[st[H_ORDER] + st[H_NEXT]]
@@ -125,7 +125,7 @@ def handle(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, t: float) -> 
 
 
 @kernel
-def hand_over(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, t: float) -> None:
+def hand_over(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Give a request whose prompt was computed elsewhere to the decode pool."""
     r = choose_replica(st, rq, i, st[H_DECODE_POOL])
     if r < 0:
@@ -170,7 +170,7 @@ def energy_until(st: Ints, sx: Floats, b: int, x: int, t: float) -> float:
 
 
 @entry_point
-def run_until(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, until: float) -> int:
+def run_until(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, until: float) -> int:
     """Run the fleet until time ``until`` (everything that happens at it included)."""
     while st[H_DONE] < st[H_REQUESTS]:
         t = next_outside(st, sx, rx)
@@ -188,7 +188,7 @@ def run_until(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, until: flo
 
 
 @entry_point
-def set_up(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: float) -> None:
+def set_up(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, r: int, t: float) -> None:
     """Bring replica ``r`` (its first rank) up at time ``t``; parked requests go to the router again."""
     b, x = replica_at(st, sx, r)
     if st[b + R_UP]:
@@ -208,7 +208,7 @@ def set_up(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: fl
 
 
 @entry_point
-def set_down(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: float, at_once: int) -> None:
+def set_down(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, r: int, t: float, at_once: int) -> None:
     """Take replica ``r`` out of service: ``at_once`` loses its batch, else it finishes what runs."""
     b, x = replica_at(st, sx, r)
     for k in range(st[b + R_RANKS]):
@@ -220,7 +220,7 @@ def set_down(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: 
 
 
 @entry_point
-def set_power(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, r: int, t: float, on: int) -> None:
+def set_power(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, r: int, t: float, on: int) -> None:
     """Count replica ``r`` as switched on (or off) from time ``t``."""
     b, first = replica_at(st, sx, r)
     for k in range(st[b + R_RANKS]):

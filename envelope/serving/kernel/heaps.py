@@ -21,7 +21,7 @@ from envelope.serving.kernel.layout import (
     S_ADMITTED,
     S_FINISH,
 )
-from envelope.serving.kernel.types import Floats, Ints
+from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
 @kernel
@@ -140,7 +140,7 @@ def remove_finish(st: Ints, b: int, s: int) -> None:
 
 
 @kernel
-def enqueue(st: Ints, rq: Ints, b: int, i: int, front: bool) -> None:
+def enqueue(st: Ints, rq: Rows, b: int, i: int, front: bool) -> None:
     """Put request ``i`` at the back (or the front) of its level's queue."""
     at = st[b + R_QUEUE] + 2 * rq[i * Q_SIZE + Q_LEVEL]
     head = st[at]
@@ -169,7 +169,7 @@ def first_queued(st: Ints, b: int) -> int:
 
 
 @kernel
-def first_waiting(st: Ints, rq: Ints, b: int) -> int:
+def first_waiting(st: Ints, rq: Rows, b: int) -> int:
     """Return the first waiting request whose adapter has a place in the batch, or −1."""
     limit = st[b + R_ADAPTERS]
     if limit == 0 or st[b + R_ADAPTERS_ON] < limit:
@@ -185,7 +185,7 @@ def first_waiting(st: Ints, rq: Ints, b: int) -> int:
 
 
 @kernel
-def dequeue(st: Ints, rq: Ints, b: int, i: int) -> None:
+def dequeue(st: Ints, rq: Rows, b: int, i: int) -> None:
     """Remove request ``i`` from its level's queue."""
     at = st[b + R_QUEUE] + 2 * rq[i * Q_SIZE + Q_LEVEL]
     following = rq[i * Q_SIZE + Q_LINK]

@@ -49,7 +49,7 @@ from envelope.serving.kernel.layout import (
     STATUS_DONE,
 )
 from envelope.serving.kernel.leave import done, may_enter
-from envelope.serving.kernel.types import Floats, Ints
+from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
 @kernel
@@ -86,7 +86,7 @@ def jitter(i: int, attempt: int) -> float:
 
 
 @kernel
-def try_hosted(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float) -> int:
+def try_hosted(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float) -> int:
     """Send request ``i`` to the hosted API at time ``t``.
 
     Returns 0 if privacy forbids it, 1 if it is served or will be tried again, 2 if it was given up.
@@ -118,7 +118,7 @@ def try_hosted(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float) -> 
 
 
 @kernel
-def serve_hosted(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float) -> None:
+def serve_hosted(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float) -> None:
     """Draw the hosted latency of request ``i`` and schedule its end."""
     q = i * Q_SIZE
     f = i * F_SIZE
@@ -134,7 +134,7 @@ def serve_hosted(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float) -
 
 
 @kernel
-def end_hosted(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float) -> None:
+def end_hosted(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float) -> None:
     """Finish request ``i`` that the hosted API served; its session's next call finds its prompt cached there."""
     q = i * Q_SIZE
     st[H_HOSTED_RUNNING] -= 1

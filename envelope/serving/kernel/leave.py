@@ -52,11 +52,11 @@ from envelope.serving.kernel.layout import (
     X_GAP,
     X_LAST_DONE,
 )
-from envelope.serving.kernel.types import Floats, Ints
+from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
 @kernel
-def may_enter(st: Ints, rq: Ints, i: int, inside: int) -> bool:
+def may_enter(st: Ints, rq: Rows, i: int, inside: int) -> bool:
     """Return whether request ``i`` may enter a place inside (1) or outside (0) the building.
 
     This is the only place that decides it: a replica takes requests, and the hosted API is called, after it alone.
@@ -65,14 +65,14 @@ def may_enter(st: Ints, rq: Ints, i: int, inside: int) -> bool:
 
 
 @kernel
-def fails(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, tier: int) -> bool:
+def fails(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, tier: int) -> bool:
     """Return whether a model of ``tier`` fails request ``i``: the same draw decides for every tier."""
     at = int(sx[G_FAIL]) + 3 * rq[i * Q_SIZE + Q_CLASS] + tier
     return rx[i * F_SIZE + F_UNIFORM] < sx[at]
 
 
 @kernel
-def done(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float, status: int) -> None:
+def done(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float, status: int) -> None:
     """End request ``i`` with ``status``; its session's next call or the load generator's next request follows."""
     q = i * Q_SIZE
     rx[i * F_SIZE + F_FINISH] = t
@@ -97,7 +97,7 @@ def done(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int, t: float, status: i
 
 
 @kernel
-def leave_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, i: int, t: float) -> None:
+def leave_replica(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, i: int, t: float) -> None:
     """Note the end of request ``i`` on this replica and tell the fleet."""
     q = i * Q_SIZE
     r = (b - st[H_REPLICA]) // R_SIZE
@@ -121,7 +121,7 @@ def leave_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, i:
 
 
 @kernel
-def back_to_router(st: Ints, sx: Floats, rq: Ints, b: int, i: int, t: float, lost: bool) -> None:
+def back_to_router(st: Ints, sx: Floats, rq: Rows, b: int, i: int, t: float, lost: bool) -> None:
     """Let request ``i`` arrive again; ``lost`` says that work on it was lost."""
     q = i * Q_SIZE
     e = rq[q + Q_SELF]

@@ -24,11 +24,11 @@ from envelope.serving.kernel.layout import (
     X_TIME,
 )
 from envelope.serving.kernel.replica import finish_step, schedule
-from envelope.serving.kernel.types import Floats, Ints
+from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
 @kernel
-def step_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int) -> None:
+def step_replica(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, x: int) -> None:
     """End the segment under way and start the next one, of all ranks."""
     t = sx[x + X_TIME]
     ranks = st[b + R_RANKS]

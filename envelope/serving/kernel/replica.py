@@ -85,11 +85,11 @@ from envelope.serving.kernel.layout import (
     X_TIME,
 )
 from envelope.serving.kernel.leave import back_to_router, leave_replica
-from envelope.serving.kernel.types import Floats, Ints
+from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
 @kernel
-def schedule(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
+def schedule(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
     """Put the next step together at time ``t``: decodes first, then the cut prompt, then waiting requests."""
     st[b + R_FRESH] = 0
     sx[x + X_ATTENTION] = 0.0
@@ -178,7 +178,7 @@ def account(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
 
 
 @kernel
-def finish_step(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int) -> None:
+def finish_step(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, x: int) -> None:
     """End the segment under way: tokens come out, prompts turn into decodes, sequences end."""
     t = sx[x + X_TIME]
     steps = st[b + R_STEPS]
@@ -200,7 +200,7 @@ def finish_step(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, 
 
 
 @kernel
-def take_growth(st: Ints, rq: Ints, b: int, steps: int) -> None:
+def take_growth(st: Ints, rq: Rows, b: int, steps: int) -> None:
     """Allocate the blocks of ``steps`` decode steps of all decoding sequences."""
     stride = st[b + R_STRIDE]
     need = (steps // stride) * st[b + R_DECODES]
@@ -212,7 +212,7 @@ def take_growth(st: Ints, rq: Ints, b: int, steps: int) -> None:
 
 
 @kernel
-def finish_decodes(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t: float) -> None:
+def finish_decodes(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, t: float) -> None:
     """Let every sequence leave whose last token came with the steps just done."""
     h = st[b + R_HEAP]
     while st[b + R_HEAPED] > 0 and st[st[h] + S_FINISH] <= st[b + R_STEP]:
@@ -229,7 +229,7 @@ def finish_decodes(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t
 
 
 @kernel
-def finish_prompts(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t: float) -> None:
+def finish_prompts(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, t: float) -> None:
     """Give every sequence whose prompt is complete its next token and let it decode or leave."""
     at = st[b + R_HEAP] + st[b + R_SEQS]
     for k in range(st[b + R_FRESH]):
@@ -252,7 +252,7 @@ def finish_prompts(st: Ints, sx: Floats, rq: Ints, rx: Floats, b: int, x: int, t
 
 
 @kernel
-def empty_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
+def empty_replica(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
     """Stop a replica at once: its step, batch and cache are lost. Its requests arrive at the router again."""
     account(st, sx, tb, b, x, t)
     if st[b + R_MOVING] > 0 and (st[b + R_KIND] == KIND_MIXED or st[b + R_KIND] == KIND_DECODE):
@@ -273,7 +273,7 @@ def empty_replica(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, b: int
 
 
 @kernel
-def release_queue(st: Ints, sx: Floats, rq: Ints, b: int, t: float) -> None:
+def release_queue(st: Ints, sx: Floats, rq: Rows, b: int, t: float) -> None:
     """Send all waiting requests of a replica back to the router."""
     while st[b + R_WAITING] > 0:
         i = first_queued(st, b)

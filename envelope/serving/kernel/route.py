@@ -73,7 +73,7 @@ from envelope.serving.kernel.layout import (
 )
 from envelope.serving.kernel.leave import done, fails, may_enter
 from envelope.serving.kernel.ranks import cut_run, wake
-from envelope.serving.kernel.types import Floats, Ints
+from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
 @kernel
@@ -83,7 +83,7 @@ def replica_at(st: Ints, sx: Floats, r: int) -> tuple[int, int]:
 
 
 @kernel
-def usable(st: Ints, rq: Ints, b: int, i: int, pool: int) -> bool:
+def usable(st: Ints, rq: Rows, b: int, i: int, pool: int) -> bool:
     """Return whether a replica is up, in the pool, and takes request ``i``'s length and sensitivity."""
     if st[b + R_UP] == 0 or st[b + R_POOL] != pool:
         return False
@@ -91,7 +91,7 @@ def usable(st: Ints, rq: Ints, b: int, i: int, pool: int) -> bool:
 
 
 @kernel
-def least_outstanding(st: Ints, rq: Ints, i: int, pool: int) -> int:
+def least_outstanding(st: Ints, rq: Rows, i: int, pool: int) -> int:
     """Return the usable replica with the fewest requests, or −1; ties go round."""
     n = st[H_REPLICAS]
     best = -1
@@ -109,7 +109,7 @@ def least_outstanding(st: Ints, rq: Ints, i: int, pool: int) -> int:
 
 
 @kernel
-def next_in_turn(st: Ints, rq: Ints, i: int, pool: int) -> int:
+def next_in_turn(st: Ints, rq: Rows, i: int, pool: int) -> int:
     """Return the next usable replica in turn, or −1."""
     n = st[H_REPLICAS]
     for k in range(n):
@@ -121,7 +121,7 @@ def next_in_turn(st: Ints, rq: Ints, i: int, pool: int) -> int:
 
 
 @kernel
-def nth_of_pool(st: Ints, rq: Ints, i: int, pool: int, n: int) -> int:
+def nth_of_pool(st: Ints, rq: Rows, i: int, pool: int, n: int) -> int:
     """Return the ``n``-th replica of the pool, counted round, if it is usable, else −1."""
     size = 0
     first = -1
@@ -137,7 +137,7 @@ def nth_of_pool(st: Ints, rq: Ints, i: int, pool: int, n: int) -> int:
 
 
 @kernel
-def affine(st: Ints, rq: Ints, i: int, pool: int) -> int:
+def affine(st: Ints, rq: Rows, i: int, pool: int) -> int:
     """Return the replica that probably holds the prompt's beginning, unless it is much busier than the others."""
     q = i * Q_SIZE
     best = least_outstanding(st, rq, i, pool)
@@ -156,7 +156,7 @@ def affine(st: Ints, rq: Ints, i: int, pool: int) -> int:
 
 
 @kernel
-def choose_replica(st: Ints, rq: Ints, i: int, pool: int) -> int:
+def choose_replica(st: Ints, rq: Rows, i: int, pool: int) -> int:
     """Return the replica that takes request ``i``, or −1 if none of the pool can."""
     balance = st[H_BALANCE]
     if balance == ROUND_ROBIN:
@@ -169,7 +169,7 @@ def choose_replica(st: Ints, rq: Ints, i: int, pool: int) -> int:
 
 
 @kernel
-def fits(st: Ints, rq: Ints, i: int, r: int) -> bool:
+def fits(st: Ints, rq: Rows, i: int, r: int) -> bool:
     """Return whether replica ``r`` can ever hold request ``i``: its context and its KV blocks."""
     b = st[H_REPLICA] + r * R_SIZE
     q = i * Q_SIZE
@@ -181,7 +181,7 @@ def fits(st: Ints, rq: Ints, i: int, r: int) -> bool:
 
 
 @kernel
-def submit(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, r: int, t: float) -> None:
+def submit(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, r: int, t: float) -> None:
     """Put request ``i`` into the queue of replica ``r``."""
     b, x = replica_at(st, sx, r)
     rq[i * Q_SIZE + Q_STATUS] = STATUS_QUEUED
@@ -198,7 +198,7 @@ def submit(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, r: in
 
 
 @kernel
-def expected_wait(st: Ints, sx: Floats, rq: Ints, i: int) -> float:
+def expected_wait(st: Ints, sx: Floats, rq: Rows, i: int) -> float:
     """Return the wait that a newcomer must expect: queue length over the recent rate of completions."""
     best = NEVER
     for r in range(st[H_REPLICAS]):
@@ -213,7 +213,7 @@ def expected_wait(st: Ints, sx: Floats, rq: Ints, i: int) -> float:
 
 
 @kernel
-def wants_out(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int) -> bool:
+def wants_out(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int) -> bool:
     """Return whether the policy would send request ``i`` to the hosted API now."""
     policy = st[H_POLICY]
     q = i * Q_SIZE
@@ -231,7 +231,7 @@ def wants_out(st: Ints, sx: Floats, rq: Ints, rx: Floats, i: int) -> bool:
 
 
 @kernel
-def route(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, t: float) -> None:
+def route(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Send a new (or returned) request ``i`` where the policy says and privacy allows."""
     q = i * Q_SIZE
     if wants_out(st, sx, rq, rx, i):
@@ -252,7 +252,7 @@ def route(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, t: flo
 
 
 @kernel
-def route_inside(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, t: float) -> None:
+def route_inside(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Send request ``i`` to a replica; without one it waits, goes out if policy and privacy allow, or is refused."""
     pool = 0
     if st[H_POLICY] == LONG_CONTEXT and st[H_POOLS] > 1 and rq[i * Q_SIZE + Q_INPUT] > st[H_LONG_TOKENS]:
@@ -279,7 +279,7 @@ def route_inside(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int,
 
 
 @kernel
-def allowed_somewhere(st: Ints, rq: Ints, i: int) -> bool:
+def allowed_somewhere(st: Ints, rq: Rows, i: int) -> bool:
     """Return whether any replica, up or down, may take request ``i``'s sensitivity."""
     for r in range(st[H_REPLICAS]):  # noqa: SIM110
         if may_enter(st, rq, i, st[st[H_REPLICA] + r * R_SIZE + R_INSIDE]):
@@ -288,7 +288,7 @@ def allowed_somewhere(st: Ints, rq: Ints, i: int) -> bool:
 
 
 @kernel
-def park(st: Ints, rq: Ints, i: int) -> None:
+def park(st: Ints, rq: Rows, i: int) -> None:
     """Let request ``i`` wait until a replica comes up."""
     q = i * Q_SIZE
     rq[q + Q_FLAGS] |= FLAG_PARKED
@@ -303,7 +303,7 @@ def park(st: Ints, rq: Ints, i: int) -> None:
 
 
 @kernel
-def hosted_again(st: Ints, sx: Floats, rq: Ints, rx: Floats, tb: Floats, i: int, t: float) -> None:
+def hosted_again(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Try the hosted API (again) for request ``i``; if it cannot, fall back to what there is inside."""
     q = i * Q_SIZE
     answer = try_hosted(st, sx, rq, rx, i, t)
