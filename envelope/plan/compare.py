@@ -7,6 +7,7 @@ from envelope import __version__
 from envelope.errors import unknown_name
 from envelope.plan.evaluate import evaluate_candidate
 from envelope.plan.exposure import ranked
+from envelope.plan.fixes import with_fixes
 from envelope.plan.results import CandidateResult, Comparison
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
@@ -22,9 +23,12 @@ def compare(
     seeds: int | None = None,
     only: Sequence[str] | None = None,
     progress: Reporter | None = None,
+    fixes: bool = False,
 ) -> Comparison:
     """Return the verdict on every candidate of a scenario (or on those in ``only``) and the recommendation.
 
+    With ``fixes`` the smallest changes that would make the infeasible ones feasible are searched for as well, which
+    takes some dozen simulations for each.
     Raises ``InputError`` for unknown names; an infeasible candidate is a result.
     """
     known = {c.id: c for c in scenario.candidates}
@@ -36,7 +40,8 @@ def compare(
     results = []
     for index, candidate in enumerate(chosen):
         tick = partial(progress or _silent, index / len(chosen))
-        results.append(evaluate_candidate(scenario, candidate, seeds=repeats, tick=tick))
+        result = evaluate_candidate(scenario, candidate, seeds=repeats, tick=tick)
+        results.append(with_fixes(scenario, result, seeds=repeats, tick=tick) if fixes else result)
     if progress:
         progress(1.0, "done")
     return _verdict(scenario, results)

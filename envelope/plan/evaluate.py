@@ -8,9 +8,9 @@ from envelope.plan.constraints import Facts, binding, budget_constraint, service
 from envelope.plan.evidence import difficulty_basis, gate_constraint, gates_of, measured_work
 from envelope.plan.exposure import exposures
 from envelope.plan.fleet import Bench, resolve_bench
-from envelope.plan.money import Traffic, annual_usage, server_of
+from envelope.plan.money import Traffic, annual_usage, economics_of, server_of
 from envelope.plan.results import CandidateResult, ConstraintResult, CostLine, ServiceLevel
-from envelope.plan.service import Peak, service_level, simulate_peak, traffic
+from envelope.plan.service import Peak, cost_warning, service_level, simulate_peak, traffic
 from envelope.provenance import Evidence, weakest
 from envelope.spec.licence import Licence
 from envelope.spec.load import load
@@ -19,9 +19,6 @@ from envelope.tco import TcoResult
 from envelope.tco.evaluate import evaluate_model
 from envelope.tco.model import build
 from envelope.units import DAYS_PER_YEAR
-
-REPLICA_FACTORS = (2, 3, 4, 6, 8)
-"""Multiples of the first pool's replicas that are tried as the fix of a broken service level."""
 
 Tick = Callable[[str], object]
 
@@ -43,7 +40,7 @@ def evaluate_candidate(scenario: Scenario, candidate: Candidate, *, seeds: int, 
     """
     scenario, measured = measured_work(scenario, candidate)
     bench = resolve_bench(scenario, candidate)
-    constraints = static_constraints(_facts(scenario, bench))
+    constraints = static_constraints(candidate_facts(scenario, bench))
     constraints += [gate_constraint(status) for status in gates_of(scenario, candidate) if status.hard]
     if not bench.runs:
         return _result(bench, constraints, None)
@@ -51,19 +48,22 @@ def evaluate_candidate(scenario: Scenario, candidate: Candidate, *, seeds: int, 
     peak = simulate_peak(scenario, bench, seeds=seeds)
     service = service_level(scenario, peak)
     use = traffic(scenario, bench, peak)
-    blocked = any(not c.satisfied and c.id in {"privacy", "offline"} for c in constraints)
-    constraints += _served(scenario, bench, service, (use.solved_frac, difficulty_basis(measured)), blocked, tick)
+    constraints += service_constraints(scenario, service, use.solved_frac, difficulty_basis(measured))
     constraints += _growth(scenario, bench, service, tick)
     tick(f"{candidate.name}: cost")
-    model = build(scenario.economics, annual_usage(scenario, candidate, bench.replicas, bench.hosted, use))
+    model = build(
+        economics_of(scenario, candidate), annual_usage(scenario, candidate, bench.replicas, bench.hosted, use)
+    )
     tco = evaluate_model(model)
     budget = budget_constraint(scenario, tco.cost_npv_usd)
     result = _result(bench, constraints + ([budget] if budget else []), _Found(peak, service, use, tco))
     left = result.private_requests_left, result.requests_left_per_year
-    return result.model_copy(update={"exposures": exposures(scenario, bench, use, service, model, left)})
+    shown = exposures(scenario, bench, use, service, model, left)
+    return result.model_copy(update={"exposures": shown, "cost_warning": cost_warning(scenario, service)})
 
 
-def _facts(scenario: Scenario, bench: Bench) -> Facts:
+def candidate_facts(scenario: Scenario, bench: Bench) -> Facts:
+    """Return what the constraints of a candidate look at."""
     shares = scenario.workload.shares()
     mixes = [task.sensitivity_mix.get("private", 0.0) for task in scenario.workload.tasks]
     models = tuple({r.model.id: r.model for r in bench.replicas}.values())
@@ -79,45 +79,6 @@ def _facts(scenario: Scenario, bench: Bench) -> Facts:
         device_max_w=bench.max_w,
         private_frac=sum(share * private for share, private in zip(shares, mixes, strict=True)),
     )
-
-
-def _served(
-    scenario: Scenario, bench: Bench, service: ServiceLevel, solved: tuple[float, str], blocked: bool, tick: Tick
-) -> list[ConstraintResult]:
-    """Return the constraints on the service level, with the smallest number of replicas that mends a broken one.
-
-    ``solved`` is the share of solved tasks and what it rests on; ``blocked`` says that privacy or the missing
-    network already keeps requests out.
-    """
-    found = service_constraints(scenario, service, *solved)
-    broken = [c for c in found if not c.satisfied and c.id in {"slo_attainment", "served"}]
-    if not broken:
-        return found
-    # What breaks because nothing may be served here is not mended by more of the same.
-    fix = None if blocked else _more_replicas(scenario, bench, service, tick)
-    return [c.model_copy(update={"fix": fix}) if c in broken else c for c in found]
-
-
-def _more_replicas(scenario: Scenario, bench: Bench, service: ServiceLevel, tick: Tick) -> str | None:
-    """Return the smallest multiple of the first pool that keeps the service level, found by simulation."""
-    too_long = [c for c in service.classes if c.too_long_frac > 0.01]
-    longer = "; ".join(f"{c.too_long_frac:.0%} of {c.id} exceed its context" for c in too_long)
-    pools = bench.candidate.pools
-    if not pools:
-        return longer or None
-    if pools[0].role == "seat":
-        slow = max(service.classes, key=lambda c: 1.0 - (c.slo_attainment_frac or 0.0))
-        device = f"a faster device: {slow.id} keeps its SLO in {slow.slo_attainment_frac or 0.0:.0%} of the cases"
-        return f"{device}; {longer}" if longer else device
-    rules = scenario.constraints
-    for factor in REPLICA_FACTORS:
-        tick(f"{bench.candidate.name}: would {factor}× the replicas do?")
-        tried = service_level(scenario, simulate_peak(scenario, bench, seeds=1, replica_factor=factor))
-        if tried.slo_attainment_frac >= rules.slo_attainment_min_frac and tried.served_frac >= rules.served_min_frac:
-            devices = pools[0].devices * factor
-            return f"{pools[0].replicas * factor} replicas ({devices} devices) instead of {pools[0].replicas}"
-    why = f": {longer}" if longer else ""
-    return f"more replicas alone do not help (tried up to {REPLICA_FACTORS[-1]}×){why}"
 
 
 def _growth(scenario: Scenario, bench: Bench, service: ServiceLevel, tick: Tick) -> list[ConstraintResult]:
@@ -136,7 +97,6 @@ def _growth(scenario: Scenario, bench: Bench, service: ServiceLevel, tick: Tick)
             explanation=(
                 f"in year {last + 1}, at {load_factor:.2f}× the load, {value:.1%} keep their SLO (at least {limit:.1%})"
             ),
-            fix=None if value >= limit else "plan more replicas for the later years",
         )
     ]  # fmt: skip
 
@@ -161,9 +121,8 @@ def _result(bench: Bench, constraints: list[ConstraintResult], found: _Found | N
 def _figures(bench: Bench, found: _Found) -> dict[str, object]:
     tco, use, simulated = found.tco, found.traffic, found.peak.result
     offered = max(simulated.overall.offered, 1)
-    hosted = simulated.overall.completed_hosted
     # Rented devices stand outside the building, so that every request they serve leaves it.
-    left = simulated.overall.completed if not bench.candidate.on_premises else hosted
+    left = simulated.completed_outside
     yearly = use.requests_per_year / offered
     kwh = (use.idle_w * DAYS_PER_YEAR * 24 / 1e3) + use.dynamic_j * use.requests_per_year / 3.6e6
     return {

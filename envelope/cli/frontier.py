@@ -1,0 +1,93 @@
+"""``envelope frontier``: the map of the cheapest feasible candidate, and the line between owning and renting."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from envelope.cli.output import print_table, progress, write_json
+from envelope.errors import ExitCode
+
+if TYPE_CHECKING:
+    from envelope.plan.frontier import Frontier
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_COLUMNS, _ROWS = 64, 20
+
+
+def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
+    """Declare the arguments."""
+    parser.add_argument("scenario", help="scenario file, or the id of one that ships: envelope scenarios")
+    axes = "requests_per_day, seats, utilisation, hard_share, private_share, context, api_price, discount_rate, "
+    axes += "power_price, a path such as constraints.budget_usd, or a cost input: envelope economics"
+    parser.add_argument("--x", default="requests_per_day", help=f"input across (default requests_per_day): {axes}")
+    parser.add_argument("--y", default="hard_share", help="input upwards (default hard_share)")
+    parser.add_argument("--x-range", type=_range, metavar="LOW:HIGH", help="range across")
+    parser.add_argument("--y-range", type=_range, metavar="LOW:HIGH", help="range upwards")
+    parser.add_argument("--cells", type=_cells, default=64, help="cells in each direction (default 64)")
+    parser.add_argument("--only", metavar="ID", action="append", help="only this candidate (repeatable)")
+    parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
+
+
+def run(options: argparse.Namespace, _command: str) -> int:
+    """Compute the map and print it."""
+    from envelope.plan.frontier import frontier
+    from envelope.plan.scenarios import load_scenario
+
+    scenario = load_scenario(options.scenario)
+    with progress("simulating") as report:
+        found = frontier(
+            scenario, options.x, options.y, x_range=options.x_range, y_range=options.y_range, cells=options.cells,
+            only=options.only, progress=report,
+        )  # fmt: skip
+    if options.json:
+        write_json(found.model_dump(mode="json"))
+    else:
+        _print(found)
+    anyone = any(region.candidate for region in found.regions)
+    return ExitCode.OK if anyone else ExitCode.INFEASIBLE
+
+
+def _print(found: "Frontier") -> None:
+    count = len(found.cells)
+    rows = [round(i * (count - 1) / (min(_ROWS, count) - 1)) for i in range(min(_ROWS, count))]
+    columns = [round(i * (count - 1) / (min(_COLUMNS, count) - 1)) for i in range(min(_COLUMNS, count))]
+    today = _nearest(found.x.values, found.x.today, columns), _nearest(found.y.values, found.y.today, rows)
+    print(f"\n{found.y.label}")
+    for row in reversed(rows):
+        cells = [_LETTERS[v] if (v := found.cells[row][c]) >= 0 else "·" for c in columns]
+        if row == today[1]:
+            cells[columns.index(today[0])] = "◎"
+        print(f"{found.y.values[row]:>10.3g} │{''.join(cells)}")
+    print(f"{'':>10} └{'─' * len(columns)}")
+    left, right = f"{found.x.values[0]:.3g}", f"{found.x.values[-1]:.3g}"
+    print(f"{'':>12}{left}{found.x.label:^{max(len(columns) - len(left) - len(right), 1)}}{right}\n")
+    table = [
+        ("·" if r.candidate is None else _LETTERS[found.candidates.index(r.candidate)], r.name, f"{r.frac:.0%}", r.reason)
+        for r in found.regions
+    ]  # fmt: skip
+    print_table(("", "cheapest feasible", "of the map", "why"), table)
+    for place in found.path:
+        who = place.candidate or ("nobody" if place.inside else "off the map")
+        print(f"year {place.year + 1}: {found.x.name} {place.x:.4g}, {found.y.name} {place.y:.4g}: {who}")
+    print("◎ today. " + (f"Own or rent: {found.line.text}." if found.line else "No own-or-rent line on this map."))
+    print(found.interpolated + ".")
+
+
+def _nearest(values: tuple[float, ...], today: float, shown: list[int]) -> int:
+    return min(shown, key=lambda i: abs(values[i] - today))
+
+
+def _range(text: str) -> tuple[float, float]:
+    low, sep, high = text.partition(":")
+    try:
+        if sep:
+            return float(low), float(high)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"must be LOW:HIGH, not {text!r}")
+
+
+def _cells(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if not 2 <= value <= 512:
+        raise argparse.ArgumentTypeError(f"must be from 2 to 512, not {text!r}")
+    return value
