@@ -29,9 +29,16 @@ def kernel(function: F) -> F:
     return function
 
 
+@cache
 def available() -> bool:
-    """Return whether numba is installed."""
-    return find_spec("numba") is not None
+    """Return whether numba is installed and works with this Python and numpy (else plain mode serves)."""
+    if find_spec("numba") is None:
+        return False
+    try:
+        import_module("numba")
+    except (ImportError, SystemError):
+        return False
+    return True
 
 
 def entry(name: str, *, compiled: bool) -> Callable[..., Any]:
@@ -55,11 +62,20 @@ def prepare() -> bool:
 
 def worth_compiling(requests: int) -> bool:
     """Return whether a run of so many requests should use the compiled kernel."""
-    if not available():
-        return False
     if _compiled.cache_info().currsize:
         return True
-    return requests > (LOAD_REQUESTS if _on_disk() else COMPILE_REQUESTS)
+    return requests > (LOAD_REQUESTS if _on_disk() else COMPILE_REQUESTS) and available()
+
+
+def ready_for(requests: int) -> bool:
+    """Compile the kernel if a command that will simulate so many requests in all gains by it.
+
+    Single runs decide for themselves, but many short ones would each stay in plain mode. Returns whether the
+    kernel was compiled now.
+    """
+    if _compiled.cache_info().currsize or _on_disk() or requests <= COMPILE_REQUESTS:
+        return False
+    return prepare()
 
 
 @cache

@@ -251,6 +251,8 @@ class Fleet:
                  "cannot switch seats' own devices off"),
                 ("router.policy", self.router.policy, self.router.policy != "hosted_only" or self.hosted is not None,
                  "needs a hosted API"),
+                ("router.policy", self.router.policy, self.router.policy == "hosted_only" or bool(self.pools),
+                 "needs pools"),
             ],
         )  # fmt: skip
 
