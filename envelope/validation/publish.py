@@ -26,9 +26,9 @@ _LINES: tuple[tuple[str, str, tuple[str, ...], str, str], ...] = (
     ("Saturated throughput (TensorRT-LLM, MLPerf)", "published", ("saturated_throughput",), "", "median"),
     ("Decode on GPUs, Apple, Strix Halo, Spark (llama.cpp class)", "published/local", ("decode_rate",), "", "median"),
     ("Prefill on the same", "published/local", ("prefill_rate",), "", "median"),
-    ("Decode on processors", "published", ("decode_rate",), "cpu", "median"),
-    ("Prefill on processors", "published", ("prefill_rate",), "cpu", "median"),
-    ("GPU watts (ML.ENERGY)", "published/mlenergy", ("power_gpu",), "", "median"),
+    ("Decode on processors (constants from the same two)", "published", ("decode_rate",), "cpu", "median"),
+    ("Prefill on processors (constants from the same two)", "published", ("prefill_rate",), "cpu", "median"),
+    ("GPU watts (ML.ENERGY; four constants from the same rows)", "published/mlenergy", ("power_gpu",), "", "median"),
     ("Joules per token (ML.ENERGY)", "published/mlenergy", ("energy_per_token",), "", "median"),
 )
 """Lines of the card: text, collection prefix, quantities, device class ('' is any), the figure shown first."""
