@@ -118,12 +118,65 @@ class TaskShape(Frozen):
     slo: Slo = Slo()
 
 
+class RateCurve(Frozen):
+    """Load by hour and day, relative to the weekly mean."""
+
+    weekday_hours: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=24, max_length=24)
+    """Weight of each local hour of a working day, mean 1."""
+    weekend_hours: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=24, max_length=24)
+    weekend_to_weekday_frac: float = Field(default=1.0, ge=0, le=10)
+    """Requests of a day at the weekend per request of a working day."""
+
+    @model_validator(mode="after")
+    def _some_load(self) -> Self:
+        if sum(self.weekday_hours) + self.weekend_to_weekday_frac * sum(self.weekend_hours) <= 0:
+            raise ValueError("the curve has no load at all")
+        return self
+
+    def hour_weights(self) -> list[float]:
+        """Return the weights of the week's 168 hours from Monday 00:00, with mean 1."""
+        weekday = _scaled(self.weekday_hours, 24.0)
+        weekend = _scaled(self.weekend_hours, 24.0 * self.weekend_to_weekday_frac)
+        return _scaled([*weekday * 5, *weekend * 2], 168.0)
+
+
+class Arrivals(Frozen):
+    """How requests (or sessions) follow each other at a given mean rate."""
+
+    preset: str | None = None
+    """Id of a preset whose arrivals apply where this gives none, such as the day and week of a recorded trace."""
+    kind: Literal["poisson", "gamma", "weibull", "on_off", "constant"] = "poisson"
+    cv: Positive = 1.0
+    """``gamma``, ``weibull``: standard deviation over mean of the gaps."""
+    on_s: Positive = 9.0
+    """``on_off``: mean length of a burst."""
+    off_s: Positive = 27.0
+    """``on_off``: mean pause between bursts."""
+    curve: RateCurve | None = None
+    """Day and week shape; ``None`` is a constant rate."""
+    rate_noise_cv: float = Field(default=0.0, ge=0, le=2)
+    """Extra variation of the rate from ten minutes to ten minutes (standard deviation over mean)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, data: Any) -> Any:
+        name = data.get("preset") if isinstance(data, dict) else None
+        if not isinstance(name, str):
+            return data
+        preset = load(WorkloadPreset, "workloads", name, file="workload", path="arrivals.preset")
+        if preset.arrivals is None:
+            raise ValueError(f"preset {name!r} says nothing about arrivals")
+        return _merged(preset.arrivals.model_dump(mode="python", exclude_unset=True), data)
+
+
 class WorkloadPreset(Sourced):
     """A kind of task with lengths measured on a named trace."""
 
     id: str
     name: str
     task: TaskShape
+    arrivals: Arrivals | None = None
+    """Day, week and bursts of the trace, if it is long enough to tell."""
     note: str = ""
 
 
@@ -173,44 +226,6 @@ class TaskClass(TaskShape):
     def mean_calls(self) -> float:
         """Mean calls per session (1 without sessions)."""
         return max(1.0, mean_of(self.session.calls)) if self.session else 1.0
-
-
-class RateCurve(Frozen):
-    """Load by hour and day, relative to the weekly mean."""
-
-    weekday_hours: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=24, max_length=24)
-    """Weight of each local hour of a working day, mean 1."""
-    weekend_hours: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=24, max_length=24)
-    weekend_to_weekday_frac: float = Field(default=1.0, ge=0, le=10)
-    """Requests of a day at the weekend per request of a working day."""
-
-    @model_validator(mode="after")
-    def _some_load(self) -> Self:
-        if sum(self.weekday_hours) + self.weekend_to_weekday_frac * sum(self.weekend_hours) <= 0:
-            raise ValueError("the curve has no load at all")
-        return self
-
-    def hour_weights(self) -> list[float]:
-        """Return the weights of the week's 168 hours from Monday 00:00, with mean 1."""
-        weekday = _scaled(self.weekday_hours, 24.0)
-        weekend = _scaled(self.weekend_hours, 24.0 * self.weekend_to_weekday_frac)
-        return _scaled([*weekday * 5, *weekend * 2], 168.0)
-
-
-class Arrivals(Frozen):
-    """How requests (or sessions) follow each other at a given mean rate."""
-
-    kind: Literal["poisson", "gamma", "weibull", "on_off", "constant"] = "poisson"
-    cv: Positive = 1.0
-    """``gamma``, ``weibull``: standard deviation over mean of the gaps."""
-    on_s: Positive = 9.0
-    """``on_off``: mean length of a burst."""
-    off_s: Positive = 27.0
-    """``on_off``: mean pause between bursts."""
-    curve: RateCurve | None = None
-    """Day and week shape; ``None`` is a constant rate."""
-    rate_noise_cv: float = Field(default=0.0, ge=0, le=2)
-    """Extra variation of the rate from ten minutes to ten minutes (standard deviation over mean)."""
 
 
 class Workload(Frozen):

@@ -87,3 +87,12 @@ def test_rate_follows_seats_and_the_curve() -> None:
 
 def test_growth_compounds() -> None:
     assert workload(growth_frac_per_year=0.5).rate_in_year(2) == pytest.approx(2.25)
+
+
+def test_arrivals_take_day_and_week_from_a_preset() -> None:
+    made = workload(arrivals={"preset": "code-completion", "rate_noise_cv": 0.3})
+    assert made.arrivals.rate_noise_cv == 0.3
+    assert made.peak_hour == 19, "the source's busiest hour, UTC"
+    assert max(made.hour_weights) > 2.5
+    with pytest.raises(InputError, match="says nothing about arrivals"):
+        workload(arrivals={"preset": "tutoring"})
