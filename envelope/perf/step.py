@@ -85,7 +85,9 @@ def _compile(replica: ReplicaSpec) -> Compiled:
     every_token = np.arange(replica.max_num_batched_tokens + 1, dtype=float)
     every_seq = np.arange(replica.max_num_seqs + 1, dtype=float)
     token_s = _table(every_token, tokens, sum(c.time_s for c in by_token))
-    token_s = token_s + (every_token > engine.graph_tokens) * engine.eager_layer_s * b.work.layers
+    # Graphs are captured by each data-parallel rank for its own tokens.
+    eager = every_token > engine.graph_tokens * replica.parallelism.dp
+    token_s = token_s + eager * engine.eager_layer_s * b.work.layers
     sampled = _table(every_seq, seqs, sum(c.time_s for c in by_seq) * (1.0 + replica.settings.draft_tokens))
     tables = StepTables(
         token_s=token_s * (1.0 + draft),
