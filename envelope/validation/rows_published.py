@@ -31,7 +31,6 @@ def published_row(record: dict[str, Any]) -> MeasuredRow:
     load, rate = _load(str(record.get("load") or ""), record)
     group = str(record.get("group") or "other")
     scale = _scale(unit)
-    parallel = _parallelism(record)
     return MeasuredRow(
         id=str(record.get("id", "")),
         collection=f"published/{group}",
@@ -42,31 +41,38 @@ def published_row(record: dict[str, Any]) -> MeasuredRow:
         statistic=_statistic(unit),
         per=_per(record, unit),
         counts_input="in+out" in unit,
-        device=str(record.get("device") or record.get("device_norm") or ""),
-        device_count=whole(record.get("device_count")) or 1,
-        model=str(record.get("model") or record.get("model_norm") or ""),
-        weights=_text(record.get("weights_dtype")) or _text(record.get("quant_format")),
-        kv=_text(record.get("kv_dtype")),
-        engine=_text(record.get("engine")) or _default_engine(group),
-        engine_version=str(record.get("engine_version") or ""),
-        **parallel,
-        input_tokens=number(record.get("input_len")),
-        output_tokens=number(record.get("output_len")),
-        depth_tokens=number(record.get("context_depth")) or 0.0,
-        batch=number(record.get("concurrency_or_batch")),
         load=load,
         rate_per_s=rate,
         prompts_per_slot=_prompts_per_slot(record),
         in_process=group in {"trtllm", "laptop"},
         dataset=_dataset(record, group),
-        max_num_seqs=_noted(r"max_num_seqs (\d+)", notes),
-        draft_tokens=_draft(notes)[0],
-        draft_acceptance_frac=_draft(notes)[1],
-        threads=whole(record.get("threads")) or _noted(r"(\d+) threads", notes),
         notes=notes,
         source=f"{record.get('source_title') or ''} ({record.get('source_ref') or 'no reference'})",
         date=str(record.get("date") or ""),
+        **_setting(record, group, notes),
     )
+
+
+def _setting(record: dict[str, Any], group: str, notes: str) -> dict[str, Any]:
+    """Return what ran on what: device, model, formats, engine, parallelism, lengths, limits."""
+    draft_tokens, acceptance = _draft(notes)
+    return _parallelism(record) | {
+        "device": str(record.get("device") or record.get("device_norm") or ""),
+        "device_count": whole(record.get("device_count")) or 1,
+        "model": str(record.get("model") or record.get("model_norm") or ""),
+        "weights": _text(record.get("weights_dtype")) or _text(record.get("quant_format")),
+        "kv": _text(record.get("kv_dtype")),
+        "engine": _text(record.get("engine")) or _default_engine(group),
+        "engine_version": str(record.get("engine_version") or ""),
+        "input_tokens": number(record.get("input_len")),
+        "output_tokens": number(record.get("output_len")),
+        "depth_tokens": number(record.get("context_depth")) or 0.0,
+        "batch": number(record.get("concurrency_or_batch")),
+        "max_num_seqs": _noted(r"max_num_seqs (\d+)", notes),
+        "draft_tokens": draft_tokens,
+        "draft_acceptance_frac": acceptance,
+        "threads": whole(record.get("threads")) or _noted(r"(\d+) threads", notes),
+    }
 
 
 def _text(value: Any) -> str | None:

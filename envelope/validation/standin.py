@@ -30,8 +30,6 @@ def standin(name: str, total: float, active: float) -> Model:
     layers = max(round(hidden / 64) if sparse else round(body / (13 * hidden**2)), 1)
     attended = _ATTENTION * hidden**2
     wide = max(body / layers - attended, 0.5 * hidden**2)
-    heads = max(hidden // _HEAD_DIM, 1)
-    kv_heads = heads // _QUERIES_PER_KV_HEAD if heads % _QUERIES_PER_KV_HEAD == 0 else 1
     dense = None if sparse else DenseFfn(width=max(round(wide / (3 * hidden)), 1))
     moe = _experts(total - active, hidden, layers, wide) if sparse else None
     layer = Layer(attention="full", ffn="moe" if sparse else "dense")
@@ -48,14 +46,18 @@ def standin(name: str, total: float, active: float) -> Model:
         vocab=_VOCAB,
         tie_embeddings=tied,
         max_context_tokens=131_072,
-        attention={
-            "full": GroupedAttention(kind="gqa", heads=heads, kv_heads=kv_heads, qk_dim=_HEAD_DIM, v_dim=_HEAD_DIM)
-        },
+        attention={"full": _attention(hidden)},
         dense_ffn=dense,
         moe=moe,
         layer_pattern=(Blocks(repeat=layers, block=(layer,)),),
         sources={"default": Source(source="size stated in the name", date="2026-11", evidence=Evidence.ASSUMED)},
     )
+
+
+def _attention(hidden: int) -> GroupedAttention:
+    heads = max(hidden // _HEAD_DIM, 1)
+    kv_heads = heads // _QUERIES_PER_KV_HEAD if heads % _QUERIES_PER_KV_HEAD == 0 else 1
+    return GroupedAttention(kind="gqa", heads=heads, kv_heads=kv_heads, qk_dim=_HEAD_DIM, v_dim=_HEAD_DIM)
 
 
 def _experts(idle: float, hidden: int, layers: int, wide: float) -> Moe:
