@@ -16,8 +16,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 MODULES = ("layout", "blocks", "clock", "heaps", "batch", "leave", "replica", "ranks", "hosted", "route", "events")
 """Files of the kernel, those that others use first."""
 
-LOAD_REQUESTS = 10_000
-"""Runs of more requests than this gain by loading machine code from disk (about a second)."""
+LOAD_REQUESTS = 2_500
+"""Runs of more requests than this load machine code from disk (about a second), since more runs often follow."""
 
 COMPILE_REQUESTS = 200_000
 """Runs of more requests than this gain even if the kernel must be compiled first (about 17 seconds)."""
@@ -60,8 +60,12 @@ def prepare() -> bool:
     return True
 
 
-def worth_compiling(requests: int) -> bool:
-    """Return whether a run of so many requests should use the compiled kernel."""
+def worth_compiling(requests: int, replicas: int = 1) -> bool:
+    """Return whether a run of so many requests should use the compiled kernel.
+
+    Every request looks at all replicas, so that many of them weigh like more requests.
+    """
+    requests = requests * (8 + replicas) // 8
     if _compiled.cache_info().currsize:
         return True
     return requests > (LOAD_REQUESTS if _on_disk() else COMPILE_REQUESTS) and available()

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import simpy
@@ -78,7 +77,7 @@ def run_once(
 
     ``compiled`` chooses the mode of the kernel (``None``: compiled if it is worth it); the result is the same.
     """
-    use = worth_compiling(len(requests)) if compiled is None else compiled
+    use = worth_compiling(len(requests), len(fleet.replicas)) if compiled is None else compiled
     span = requests.span_s if math.isfinite(requests.span_s) else 0.0
     if not span:
         ticks = 0
@@ -120,20 +119,25 @@ def _push_first_tick(state: State) -> None:
     state.st[k.H_EVENTS], state.st[k.H_SEQ] = 1, 1
 
 
+def _ints(state: State, at: int, rows: int, width: int) -> Ints:
+    """Return a region of the state's integers as a table of its own."""
+    return np.array(state.st[at : at + rows * width], dtype=np.int64).reshape(rows, width)
+
+
+def _floats(state: State, at: int, rows: int, width: int) -> Floats:
+    return np.array(state.sx[at : at + rows * width], dtype=np.float64).reshape(rows, width)
+
+
 def _snapshot(state: State, t: float, replicas: int) -> Snapshot:
-    sx = np.asarray(state.sx)
-    st = np.asarray(state.st)
-    at = int(sx[k.G_REPLICA])
-    x = sx[at : at + replicas * k.X_SIZE].reshape(replicas, k.X_SIZE)
-    b = st[st[k.H_REPLICA] : st[k.H_REPLICA] + replicas * k.R_SIZE].reshape(replicas, k.R_SIZE)
+    x = _floats(state, int(state.sx[k.G_REPLICA]), replicas, k.X_SIZE)
+    b = _ints(state, state.st[k.H_REPLICA], replicas, k.R_SIZE)
     serving = np.isin(b[:, k.R_KIND], (k.KIND_MIXED, k.KIND_DECODE))
     extra = np.where(serving, np.clip(t - x[:, k.X_START], 0.0, None), 0.0)
     busy = x[:, k.X_BUSY] + extra
     up = x[:, k.X_UP_S] + np.where(x[:, k.X_SINCE] >= 0, t - x[:, k.X_SINCE], 0.0)
     idle = np.clip(up - busy, 0.0, None) * x[:, k.X_IDLE_W]
     energy = float(np.sum(x[:, k.X_ENERGY] + extra * x[:, k.X_POWER] + idle))
-    classes = int(st[k.H_CLASSES])
-    gaps = st[st[k.H_ITL] : st[k.H_ITL] + classes * BINS].reshape(classes, BINS).copy()
+    gaps = _ints(state, state.st[k.H_ITL], int(state.st[k.H_CLASSES]), BINS)
     return Snapshot(
         time_s=t,
         busy_s=busy,
@@ -154,16 +158,15 @@ def _last_finish(state: State) -> float:
 
 
 def _collect(fleet: Fleet, requests: Requests, state: State, marks: list[Snapshot], controls: Controls) -> Run:
-    st, sx = np.asarray(state.st), np.asarray(state.sx)
+    st, sx = state.st, state.sx
     rq = np.asarray(state.rq, dtype=np.int32).reshape(-1, k.Q_SIZE)
     rx = np.asarray(state.rx).reshape(-1, k.F_SIZE)
     never_begun = (rq[:, k.Q_STATUS] == k.STATUS_UNBORN) & requests.follows
     rq[never_begun, k.Q_STATUS] = k.STATUS_CUT
     taken = int(st[k.H_TICK])
-    ticks: Any = st[st[k.H_TICK_OUT] :][: k.TICK_INTS * taken].reshape(taken, k.TICK_INTS).copy()
-    times = sx[int(sx[k.G_TICK_OUT]) :][: 2 * taken].reshape(taken, 2).copy()
-    n = len(fleet.replicas)
-    b = st[st[k.H_REPLICA] : st[k.H_REPLICA] + n * k.R_SIZE].reshape(n, k.R_SIZE)
+    ticks = _ints(state, st[k.H_TICK_OUT], taken, k.TICK_INTS)
+    times = _floats(state, int(sx[k.G_TICK_OUT]), taken, 2)
+    b = _ints(state, st[k.H_REPLICA], len(fleet.replicas), k.R_SIZE)
     peaks = b[:, [k.R_PREEMPTIONS, k.R_PEAK_BLOCKS, k.R_PEAK_RUNNING]].copy()
     return Run(
         fleet=fleet,
