@@ -91,3 +91,26 @@ def test_all_to_all_grows_with_the_tokens_and_saturates_with_the_ranks():
     moved_16 = all_to_all_s(np.array([1e5]), 8, 7168, 16, wide, RING)[0] * 16
     moved_64 = all_to_all_s(np.array([1e5]), 8, 7168, 64, wide, RING)[0] * 64
     assert moved_64 == pytest.approx(moved_16, rel=0.2)
+
+
+def test_nodes_relay_large_dispatches():
+    # 32 ranks, 8192 tokens each: of four nodes a token reaches 4·(1 − (3/4)^8) = 3.6, three quarters of them remote
+    tokens, held = np.array([32 * 8192.0]), 8192 * 7168 * 3.0
+    reached = 4 * (1 - 0.75**8) * 0.75
+    expected = 8 * 12e-6 + held * reached / 40e9
+    assert all_to_all_s(tokens, 8, 7168, 32, NODE, RING)[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("tokens", [32.0, 4096.0, 32 * 8192.0])
+def test_transfers_between_nodes_overlap_with_work_where_it_pays(tokens):
+    parallelism = Parallelism(tp=1, dp=32, ep=32)
+    b = bench(resolve(model="deepseek-v3", hardware="nvidia-h100-sxm-80gb", parallelism=parallelism))
+    costs = token_costs(b, np.array([tokens]))
+    work = sum(c.time_s[0] for c in costs if c.name != "all_to_all")
+    exposed = next(c.time_s[0] for c in costs if c.name == "all_to_all")
+    curve = pick(b.replica.hardware, b.replica.engine, "all_reduce", ("nvlink", "any"))
+    sent = 58 * all_to_all_s(np.array([tokens]), 8, 7168, 32, b.net, curve)[0]
+    assert 0 < exposed <= sent * (1 + 1e-9)
+    assert work + exposed >= max(work, sent) * (1 - 1e-9)
+    if tokens > 1e5:
+        assert exposed < 0.5 * sent
