@@ -127,7 +127,19 @@ def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0) ->
         private_stays=scenario.constraints.private_stays,
     )
     hosted = _hosted(candidate.hosted, bench.hosted) if candidate.hosted and bench.hosted else None
-    return Fleet(pools=pools, hosted=hosted, router=router)
+    return Fleet(pools=pools, hosted=hosted, router=router, kv_transfer_s_per_token=_kv_transfer_s(bench))
+
+
+def _kv_transfer_s(bench: Bench) -> float:
+    """Return the time to move one prompt token's KV cache from a prefill replica to a decode replica.
+
+    One device sends it over its network link, or over PCIe to its neighbour where the profile names no network.
+    """
+    for pool, replica in zip(bench.candidate.pools, bench.replicas, strict=True):
+        link = replica.hardware.link("network", "pcie") if pool.role == "prefill" else None
+        if link is not None:
+            return kv_bytes_per_token(replica.model, replica.kv) / link.bandwidth_bytes_per_s
+    return 0.0
 
 
 def _caches(pools: tuple[PoolConfig, ...]) -> bool:

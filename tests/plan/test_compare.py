@@ -72,3 +72,16 @@ def test_deepseeks_published_day_is_billed_at_the_published_cost(results: dict[s
     assert len(rental) == 1
     days = 365.25
     assert rental[0].nominal_usd / days == pytest.approx(87_072, rel=1e-4)
+
+
+def test_deepseeks_published_traffic_is_carried_by_its_nodes(results: dict[str, Comparison]) -> None:
+    # The same source: 168 G output tokens a day on about 131 decode nodes (14.8 k tokens/s each), 20–22 tokens/s and
+    # user. The simulated nodes must carry the traffic without a growing queue; the speed per user is within half.
+    nodes = results["deepseek-production"].candidate("h800-nodes")
+    assert nodes.feasible
+    assert nodes.service is not None
+    assert nodes.service.served_frac > 0.999
+    assert nodes.service.ttft is not None
+    assert nodes.service.itl is not None
+    assert nodes.service.ttft.p95_s < 2.0
+    assert nodes.service.itl.mean_s == pytest.approx(1 / 21, rel=0.5)

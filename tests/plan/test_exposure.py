@@ -97,17 +97,22 @@ def test_only_an_unpinned_api_may_change_in_silence() -> None:
     assert own.exposure("silent_model_change").value == 0  # type: ignore[union-attr]
 
 
-def test_overrun_is_the_p90_above_the_plan(tutor: Comparison) -> None:
+def test_overrun_is_the_p90_beyond_the_budget() -> None:
     from envelope.plan.costs import cost_models
     from envelope.tco.uncertainty import uncertainty
 
-    found = cost_models(load_scenario("math-tutor"), only=["own-llama-8b"], seeds=1)
-    drawn = uncertainty(found.models, draws=256).candidates[0]
-    result = tutor.candidate("own-llama-8b")
-    exposure = result.exposure("cost_overrun")
-    assert exposure is not None
-    assert result.cost_npv is not None
-    assert exposure.value == pytest.approx(drawn.cost_npv_usd.p90 - result.cost_npv, rel=0.02)
+    scenario = load_scenario("math-tutor")
+    p90 = (
+        uncertainty(cost_models(scenario, only=["own-llama-8b"], seeds=1).models, draws=256)
+        .candidates[0]
+        .cost_npv_usd.p90
+    )
+    for budget, beyond in ((None, p90), (p90 - 1e5, 1e5), (p90 * 1.1, 0.0)):
+        limits = scenario.constraints.model_copy(update={"budget_usd": budget})
+        changed = scenario.model_copy(update={"constraints": limits})
+        exposure = compare(changed, seeds=1, only=["own-llama-8b"]).candidate("own-llama-8b").exposure("cost_overrun")
+        assert exposure is not None
+        assert exposure.value == pytest.approx(beyond, abs=0.02 * p90)
 
 
 def test_probes_of_tools_count_as_unsafe_actions() -> None:
