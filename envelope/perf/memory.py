@@ -152,8 +152,8 @@ def _cache_bytes(replica: ReplicaSpec, context_tokens: float) -> float:
 def _activation_bytes(replica: ReplicaSpec) -> float:
     """Return activations of the largest step plus the logits of its sampled sequences, per device."""
     par = replica.parallelism
-    tokens = min(replica.max_num_batched_tokens, replica.settings.max_context_tokens or 10**9) / par.pp
-    seqs = min(replica.max_num_seqs, 256)
+    tokens = min(replica.max_num_batched_tokens / par.dp, replica.settings.max_context_tokens or 10**9) / par.pp
+    seqs = min(replica.max_num_seqs / par.dp, 256)
     hidden = tokens * replica.model.hidden * 2.0 * ACTIVATION_BUFFERS
     return hidden + seqs * replica.model.vocab * 4.0 / par.tp
 

@@ -16,6 +16,9 @@ from envelope.spec.number_format import NumberFormat
 WHERE = "arguments"
 """What errors name as the file when a replica is resolved from function arguments."""
 
+MOST_PER_STEP = 100_000
+"""Most tokens or sequences of one step that tables are made for."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSpec:
@@ -36,13 +39,14 @@ class ReplicaSpec:
 
     @property
     def max_num_seqs(self) -> int:
-        """Sequences that one step may hold."""
-        return self.settings.max_num_seqs or self.engine.default_max_num_seqs
+        """Sequences that one step may hold; by default the engine's for each data-parallel rank."""
+        return self.settings.max_num_seqs or min(self.engine.default_max_num_seqs * self.parallelism.dp, MOST_PER_STEP)
 
     @property
     def max_num_batched_tokens(self) -> int:
-        """Tokens that one step may hold; never fewer than one step of every sequence."""
-        wanted = self.settings.max_num_batched_tokens or self.engine.default_max_batched_tokens
+        """Tokens that one step may hold, as ``max_num_seqs``; never fewer than one step of every sequence."""
+        default = min(self.engine.default_max_batched_tokens * self.parallelism.dp, MOST_PER_STEP)
+        wanted = self.settings.max_num_batched_tokens or default
         return max(wanted, self.max_num_seqs * self.query_tokens)
 
     @property
