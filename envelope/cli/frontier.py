@@ -60,10 +60,8 @@ def _print(found: "Frontier") -> None:
     print(f"{'':>10} └{'─' * len(columns)}")
     left, right = f"{found.x.values[0]:.3g}", f"{found.x.values[-1]:.3g}"
     print(f"{'':>12}{left}{found.x.label:^{max(len(columns) - len(left) - len(right), 1)}}{right}\n")
-    table = [
-        ("·" if r.candidate is None else _LETTERS[found.candidates.index(r.candidate)], r.name, f"{r.frac:.0%}", r.reason)
-        for r in found.regions
-    ]  # fmt: skip
+    letters = dict(zip(found.candidates, _LETTERS, strict=False))
+    table = [(letters.get(r.candidate or "", "·"), r.name, f"{r.frac:.0%}", r.reason) for r in found.regions]
     print_table(("", "cheapest feasible", "of the map", "why"), table)
     for place in found.path:
         who = place.candidate or ("nobody" if place.inside else "off the map")

@@ -134,7 +134,8 @@ def frontier(
 ) -> Frontier:
     """Return the map of the cheapest feasible candidate over two inputs.
 
-    Each candidate is simulated at a few points of an axis that changes the work, more densely where its feasibility
+    Candidates that privacy, a licence or the like rules out at a point are not simulated there. Each other is
+    simulated at a few points of an axis that changes the work, more densely where its feasibility
     flips; margins and costs are interpolated in between, prices are computed at every cell. ``x`` and ``y`` are short
     names (``requests_per_day``, ``hard_share`` …), paths in the scenario or names of cost inputs. Raises
     ``InputError`` for unknown names.
@@ -248,12 +249,13 @@ def _reason(chosen: Sequence[Candidate], grid: _Grid, index: int, inside: NDArra
             text += f"; the next costs {np.median(ratio[np.isfinite(ratio)]) - 1:.0%} more"
         if np.isinf(ratio).mean() > 0.5:
             text = "the only feasible one in most of it"
-    return text + (f"; cheaper ones are out: {'; '.join(parts)}" if parts else "")
+    return text + (f"; out are: {'; '.join(parts)}" if parts else "")
 
 
 def _most_broken(margins: dict[str, Floats], cells: NDArray[np.bool_]) -> str:
-    counts = {name: int((m[cells] < 0).sum()) for name, m in margins.items()}
-    return max(counts, key=lambda name: counts[name])
+    """Return the first constraint that is broken in most of the cells: what rules out comes before what follows."""
+    shares = {name: float((m[cells] < 0).mean()) for name, m in margins.items()}
+    return next((name for name, share in shares.items() if share > 0.5), max(shares, key=lambda name: shares[name]))
 
 
 def _is_own(candidate: Candidate) -> bool:

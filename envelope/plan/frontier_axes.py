@@ -11,6 +11,7 @@ from envelope.spec.economics import facts
 from envelope.spec.ranges import Spread
 from envelope.spec.scenario import Scenario
 from envelope.spec.workload import Difficulty, TaskClass
+from envelope.tco.inputs import resolve
 
 Kind = Literal["work", "money", "limit"]
 """``work`` changes what is simulated, ``money`` prices only, ``limit`` the constraints only."""
@@ -166,8 +167,7 @@ def _money(field: str, label: str, bounds: tuple[float, float] | None) -> Callab
 
 
 def _economics(scenario: Scenario, field: str) -> Axis:
-    spread = getattr(scenario.economics, field)
-    now = _point(spread)
+    now = resolve(scenario.economics)[field].point
 
     def apply(s: Scenario, value: float) -> Scenario:
         own = Spread(value=value, source="frontier")
@@ -178,8 +178,7 @@ def _economics(scenario: Scenario, field: str) -> Axis:
 
 
 def _default_input(scenario: Scenario, name: str) -> Axis:
-    given = scenario.economics.inputs.get(name)
-    now = _point(given) if given is not None else facts().defaults[name].value
+    now = resolve(scenario.economics)[name].point
 
     def apply(s: Scenario, value: float) -> Scenario:
         inputs = {**s.economics.inputs, name: Spread(value=value, source="frontier")}
@@ -217,10 +216,6 @@ def _by_path(scenario: Scenario, name: str) -> Axis:
 
 def _around(now: float) -> tuple[float, float]:
     return (now / 4, now * 4) if now > 0 else (0.0, 1.0)
-
-
-def _point(spread: Spread) -> float:
-    return facts().defaults[spread.default].value if spread.default in facts().defaults else spread.point
 
 
 def _with_tasks(scenario: Scenario, update: Callable[[TaskClass], dict[str, Any]]) -> Scenario:

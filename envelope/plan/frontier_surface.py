@@ -30,6 +30,9 @@ SEATS = 24
 """Seats of a fleet of seats that are simulated: each serves its own user only."""
 _REQUESTS = 2000
 
+_AFTER = {"slo_attainment", "served", "solved", "growth"}
+"""Constraints that are broken as a consequence where another keeps requests out."""
+
 Tick = Callable[[str], object]
 
 
@@ -40,7 +43,7 @@ class Node:
     margins: dict[str, float]
     """Constraint → distance to its limit; negative if broken."""
     model: Model | None
-    """Cost model, or ``None`` if the candidate cannot run there."""
+    """Cost model, or ``None`` where the candidate cannot run or may not (it is then not simulated)."""
 
 
 @dataclass(slots=True)
@@ -71,10 +74,14 @@ def _simulated(scenario: Scenario, bench: Bench, year: int) -> Peak:
     settings = scenario.simulation.model_copy(update={"max_requests": min(scenario.simulation.max_requests, _REQUESTS)})
     scenario = scenario.model_copy(update={"simulation": settings})
     pools = bench.candidate.pools
-    if len(pools) != 1 or pools[0].role != "seat" or pools[0].replicas <= SEATS or bench.hosted is not None:
+    if len(pools) != 1 or pools[0].role != "seat" or pools[0].replicas <= SEATS:
         return simulate_peak(scenario, bench, seeds=1, year=year)
     share = SEATS / pools[0].replicas
     fleet = build_fleet(scenario, bench, share)
+    if fleet.hosted is not None:
+        api = fleet.hosted
+        limits = {n: v * share for n in ("rpm", "tpm") if (v := getattr(api, n)) is not None}
+        fleet = replace(fleet, hosted=replace(api, **limits))
     result = simulate(
         fleet, scenario.workload, seed=settings.seed, max_requests=settings.max_requests, share=share, year=year
     )
@@ -100,7 +107,7 @@ def node(scenario: Scenario, candidate: Candidate, simulator: Simulator) -> Node
     bench = simulator.bench(scenario, candidate)
     found = static_constraints(candidate_facts(scenario, bench))
     found += [gate_constraint(status) for status in gates_of(scenario, candidate) if status.hard]
-    if not bench.runs:
+    if not bench.runs or not all(c.satisfied for c in found):
         return Node({c.id: _margin(c) for c in found}, None)
     peak = simulator.peak(scenario, bench, 0)
     use = traffic(scenario, bench, peak)
@@ -194,7 +201,8 @@ def _flips(found: CandidateSurface, along_x: bool) -> list[float]:
 
 def margins_on(found: CandidateSurface, xs: Floats, ys: Floats) -> dict[str, Floats]:
     """Return the interpolated margin of each constraint on a grid, [ys, xs]; shares of the axes."""
-    names = dict.fromkeys(name for n in found.nodes.values() for name in n.margins)
+    # What rules a candidate out comes before what follows from it.
+    names = sorted(dict.fromkeys(name for n in found.nodes.values() for name in n.margins), key=_AFTER.__contains__)
     return {
         name: interpolated(found, lambda n, name=name: n.margins.get(name, 1.0), xs, ys)  # type: ignore[misc]
         for name in names

@@ -1,0 +1,351 @@
+"""Sizing: the cheapest deployment over devices, formats, splits, settings and replicas that keeps every constraint."""
+
+import heapq
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from envelope.errors import InputError, Problem, unknown_name
+from envelope.plan.constraints import budget_constraint, service_constraints, static_constraints
+from envelope.plan.evaluate import candidate_facts
+from envelope.plan.evidence import gate_constraint, gates_of, measured_work
+from envelope.plan.fleet import Bench, resolve_bench
+from envelope.plan.money import Traffic, annual_usage
+from envelope.plan.service import service_level, simulate_peak, traffic
+from envelope.plan.size_bounds import least_seconds_per_request, requests_per_s_bound
+from envelope.provenance import Frozen
+from envelope.spec.deployment import EngineSettings, Parallelism, Pool
+from envelope.spec.hardware import HardwareProfile, ServerProfile
+from envelope.spec.load import Reporter, load, load_all
+from envelope.spec.scenario import Acquisition, Candidate, Scenario
+from envelope.tco.evaluate import evaluate_model
+from envelope.tco.model import build
+from envelope.units import DAYS_PER_YEAR
+
+__all__ = ["Grid", "Sized", "Sizing", "configurations", "least_seconds_per_request", "size"]
+
+
+class Grid(Frozen):
+    """What is combined; every combination is one configuration."""
+
+    models: tuple[str, ...] = Field(min_length=1)
+    hardware: tuple[str, ...] = Field(min_length=1)
+    tp: tuple[int, ...] = (1, 2, 4, 8)
+    """Tensor parallelism; a mixture of experts is split by experts over the same devices."""
+    replicas: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
+    weights: tuple[str, ...] = ("native",)
+    kv: tuple[str, ...] = ("bf16",)
+    engines: tuple[str, ...] = ("vllm",)
+    max_num_batched_tokens: tuple[int | None, ...] = (None,)
+    spare: int = Field(default=0, ge=0)
+    """Replicas beyond those with which the constraints are kept: N + k failures."""
+
+
+class Sized(Frozen):
+    """One configuration that was simulated."""
+
+    candidate: Candidate
+    """As it would be bought, spare replicas included."""
+    text: str
+    feasible: bool
+    broken: tuple[str, ...]
+    cost_npv: float
+    slo_attainment_frac: float
+    latency_p95_s: float | None
+    """Time to the last token, 95th percentile of the busiest hour without the spare replicas."""
+    goodput_per_s: float
+    power_max_w: float
+
+
+class Sizing(Frozen):
+    """The answer of ``envelope size``."""
+
+    scenario: str
+    best: Sized | None
+    pareto: tuple[Sized, ...]
+    """Feasible simulated configurations of which no other is better in cost, latency, goodput and watts at once."""
+    simulated: tuple[Sized, ...]
+    configurations: int
+    pruned: dict[str, int]
+    """Why configurations were ruled out without a simulation, and how many by each reason."""
+    lower_bound_usd: float | None
+    """No configuration that was not simulated can cost less."""
+    optimality_gap_frac: float | None
+    """(best − lower bound) / best; 0 is proved cheapest in the grid."""
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One replica type with the replica counts still in question."""
+
+    bench: Bench
+    counts: tuple[int, ...]
+
+
+def size(
+    scenario: Scenario,
+    grid: Grid,
+    *,
+    max_simulations: int = 150,
+    explore: int = 24,
+    progress: Reporter | None = None,
+) -> Sizing:
+    """Return the cheapest configuration of a grid that keeps every constraint of the scenario, and the Pareto set.
+
+    Memory, engine, licence, power, rack and a bound on the throughput rule configurations out first. The rest is
+    simulated in the order of a lower bound of its cost, so that the first feasible one is the cheapest; if a count of
+    replicas fails, smaller ones of the same kind are not tried. ``explore`` more are simulated for the Pareto set.
+    """
+    _check(grid)
+    tell = progress or (lambda _share, _what: None)
+    pruned: dict[str, int] = {}
+    kinds = _kinds(scenario, grid, pruned)
+    lows: dict[tuple[object, ...], float] = {}
+    queue = [(_lower_bound_usd(scenario, k, n, grid, lows), i, n) for i, k in enumerate(kinds) for n in k.counts]
+    heapq.heapify(queue)
+    found: list[Sized] = []
+    best: Sized | None = None
+    too_few: dict[int, int] = {}
+    extra = explore
+    bound: float | None = None
+    while queue and len(found) < max_simulations:
+        low, index, count = heapq.heappop(queue)
+        if best is not None and low >= best.cost_npv:
+            bound = low if bound is None else bound
+            extra -= 1
+            if extra < 0:
+                break
+        if count <= too_few.get(index, 0):
+            pruned["a larger fleet of the kind failed"] = pruned.get("a larger fleet of the kind failed", 0) + 1
+            continue
+        tell(len(found) / max_simulations, f"{kinds[index].bench.candidate.name} × {count}")
+        one = _simulated(scenario, kinds[index].bench, count, grid.spare)
+        found.append(one)
+        if not one.feasible and set(one.broken) <= _LOAD:
+            too_few[index] = max(too_few.get(index, 0), count)
+        if one.feasible and (best is None or one.cost_npv < best.cost_npv):
+            best = one
+    tell(1.0, "done")
+    rest = min((low for low, _, _ in queue), default=None)
+    return _answer(scenario, grid, best, found, pruned, rest if bound is None else min(bound, rest or bound))
+
+
+_LOAD = {"slo_attainment", "served", "growth"}
+"""Constraints that fewer replicas cannot keep if more do not."""
+
+
+def configurations(grid: Grid) -> int:
+    """Return how many configurations a grid holds."""
+    sizes = (grid.models, grid.hardware, grid.tp, grid.replicas, grid.weights, grid.kv, grid.engines)
+    count = len(grid.max_num_batched_tokens)
+    for values in sizes:
+        count *= len(values)
+    return count
+
+
+def _check(grid: Grid) -> None:
+    for name, values in (("tp", grid.tp), ("replicas", grid.replicas)):
+        if not values or min(values) < 1:
+            raise InputError(Problem("arguments", name, values, "must be whole numbers of at least 1"))
+
+
+def _kinds(scenario: Scenario, grid: Grid, pruned: dict[str, int]) -> list[_Kind]:
+    """Return the replica types that can run, each with the counts that memory, limits and throughput leave."""
+    kinds = []
+    rate = scenario.workload.peak_rate_per_s
+    for candidate in _types(grid):
+        bench = resolve_bench(scenario, candidate)
+        if not bench.runs:
+            rule = next(r.rule for r in bench.reasons if r.blocks)
+            pruned[rule] = pruned.get(rule, 0) + len(grid.replicas)
+            continue
+        counts = []
+        # Served is asked for by the scenario, so a fleet too slow for that share cannot keep it.
+        share = scenario.constraints.served_min_frac * scenario.constraints.slo_attainment_min_frac
+        per_replica = requests_per_s_bound(scenario, bench.replicas[0])
+        for count in sorted(grid.replicas):
+            broken = _statically_broken(scenario, bench, count + grid.spare)
+            if broken is not None:
+                pruned[broken] = pruned.get(broken, 0) + 1
+            elif per_replica * count < rate * share:
+                pruned["throughput bound"] = pruned.get("throughput bound", 0) + 1
+            else:
+                counts.append(count)
+        if counts:
+            kinds.append(_Kind(bench, tuple(counts)))
+    return kinds
+
+
+def _types(grid: Grid) -> Iterator[Candidate]:
+    combined = itertools.product(
+        grid.models, grid.hardware, grid.tp, grid.weights, grid.kv, grid.engines, grid.max_num_batched_tokens
+    )
+    for number, (model, hardware, tp, weights, kv, engine, tokens) in enumerate(combined):
+        pool = Pool(
+            model=model, hardware=hardware, weights=weights, kv=kv, engine=engine, parallelism=_split(model, tp),
+            settings=EngineSettings(max_num_batched_tokens=tokens),
+        )  # fmt: skip
+        more = f", {tokens} tokens a step" if tokens else ""
+        name = f"{model} {weights} (KV {kv}) on {tp} × {hardware}, {engine}{more}"
+        server = _server(hardware, tp)
+        yield Candidate(
+            id=f"size-{number}", name=name, pools=(pool,), tier=_tier(model),
+            acquisition=Acquisition(kind="purchase", server=server),
+        )  # fmt: skip
+
+
+def _split(model: str, tp: int) -> Parallelism:
+    from envelope.perf.work import operators
+    from envelope.spec.model import Model
+
+    experts = operators(load(Model, "models", model, file="arguments", path="models")).experts
+    fits = bool(experts) and all(e.n_routed % tp == 0 for e in experts)
+    return Parallelism(tp=tp, ep=tp if fits else 1)
+
+
+def _tier(model: str) -> str:
+    from envelope.perf.work import param_counts
+    from envelope.spec.model import Model
+
+    total = param_counts(load(Model, "models", model, file="arguments", path="models")).total
+    return "small" if total < _MID_PARAMS else "mid"
+
+
+_MID_PARAMS = 2e10
+"""Parameters from which a model counts as of the middle tier, as the tiers are described in scenarios."""
+
+
+def _server(hardware: str, tp: int) -> str | None:
+    """Return the smallest server with a price that holds such devices, or ``None`` to buy the devices alone."""
+    known = load(HardwareProfile, "hardware_profiles", hardware, file="arguments", path="hardware")
+    servers = [s for s in load_all(ServerProfile, "servers") if s.device == known.id and s.price is not None]
+    fitting = [s for s in servers if s.device_count >= tp] or servers
+    return min(fitting, key=lambda s: (s.device_count, s.id)).id if fitting else None
+
+
+def _with_count(candidate: Candidate, count: int) -> Candidate:
+    pool = candidate.pools[0].model_copy(update={"replicas": count})
+    return candidate.model_copy(update={"pools": (pool,)})
+
+
+def _statically_broken(scenario: Scenario, bench: Bench, count: int) -> str | None:
+    candidate = _with_count(bench.candidate, count)
+    sized = Bench(candidate, bench.replicas, bench.fits, bench.hosted, bench.reasons)
+    found = static_constraints(candidate_facts(scenario, sized))
+    found += [gate_constraint(s) for s in gates_of(scenario, candidate) if s.hard]
+    return next((c.id.split(".")[0] for c in found if not c.satisfied), None)
+
+
+def _lower_bound_usd(
+    scenario: Scenario, kind: _Kind, count: int, grid: Grid, known: dict[tuple[object, ...], float]
+) -> float:
+    """Return a cost that the configuration cannot undercut: machines and fixed lines, without energy above idle."""
+    candidate = _with_count(kind.bench.candidate, count + grid.spare)
+    bench = Bench(candidate, kind.bench.replicas, kind.bench.fits, None, kind.bench.reasons)
+    # Machines alone decide it, whatever model they run.
+    key = (bench.candidate.pools[0].hardware, bench.candidate.acquisition.server, bench.candidate.pools[0].devices)
+    if key in known:
+        return known[key]
+    use = Traffic(
+        requests_per_year=scenario.workload.daily_requests * DAYS_PER_YEAR, input_tokens=0.0, output_tokens=0.0,
+        served_frac=1.0, solved_frac=1.0, dynamic_j=0.0, idle_w=bench.idle_w,
+    )  # fmt: skip
+    model = build(scenario.economics, annual_usage(scenario, candidate, bench.replicas, None, use))
+    known[key] = evaluate_model(model).cost_npv_usd
+    return known[key]
+
+
+def _simulated(scenario: Scenario, kind: Bench, count: int, spare: int) -> Sized:
+    """Return a configuration: simulated without its spare replicas, priced with them."""
+    bare = _with_count(kind.candidate, count)
+    work, _ = measured_work(scenario, bare)
+    bench = Bench(bare, kind.replicas, kind.fits, None, kind.reasons)
+    peak = simulate_peak(work, bench, seeds=1)
+    service, use = service_level(work, peak), traffic(work, bench, peak)
+    bought = Bench(_with_count(kind.candidate, count + spare), kind.replicas, kind.fits, None, kind.reasons)
+    use = Traffic(**{**{n: getattr(use, n) for n in Traffic.__slots__}, "idle_w": bought.idle_w})
+    model = build(work.economics, annual_usage(work, bought.candidate, bought.replicas, None, use))
+    cost = evaluate_model(model).cost_npv_usd
+    found = static_constraints(candidate_facts(work, bought)) + service_constraints(work, service, use.solved_frac)
+    budget = budget_constraint(work, cost)
+    broken = [c.id for c in (*found, *([budget] if budget else [])) if not c.satisfied]
+    broken += _growth_broken(work, bench, broken)
+    spares = f" + {spare} spare" if spare else ""
+    return Sized(
+        candidate=bought.candidate, text=f"{count}{spares} × {kind.candidate.name}", feasible=not broken,
+        broken=tuple(broken), cost_npv=cost, slo_attainment_frac=service.slo_attainment_frac,
+        latency_p95_s=service.e2e.p95_s if service.e2e else None,
+        goodput_per_s=peak.result.goodput_per_s.mean / peak.share_frac, power_max_w=bought.max_w,
+    )  # fmt: skip
+
+
+def _growth_broken(scenario: Scenario, bench: Bench, broken: Sequence[str]) -> list[str]:
+    last = -(-scenario.economics.horizon_months // 12) - 1
+    if broken or last < 1 or scenario.workload.growth_frac_per_year <= 0:
+        return []
+    attained = simulate_peak(scenario, bench, seeds=1, year=last).result.overall.slo_attainment_frac
+    return [] if attained >= scenario.constraints.slo_attainment_min_frac else ["growth"]
+
+
+def _answer(
+    scenario: Scenario,
+    grid: Grid,
+    best: Sized | None,
+    found: Sequence[Sized],
+    pruned: dict[str, int],
+    bound: float | None,
+) -> Sizing:
+    gap = None
+    if best is not None:
+        gap = 0.0 if bound is None else max(best.cost_npv - bound, 0.0) / best.cost_npv
+    total = configurations(grid)
+    out = ", ".join(f"{n} by {name}" for name, n in sorted(pruned.items(), key=lambda item: -item[1]))
+    text = f"{total:,} configurations: {sum(pruned.values()):,} ruled out without simulation ({out or 'none'}), "
+    text += f"{len(found)} simulated"
+    if best is not None and gap is not None:
+        text += "; proved cheapest in the grid" if gap == 0 else f"; at most {gap:.1%} above the cheapest"
+    elif bound is not None:
+        text += f"; none was feasible yet, the rest costs at least ${bound:,.0f}"
+    return Sizing(
+        scenario=scenario.id,
+        best=best,
+        pareto=tuple(pareto(found)),
+        simulated=tuple(found),
+        configurations=total,
+        pruned=pruned,
+        lower_bound_usd=bound,
+        optimality_gap_frac=gap,
+        explanation=text,
+    )
+
+
+def pareto(found: Sequence[Sized]) -> list[Sized]:
+    """Return the feasible ones that no other beats or equals in cost, p95 latency, goodput and watts at once."""
+    good = [s for s in found if s.feasible]
+    keys = [(s.cost_npv, s.latency_p95_s or 0.0, -s.goodput_per_s, s.power_max_w) for s in good]
+    kept = []
+    for s, key in zip(good, keys, strict=True):
+        beaten = any(o != key and all(a <= b for a, b in zip(o, key, strict=True)) for o in keys)
+        if not beaten:
+            kept.append(s)
+    return sorted(kept, key=lambda s: s.cost_npv)
+
+
+def grid_for(scenario: Scenario, candidate: str | None = None) -> Grid:
+    """Return a grid around a candidate's first pool (by default the first with pools), all its fields to be replaced.
+
+    Raises ``InputError`` for an unknown candidate and for one without devices.
+    """
+    known = {c.id: c for c in scenario.candidates}
+    if candidate is not None and candidate not in known:
+        raise unknown_name("command line", "--candidate", candidate, known, "scenarios")
+    chosen = known[candidate] if candidate else next((c for c in scenario.candidates if c.pools), None)
+    if chosen is None or not chosen.pools:
+        raise InputError(Problem("command line", "--candidate", candidate, "has no devices to size"))
+    pool = chosen.pools[0]
+    weights = tuple(dict.fromkeys((pool.weights, "native")))
+    kv = tuple(dict.fromkeys((pool.kv, "bf16", "fp8"))) if pool.engine == "vllm" else (pool.kv,)
+    return Grid(models=(pool.model,), hardware=(pool.hardware,), weights=weights, kv=kv, engines=(pool.engine,))
