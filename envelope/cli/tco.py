@@ -10,7 +10,8 @@ from envelope.cli.output import print_table, progress, write_json
 from envelope.errors import ExitCode
 
 if TYPE_CHECKING:
-    from envelope.plan.costs import CostStudy
+    from envelope.plan.cost_difference import CostDifference
+    from envelope.plan.costs import CostModels, CostStudy
 
 
 def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
@@ -20,10 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument("--out", metavar="DIR", help="write tco.xlsx, tco.pdf, tco.html, tco.json and two CSV files")
     parser.add_argument("--prices", metavar="FILE", help="your negotiated prices in place of the catalog's")
     parser.add_argument("--baseline", metavar="ID", help="what savings count against (default: the hosted API)")
+    parser.add_argument(
+        "--against", metavar="RUN",
+        help="what changed since a saved tco.json, or against another scenario, and what it did to the costs",
+    )  # fmt: skip
     parser.add_argument("--only", metavar="ID", action="append", help="only this candidate (repeatable)")
     parser.add_argument(
         "--demand", type=_factors, default=(), metavar="F,F,…",
-        help="simulate these multiples of the planned demand too, such as 0.5,1,2,4, for ranges and break-even",
+        help="simulate these multiples of the planned demand, such as 0.5,1,2,4, for ranges and break-even "
+        "(default: break-even up to 16 times the plan, by the capacity of the planned replicas)",
     )  # fmt: skip
     parser.add_argument("--draws", type=_power_of_two, default=4096, help="draws, a power of two (default 4096)")
     parser.add_argument("--seeds", type=int, help="independent repetitions of the simulation (default: the scenario's)")
@@ -46,18 +52,49 @@ def run(options: argparse.Namespace, _command: str) -> int:
             scenario, seeds=options.seeds, only=options.only, demand_factors=options.demand, progress=report
         )
     study = cost_study(models, baseline=options.baseline, draws=options.draws)
+    changes = _changes(options, models) if options.against else None
     if options.json:
-        write_json(study.model_dump(mode="json"))
+        added = {"difference": changes.model_dump(mode="json")} if changes else {}
+        write_json({**study.model_dump(mode="json"), **added})
     else:
         _print(study)
+        if changes:
+            _print_changes(changes)
     if out is not None:
         from envelope.report.cost_files import missing_extras, write_cost_study
 
-        for path in write_cost_study(study, models, out, date=datetime.now(UTC).date().isoformat()):
+        today = datetime.now(UTC).date().isoformat()
+        for path in write_cost_study(study, models, out, date=today, changes=changes):
             print(f"wrote {path}", file=sys.stderr)
         for line in missing_extras():
             print(line, file=sys.stderr)
     return ExitCode.OK
+
+
+def _changes(options: argparse.Namespace, models: "CostModels") -> "CostDifference":
+    """Return what changed since a saved run, or against another scenario that is simulated now."""
+    from envelope.plan.cost_difference import difference, load_run, models_of
+    from envelope.plan.costs import cost_models
+    from envelope.plan.scenarios import load_scenario
+
+    path = Path(options.against)
+    path = path / "tco.json" if path.is_dir() else path
+    if path.suffix == ".json":
+        run = load_run(path)
+        return difference(models_of(run), models, label=f"{run.scenario} of {run.date}")
+    other = load_scenario(options.against)
+    both = [c.id for c in other.candidates if c.id in models.models]
+    with progress("simulating the other") as report:
+        before = cost_models(other, seeds=options.seeds, only=both or None, volumes=False, progress=report)
+    return difference(before.models, models, label=other.id)
+
+
+def _print_changes(changes: "CostDifference") -> None:
+    from envelope.report.cost_difference import difference_rows
+
+    for ident, way in changes.waterfalls.items():
+        title = f"{changes.names[ident]}: {changes.after} against {changes.before}"
+        print_table(("change", "before", "after", "present value"), difference_rows(way), title=title)
 
 
 def _print(study: "CostStudy") -> None:

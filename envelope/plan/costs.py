@@ -12,7 +12,7 @@ from envelope.plan.capacity import Tick, at_demand, grown_usage, sized_for
 from envelope.plan.fleet import Bench, resolve_bench
 from envelope.plan.money import economics_of
 from envelope.plan.results import ServiceLevel
-from envelope.plan.volume import volume_surface
+from envelope.plan.volume import Volume, volume_costs
 from envelope.provenance import Frozen
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Candidate, Scenario
@@ -21,8 +21,18 @@ from envelope.tco.breakeven import TARIFFS, BreakEven, break_even_factor, break_
 from envelope.tco.evaluate import evaluate_model
 from envelope.tco.model import Model, build
 from envelope.tco.surface import Surface
-from envelope.tco.uncertainty import DRAWS, TornadoBar, Uncertainty, tornado, uncertainty
+from envelope.tco.uncertainty import (
+    DRAWS,
+    Quantiles,
+    SobolIndex,
+    TornadoBar,
+    Uncertainty,
+    sobol_indices,
+    tornado,
+    uncertainty,
+)
 
+_SOBOL_DRAWS = 1024
 _BREAK_EVEN_DRAWS = 1024
 """Draws of the break-even, which prices every candidate some eighty times."""
 
@@ -41,7 +51,7 @@ class CostModels:
     """Candidate → why it cannot run."""
     surfaces: dict[str, Surface]
     """Cost models over factors of the planned demand, if several were simulated."""
-    volumes: dict[str, Surface]
+    volumes: dict[str, Volume]
     """Cost models over factors of the planned demand by the capacity of the planned replicas, for break-even."""
 
 
@@ -65,10 +75,14 @@ class CandidateCosts(Frozen):
     break_even_volume: BreakEven | None
     """Factor on the planned volume of work, searched over the capacity surface: beyond what the planned replicas carry
     whole machines are added."""
+    break_even_utilisation: BreakEven | None
+    """Busiest hour's load at the break-even volume, as a share of what the machines it takes carry within the SLO."""
     break_even_api_price: BreakEven | None
     """Factor on every hosted tariff."""
     break_even_month: BreakEven | None
     tornado: tuple[TornadoBar, ...]
+    sobol: tuple[SobolIndex, ...]
+    """First-order and total shares of the variance, the largest total first."""
 
 
 class CostStudy(Frozen):
@@ -96,13 +110,15 @@ def cost_models(
     seeds: int | None = None,
     only: Sequence[str] | None = None,
     demand_factors: Sequence[float] = (),
+    volumes: bool = True,
     progress: Reporter | None = None,
 ) -> CostModels:
     """Return the cost models of a scenario's candidates, each from a simulation of its busiest hours.
 
     Growth adds a replica in the year whose busiest hour would break the SLO, bought at that year's price.
     ``demand_factors`` are multiples of the planned demand that are simulated as well, each with the replicas that it
-    takes; by default they span the range of ``demand_factor``, if it has one.
+    takes; by default they span the range of ``demand_factor``, if it has one. Without them ``volumes`` says whether
+    the capacity of the planned replicas is measured, for break-even above the planned demand.
 
     Candidates that cannot run (no memory, unsupported format …) are left out with the reason. Raises
     ``InputError`` for unknown names and missing prices.
@@ -114,7 +130,7 @@ def cost_models(
     replicas: dict[str, tuple[int, ...]] = {}
     left_out: dict[str, str] = {}
     surfaces: dict[str, Surface] = {}
-    volumes: dict[str, Surface] = {}
+    by_volume: dict[str, Volume] = {}
     factors = _factors(scenario, demand_factors)
     for index, candidate in enumerate(chosen):
         tick = partial(tell, index / len(chosen))
@@ -130,10 +146,10 @@ def cost_models(
         if factors:
             planned = models[candidate.id]
             surfaces[candidate.id] = _surface(scenario, bench, factors, planned, grown.enough, tick)
-        else:
-            volumes[candidate.id] = volume_surface(scenario, bench, grown, models[candidate.id], tick=tick)
+        elif volumes:
+            by_volume[candidate.id] = volume_costs(scenario, bench, grown, models[candidate.id], tick=tick)
     tell(1.0, "done")
-    return CostModels(scenario, models, service, replicas, left_out, surfaces, volumes)
+    return CostModels(scenario, models, service, replicas, left_out, surfaces, by_volume)
 
 
 def _surface(
@@ -207,6 +223,7 @@ def _candidate(
     model, baseline = found.models[ident], found.models[base]
     is_base = ident == base
     service = found.service[ident]
+    volume = None if is_base else _break_even_volume(found, ident, base, seed)
     return CandidateCosts(
         id=ident,
         name=name,
@@ -217,18 +234,38 @@ def _candidate(
         result=results[ident],
         against_baseline=None if is_base else compare(results[ident], results[base]),
         peak_utilisation_frac=service.device_utilisation_frac,
-        break_even_volume=None if is_base else _break_even_volume(found, ident, base, seed),
+        break_even_volume=volume,
+        break_even_utilisation=_break_even_utilisation(found, ident, volume) if volume else None,
         break_even_api_price=None if is_base else _break_even_api_price(found, ident, base, seed),
         break_even_month=None if is_base else break_even_month(model, baseline, draws=_BREAK_EVEN_DRAWS, seed=seed),
         tornado=tuple(tornado(model)),
+        sobol=tuple(sobol_indices(model, draws=_SOBOL_DRAWS, seed=seed)),
     )
 
 
 def _break_even_volume(found: CostModels, ident: str, base: str, seed: int) -> BreakEven:
-    surfaces = found.surfaces or found.volumes
+    surfaces = found.surfaces or {name: volume.surface for name, volume in found.volumes.items()}
+    if not surfaces:
+        own_model, base_model = found.models[ident], found.models[base]
+        return break_even_factor(own_model, base_model, high=1.0, draws=_BREAK_EVEN_DRAWS, seed=seed)
     own, other = surfaces[ident], surfaces[base]
     low, high = max(own.factors[0], other.factors[0]), min(own.factors[-1], other.factors[-1])
     return break_even_factor(own, other, low=low, high=high, draws=_BREAK_EVEN_DRAWS, seed=seed)
+
+
+def _break_even_utilisation(found: CostModels, ident: str, volume: BreakEven) -> BreakEven | None:
+    """Return the break-even volume as a share of what its machines carry; ``None`` where that is not known."""
+    costs = found.volumes.get(ident)
+    if costs is None or costs.load_frac(1.0) is None:
+        return None
+    q = volume.quantiles
+    ends = sorted(costs.load_frac(x) or 0.0 for x in (q.p10, q.p50, q.p90)) if q else []
+    return BreakEven(
+        quantity="utilisation",
+        point=None if volume.point is None else costs.load_frac(volume.point),
+        quantiles=Quantiles(p10=ends[0], p50=ends[1], p90=ends[2]) if ends else None,
+        exists_frac=volume.exists_frac,
+    )
 
 
 def _break_even_api_price(found: CostModels, ident: str, base: str, seed: int) -> BreakEven | None:

@@ -1,7 +1,8 @@
 """Costs by volume of work: a capacity surface computed once from the simulator, machines stepping up with demand."""
 
 import math
-from dataclasses import replace
+from bisect import bisect_left
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,7 +22,25 @@ _PER_DOUBLING = 3
 _HALVINGS = 3
 
 
-def volume_surface(scenario: Scenario, bench: Bench, grown: Growth, planned: Model, *, tick: Tick) -> Surface:
+@dataclass(frozen=True, slots=True, eq=False)
+class Volume:
+    """Costs of one candidate by volume of work."""
+
+    surface: Surface
+    carried: float | None
+    """Multiple of the planned demand that the planned replicas carry within the SLO; ``None`` if not measured."""
+
+    def load_frac(self, factor: float) -> float | None:
+        """Return the busiest hour's load as a share of what the machines at that demand carry within the SLO."""
+        levels = self.surface.factors
+        level = min(bisect_left(levels, factor), len(levels) - 1)
+        planned, needed = (_machines(self.surface.models[i]) for i in (levels.index(1.0), level))
+        if self.carried is None or not needed:
+            return None
+        return min(factor / self.carried * planned / needed, 1.0)
+
+
+def volume_costs(scenario: Scenario, bench: Bench, grown: Growth, planned: Model, *, tick: Tick) -> Volume:
     """Return the cost models of one candidate from a fiftieth to sixteen times the planned demand.
 
     The simulator says once how much demand the planned replicas carry (``headroom``); beyond it replicas of every
@@ -38,7 +57,9 @@ def volume_surface(scenario: Scenario, bench: Bench, grown: Growth, planned: Mod
     for factor in (*_BELOW, *above):
         models[factor] = _model_at(scenario, bench, grown, factor, carried)
     ordered = sorted(models)
-    return Surface(tuple(ordered), tuple(models[factor] for factor in ordered))
+    surface = Surface(tuple(ordered), tuple(models[factor] for factor in ordered))
+    measured = grown.enough and bench.hosted is None and bench.candidate.pools
+    return Volume(surface, carried if measured else None)
 
 
 def headroom(scenario: Scenario, bench: Bench, *, tick: Tick) -> float:
@@ -85,6 +106,12 @@ def _model_at(scenario: Scenario, bench: Bench, grown: Growth, factor: float, ca
         )
         years.append(annual_usage(scenario, larger.candidate, larger.replicas, larger.hosted, use)[year])
     return build(economics_of(scenario, bench.candidate), years)
+
+
+def _machines(model: Model) -> float:
+    """Return the devices in service in the first year, owned and rented."""
+    usage = model.years[0]
+    return sum(a.count * a.devices_per_unit for a in usage.owned) + sum(r.devices for r in usage.rented)
 
 
 def _pools(bench: Bench) -> tuple[Pool, ...]:

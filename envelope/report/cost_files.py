@@ -4,9 +4,12 @@ import json
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from envelope.errors import MissingExtraError
+from envelope.plan.cost_difference import KEY, CostDifference, saved_run
 from envelope.plan.costs import CostModels, CostStudy
+from envelope.report.cost_difference import difference_page
 from envelope.report.cost_document import write_document
 from envelope.report.cost_page import cheapest, cost_page
 from envelope.report.files import csv_text, write_text
@@ -18,19 +21,25 @@ _LINE = (
 )  # fmt: skip
 
 
-def write_cost_study(study: CostStudy, models: CostModels, folder: Path, *, date: str) -> list[Path]:
+def write_cost_study(
+    study: CostStudy, models: CostModels, folder: Path, *, date: str, changes: CostDifference | None = None
+) -> list[Path]:
     """Write ``tco.json``, ``tco_lines.csv``, ``tco_cash_flow.csv``, ``tco.html``, ``tco.xlsx`` and ``tco.pdf``.
 
-    Returns the paths. Workbook and document need the extras ``report`` and ``pdf``; without them they are left out,
+    With ``changes`` also ``tco_difference.json`` and ``tco_difference.html``. Returns the paths.
+    Workbook and document need the extras ``report`` and ``pdf``; without them they are left out,
     and ``missing_extras`` says so.
     """
-    data = json.dumps(study.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+    run = saved_run(models, date=date, version=study.version)
     files = {
-        "tco.json": data + "\n",
+        "tco.json": _json({**study.model_dump(mode="json"), KEY: run.model_dump(mode="json", exclude_unset=True)}),
         "tco_lines.csv": csv_text(_LINE, _lines(study)),
         "tco_cash_flow.csv": csv_text(_flow_header(study), _flows(study)),
         "tco.html": cost_page(study, date=date),
     }
+    if changes is not None:
+        files["tco_difference.json"] = _json(changes.model_dump(mode="json"))
+        files["tco_difference.html"] = difference_page(changes, date=date)
     written = [write_text(folder / name, content) for name, content in files.items()]
     if has("xlsxwriter"):
         title = Title(study.name, study.question, date, study.version, cheapest(study).name)
@@ -40,6 +49,10 @@ def write_cost_study(study: CostStudy, models: CostModels, folder: Path, *, date
         write_document(folder / "tco.pdf", study, date=date)
         written.append(folder / "tco.pdf")
     return written
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _drawn(study: CostStudy) -> Drawn:

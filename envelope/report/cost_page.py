@@ -9,7 +9,7 @@ from envelope.report.text import money, percent
 from envelope.tco.breakeven import BreakEven
 
 _BARS = 10
-_STYLE = """
+STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{margin-top:2rem;border-bottom:1px solid #ccc}
 .lead{font-size:1.1rem}.small{color:#555;font-size:.85rem}
@@ -40,7 +40,7 @@ def cost_page(study: CostStudy, *, date: str) -> str:
     ]
     head = f"<meta charset=utf-8><meta name=viewport content='width=device-width'><title>{escape(study.name)}</title>"
     return (
-        f"<!doctype html><html lang=en><head>{head}<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+        f"<!doctype html><html lang=en><head>{head}<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )
 
 

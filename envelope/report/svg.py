@@ -65,6 +65,29 @@ def tornado_bars(rows: Sequence[tuple[str, float, float]], point: float) -> str:
     return _figure(body, len(rows) * _ROW)
 
 
+def waterfall_bars(start: float, steps: Sequence[tuple[str, float]], end: float) -> str:
+    """Return the way from one total to another: a bar for each change, where the one before it ended."""
+    levels = [start]
+    for _, change in steps:
+        levels.append(levels[-1] + change)
+    low, high = min(0.0, *levels, end), max(*levels, end)
+    # Small changes of a large sum would be hairs on a scale that begins at zero.
+    if min(*levels, end) > 0.5 * high:
+        low = min(*levels, end) - 0.3 * (high - min(*levels, end))
+    scale = _Scale(low, high)
+    body = [_label("before", 0), _bar(scale, max(low, 0.0), start - max(low, 0.0), 0, "#8a8f98", money(start))]
+    body.append(_text(scale.x(max(start, low)) + 6, 0, money(start)))
+    for i, (label, change) in enumerate(steps, start=1):
+        y, told = i * _ROW, f"{label}: {'+' if change > 0 else ''}{money(change)}"
+        left = min(levels[i - 1], levels[i])
+        body += [_label(label, y), _bar(scale, left, abs(change), y, "#b2596a" if change > 0 else "#4f9d69", told)]
+        body.append(_text(scale.x(left + abs(change)) + 6, y, f"{'+' if change > 0 else ''}{money(change)}"))
+    y = (len(steps) + 1) * _ROW
+    body += [_label("after", y), _bar(scale, max(low, 0.0), end - max(low, 0.0), y, "#8a8f98", money(end))]
+    body.append(_text(scale.x(max(end, low)) + 6, y, money(end)))
+    return _figure(body, (len(steps) + 2) * _ROW)
+
+
 class _Scale:
     """Maps dollars to horizontal positions."""
 

@@ -86,6 +86,11 @@ def _packaged() -> tuple[Path, ...]:
     return (installed, _PACKAGE / "catalog") if installed.is_dir() else (_PACKAGE.parent, _PACKAGE / "catalog")
 
 
+def is_packaged(path: Path) -> bool:
+    """Return whether a file lies in a folder of the packaged data, which is read only."""
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in _packaged()[-1:])
+
+
 def folders(kind: str) -> list[Path]:
     """Return the existing folders that hold records of ``kind`` (``models``, ``hardware_profiles`` …)."""
     return [d / kind for d in data_dirs() if (d / kind).is_dir()]

@@ -8,16 +8,17 @@ from envelope.tco.draws import line_draws
 from envelope.tco.inputs import Input, point_values
 from envelope.tco.model import Model
 
-STRUCTURE = "usage and structure"
-"""Step for quantities, lines and time: all that is no input of the cost lines."""
+QUANTITY = "quantity of "
+"""Beginning of the names of steps for quantities, machines and time: all that is no input of the cost lines."""
 
 
 class Step(Frozen):
     """One bar of the waterfall."""
 
     name: str
-    """Input that changed, or ``usage and structure``."""
+    """Input that changed, or ``quantity of <cost line>``."""
     before: float | None
+    """Number of the input before; ``None`` for quantities, which are many."""
     after: float | None
     change_usd: float
     """What the change did to the present value of the costs (positive: dearer)."""
@@ -30,31 +31,47 @@ class Waterfall(Frozen):
     steps: tuple[Step, ...]
     after_usd: float
 
+    def largest(self, count: int) -> tuple[Step, ...]:
+        """Return the steps in their order, all but the ``count`` largest summed up as one at the end."""
+        kept = sorted(self.steps, key=lambda step: -abs(step.change_usd))[:count]
+        rest = [step for step in self.steps if step not in kept]
+        shown = [step for step in self.steps if step in kept]
+        if rest:
+            usd = sum(step.change_usd for step in rest)
+            shown.append(Step(name=f"{len(rest)} smaller changes", before=None, after=None, change_usd=usd))
+        return tuple(shown)
+
 
 def waterfall(before: Model, after: Model) -> Waterfall:
     """Return the steps from ``before`` to ``after``; their changes sum to the difference exactly.
 
-    First usage and structure change (quantities, machines, horizon) at the old prices, then one input after the
-    other in the order of their names. Changes that act on each other are booked where the later one happens.
+    First quantities change (machines, tokens, energy, horizon), line by line at the old prices, then one input after
+    the other in the order of their names. Changes that act on each other are booked where the later one happens.
     """
-    start = _cost(before, before.inputs)
+    old_lines = _by_line(before, before.inputs)
     current: dict[str, Input] = {name: before.inputs.get(name, item) for name, item in after.inputs.items()}
-    cost = _cost(after, current)
-    steps = []
-    if abs(cost - start) > 1e-9 * max(1.0, abs(start)):
-        steps.append(Step(name=STRUCTURE, before=None, after=None, change_usd=cost - start))
+    lines = _by_line(after, current)
+    start, cost = sum(old_lines.values()), sum(lines.values())
+    least = 1e-9 * max(1.0, abs(start))
+    changes = {ident: lines.get(ident, 0.0) - old_lines.get(ident, 0.0) for ident in {**old_lines, **lines}}
+    steps = [
+        Step(name=QUANTITY + ident, before=None, after=None, change_usd=usd)
+        for ident, usd in changes.items()
+        if abs(usd) > least
+    ]
     for name in sorted(after.inputs):
         old, new = current[name].point, after.inputs[name].point
         if old == new:
             continue
         current[name] = after.inputs[name]
-        moved = _cost(after, current)
-        if moved != cost:
+        moved = sum(_by_line(after, current).values())
+        if abs(moved - cost) > least:
             steps.append(Step(name=name, before=old, after=new, change_usd=moved - cost))
-        cost = moved
+            cost = moved
     return Waterfall(before_usd=start, steps=tuple(steps), after_usd=cost)
 
 
-def _cost(model: Model, inputs: Mapping[str, Input]) -> float:
-    priced = replace(model, inputs=dict(inputs))
-    return float(line_draws(priced, point_values(inputs)).cost_npv_usd[0])
+def _by_line(model: Model, inputs: Mapping[str, Input]) -> dict[str, float]:
+    """Return the present value of each line at the point value of these inputs."""
+    priced = line_draws(replace(model, inputs=dict(inputs)), point_values(inputs))
+    return dict(zip(priced.line_ids, priced.present_usd[0].tolist(), strict=True))

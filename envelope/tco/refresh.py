@@ -8,10 +8,12 @@ import importlib
 from collections.abc import Iterable
 from datetime import date as Date
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from envelope.errors import MissingExtraError
-from envelope.provenance import Evidence, Source
+from envelope.errors import InputError, MissingExtraError, Problem
+from envelope.provenance import Evidence, Frozen, Source
+from envelope.spec import load
 from envelope.spec.hosted import HostedModel, Processing, TariffLine, TokenKind, UtcHours
 
 _KINDS: dict[str, TokenKind] = {
@@ -60,6 +62,56 @@ def refreshed(models: Iterable[HostedModel], day: Date) -> list[HostedModel]:
             sources = {**model.sources, "tariff": origin}
             result.append(model.model_copy(update={"tariff": tariff, "sources": sources}))
     return result
+
+
+class TariffChange(Frozen):
+    """One line of a tariff that differs; ``None`` where one of the two has no such line."""
+
+    id: str
+    line: str
+    before_usd_per_mtok: float | None
+    after_usd_per_mtok: float | None
+
+
+def changes(before: HostedModel, after: HostedModel) -> list[TariffChange]:
+    """Return the lines in which the tariffs of two records of one model differ."""
+    old, new = ({_words(x): x.usd_per_mtok for x in model.tariff} for model in (before, after))
+    return [
+        TariffChange(id=after.id, line=name, before_usd_per_mtok=old.get(name), after_usd_per_mtok=new.get(name))
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+
+
+def save_tariffs(models: Iterable[HostedModel], folder: Path | None = None) -> list[Path]:
+    """Write records as ``<folder>/hosted/<id>.yaml`` and return the paths.
+
+    ``folder`` is the user's own data folder by default. The packaged catalog is never written to: its own folder is
+    refused with ``InputError``.
+    """
+    target = folder or load.writable_data_dir()
+    written = []
+    for model in models:
+        path = target / "hosted" / f"{model.id}.yaml"
+        if load.is_packaged(path):
+            rule = "belongs to the packaged catalog, which is a dated snapshot"
+            raise InputError(Problem(str(path), "", None, rule, "give a folder of your own"))
+        text = load.to_yaml(model)
+        load.validate(HostedModel, load.parse_yaml(text, str(path)), str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        written.append(path)
+    load.forget()
+    return written
+
+
+def _words(line: TariffLine) -> str:
+    words = [line.kind.replace("_", " ")]
+    words += [line.processing] if line.processing != "standard" else []
+    words += [f"above {line.above_input_tokens:,} tokens"] if line.above_input_tokens else []
+    words += [f"from {line.from_date}"] if line.from_date else []
+    words += [f"{line.utc_hours.start:%H:%M}–{line.utc_hours.end:%H:%M} UTC"] if line.utc_hours else []
+    return ", ".join(words)
 
 
 def tariff_lines(info: Any, day: Date, *, weekdays_only: bool = False) -> tuple[TariffLine, ...]:

@@ -4,7 +4,7 @@ import pytest
 
 from envelope.spec.economics import Economics
 from envelope.tco import AnnualUsage, HostedTokens, OwnedAsset, evaluate
-from envelope.tco.difference import STRUCTURE, waterfall
+from envelope.tco.difference import QUANTITY, waterfall
 from envelope.tco.model import build
 
 
@@ -27,8 +27,20 @@ def test_steps_lead_from_one_result_to_the_other():
     assert result.before_usd == pytest.approx(evaluate(before, usage(1, 1e9)).cost_npv_usd)
     assert result.after_usd == pytest.approx(evaluate(after, usage(2, 3e9)).cost_npv_usd)
     assert result.before_usd + sum(s.change_usd for s in result.steps) == pytest.approx(result.after_usd)
-    changed = {step.name for step in result.steps}
-    assert changed == {STRUCTURE, "pue", "fte_base_selfhost", "discount_rate_frac_per_year"}
+    changed = {step.name for step in result.steps if not step.name.startswith(QUANTITY)}
+    assert changed == {"pue", "fte_base_selfhost", "discount_rate_frac_per_year"}
+    quantities = {step.name.removeprefix(QUANTITY) for step in result.steps} - changed
+    assert {"purchase.node", "hosted.api.input", "energy"} <= quantities
+    assert sum(s.change_usd for s in result.largest(3)) == pytest.approx(result.after_usd - result.before_usd)
+    assert len(result.largest(3)) == 4
+
+
+def test_a_line_that_one_run_lacks_counts_whole(bare):
+    own = AnnualUsage(owned=(OwnedAsset(id="node", count=1, unit_price_usd=1e5),))
+    economics = bare(horizon_months=12)
+    result = waterfall(build(economics, AnnualUsage()), build(economics, own))
+    assert {step.name for step in result.steps} == {QUANTITY + "purchase.node", QUANTITY + "residual.node"}
+    assert result.steps[0].change_usd == pytest.approx(1e5)
 
 
 def test_a_single_price_explains_all_by_hand(bare):

@@ -1,0 +1,49 @@
+"""A scenario diff as a page and as rows of a table."""
+
+from html import escape
+
+from envelope.plan.cost_difference import CostDifference
+from envelope.report.cost_page import STYLE
+from envelope.report.svg import waterfall_bars
+from envelope.report.text import money
+from envelope.tco.difference import QUANTITY, Step, Waterfall
+
+SHOWN = 12
+"""Changes shown by name; the smaller ones are summed."""
+
+
+def difference_page(found: CostDifference, *, date: str) -> str:
+    """Return the waterfalls of all candidates as one page that stands alone."""
+    title = f"{found.after} against {found.before}"
+    parts = [
+        f"<h1>{escape(title)}</h1><p class=small>{escape(date)} · present value of all costs, US dollars; "
+        "red is dearer, green cheaper</p>"
+    ]
+    for ident, way in found.waterfalls.items():
+        steps = [(step_label(step), step.change_usd) for step in way.largest(SHOWN)]
+        chart = waterfall_bars(way.before_usd, steps, way.after_usd)
+        change = signed(way.after_usd - way.before_usd)
+        parts.append(f"<h2>{escape(found.names[ident])}: {escape(change)}</h2><figure>{chart}</figure>")
+    head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
+    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def difference_rows(way: Waterfall) -> list[tuple[str, str, str, str]]:
+    """Return step, value before, value after and change, from the total before to the total after."""
+    rows = [("before", "", "", money(way.before_usd))]
+    for step in way.largest(SHOWN):
+        old, new = ("" if v is None else f"{v:,.6g}" for v in (step.before, step.after))
+        rows.append((step_label(step), old, new, signed(step.change_usd)))
+    return [*rows, ("after", "", "", money(way.after_usd))]
+
+
+def step_label(step: Step) -> str:
+    """Return what changed, in words."""
+    if step.name.startswith(QUANTITY):
+        return f"quantity: {step.name.removeprefix(QUANTITY)}"
+    return step.name.replace("_", " ")
+
+
+def signed(usd: float) -> str:
+    """Return an amount with its sign."""
+    return f"+{money(usd)}" if usd > 0 else money(usd)
