@@ -39,6 +39,7 @@ $(BIN)/python:
 
 $(VENV)/.run: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fast]'
+	$(BIN)/python -c 'from envelope.serving.compiled import prepare; prepare()'
 	@touch $@
 
 $(VENV)/.ui: $(BIN)/python pyproject.toml

@@ -12,6 +12,7 @@ from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfi
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import load
 from envelope.spec.scenario import Candidate, HostedUse, Scenario
+from envelope.spec.step import rank_tables
 
 _LONG_TOKENS = 2**20
 """Context at which every sliding window is full."""
@@ -110,6 +111,7 @@ def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0) ->
             name=f"{pool.role}-{index}",
             replica=replica_config(replica, memory),
             replicas=max(1, round(pool.replicas * replica_share)),
+            ranks=pool.parallelism.dp,
             role="serve" if pool.role == "seat" else pool.role,
             inside=candidate.is_inside(pool),
             tier=candidate.tier,
@@ -147,19 +149,21 @@ def _caches(pools: tuple[PoolConfig, ...]) -> bool:
 
 
 def replica_config(replica: ReplicaSpec, memory: MemoryFit) -> ReplicaConfig:
-    """Return the scheduler's view of one replica."""
-    engine, settings = replica.engine, replica.settings
+    """Return the scheduler's view of one replica, or of one of its data-parallel ranks."""
+    engine, settings, ranks = replica.engine, replica.settings, replica.parallelism.dp
+    steps = rank_tables(compile_step(replica), ranks)
     return ReplicaConfig(
-        steps=compile_step(replica),
-        max_num_seqs=replica.max_num_seqs,
-        max_num_batched_tokens=replica.max_num_batched_tokens,
-        kv_blocks=_useful_blocks(replica, memory),
+        steps=steps,
+        max_num_seqs=min(-(-replica.max_num_seqs // ranks), steps.max_num_seqs),
+        max_num_batched_tokens=min(-(-replica.max_num_batched_tokens // ranks), steps.max_batched_tokens),
+        kv_blocks=max(_useful_blocks(replica, memory) // ranks, 1),
         block_tokens=memory.kv_block_tokens,
         fixed_blocks_per_seq=_fixed_blocks(replica, memory.kv_block_tokens),
         prefix_cache=engine.prefix_cache if settings.prefix_cache is None else settings.prefix_cache,
         chunked_prefill=engine.chunked_prefill,
         batching=engine.batching,
         max_context_tokens=settings.max_context_tokens or replica.model.max_context_tokens,
+        admission_steps=engine.admission_steps,
         draft_tokens=settings.draft_tokens,
         draft_acceptance_frac=settings.draft_acceptance_frac,
     )

@@ -62,7 +62,7 @@ def replay(**query: Any) -> dict[str, Any]:
 
 def replay_query(query: ReplayQuery, where: str = "arguments") -> dict[str, Any]:
     """Return the result of a validated query."""
-    replica, replicas = _deployment(query.deployment, where)
+    replica, replicas, ranks = _deployment(query.deployment, where)
     if query.load is not None:
         load = query.load
         return load_test(
@@ -75,10 +75,11 @@ def replay_query(query: ReplayQuery, where: str = "arguments") -> dict[str, Any]
             warmup=load.warmup,
             seed=load.seed,
             replicas=replicas,
+            ranks=ranks,
         )
     assert query.trace is not None
     if not _is_plain(query.trace):
-        return served(replica, _logged(query.trace), replicas=replicas)
+        return served(replica, _logged(query.trace), replicas=replicas, ranks=ranks)
     trace = read_trace(query.trace)
     return replay_trace(
         replica,
@@ -89,6 +90,7 @@ def replay_query(query: ReplayQuery, where: str = "arguments") -> dict[str, Any]
         hash_ids=trace.hash_ids,
         hash_block_tokens=trace.hash_block_tokens,
         replicas=replicas,
+        ranks=ranks,
     )
 
 
@@ -109,10 +111,11 @@ def _logged(path: Path) -> Requests:
     return requests_of(found)
 
 
-def _deployment(query: EstimateQuery, where: str) -> tuple[ReplicaConfig, int]:
+def _deployment(query: EstimateQuery, where: str) -> tuple[ReplicaConfig, int, int]:
+    """Return one scheduler, the number of replicas, and the data-parallel ranks of each."""
     spec, replicas = resolve_query(query, where)
     memory = fit(spec)
     blocking = [reason for reason in blocking_reasons(spec, memory, 1) if reason.blocks]
     if blocking:
         raise InputError([Problem(where, r.rule, None, r.text, r.fix) for r in blocking])
-    return replica_config(spec, memory), replicas
+    return replica_config(spec, memory), replicas, spec.parallelism.dp

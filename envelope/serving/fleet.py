@@ -47,6 +47,8 @@ class ReplicaConfig:
     """``static`` admits only into an empty batch; ``single`` serves one request at a time."""
     max_context_tokens: int | None = None
     """Longest prompt plus answer; ``None`` is what the KV blocks hold."""
+    admission_steps: float = 0.0
+    """Decode steps that pass between a request's admission by the front end and its first step in the engine."""
     draft_tokens: int = 0
     """Speculative tokens per sequence and step."""
     draft_acceptance_frac: float = 0.0

@@ -56,7 +56,7 @@ def measure(run: Run, rows: Mask | None = None) -> Measured:
     if rows is None:
         rows = begun & (arrived >= run.warm.time_s)
     q, x = rq[rows], rx[rows]
-    extra = _request_overhead(run.fleet, q[:, k.Q_SERVER])
+    extra = _request_overhead(run.fleet, q[:, k.Q_SERVER]) + _admission_lag(run.fleet, q, x)
     ttft = x[:, k.F_FIRST] - x[:, k.F_ARRIVAL] + extra
     e2e = x[:, k.F_FINISH] - x[:, k.F_ARRIVAL] + extra
     output = q[:, k.Q_OUTPUT]
@@ -80,6 +80,20 @@ def _request_overhead(fleet: Fleet, server: Ints) -> Floats:
     times = np.array([*(p.replica.steps.request_overhead_s for p in fleet.replicas), 0.0])
     extra: Floats = times[server]
     return extra
+
+
+def _admission_lag(fleet: Fleet, q: Ints, x: Floats) -> Floats:
+    """Return the steps that an engine lets pass before a request's first one, at the request's own mean gap.
+
+    They lengthen what the client sees and occupy nothing, so that they need no place in the kernel's clock.
+    """
+    per_server = np.array([*(p.replica.admission_steps / p.replica.tokens_per_step for p in fleet.replicas), 0.0])[
+        q[:, k.Q_SERVER]
+    ]
+    with np.errstate(invalid="ignore"):
+        gap = (x[:, k.F_FINISH] - x[:, k.F_FIRST]) / np.maximum(q[:, k.Q_OUTPUT] - 1, 1)
+    lag: Floats = np.where(np.isfinite(gap), per_server * gap, 0.0)
+    return lag
 
 
 def _within(classes: tuple[ClassInfo, ...], task: Ints, ttft: Floats, tpot: Floats, e2e: Floats) -> Mask:

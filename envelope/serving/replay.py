@@ -21,6 +21,7 @@ def replay_trace(
     hash_ids: list[list[int]] | None = None,
     hash_block_tokens: int = 512,
     replicas: int = 1,
+    ranks: int = 1,
     compiled: bool | None = None,
 ) -> dict[str, Any]:
     """Return the latencies of a recorded trace served by ``replicas`` equal replicas.
@@ -43,7 +44,7 @@ def replay_trace(
 
         made = with_prefixes(made, [hash_ids[i] for i in order], hash_block_tokens)
     balance: Any = "prefix_affine" if replica.prefix_cache and replicas > 1 else "least_outstanding"
-    return served(replica, made, replicas=replicas, balance=balance, compiled=compiled)
+    return served(replica, made, replicas=replicas, ranks=ranks, balance=balance, compiled=compiled)
 
 
 def load_test(
@@ -57,6 +58,7 @@ def load_test(
     warmup: int = 0,
     seed: int = 0,
     replicas: int = 1,
+    ranks: int = 1,
     compiled: bool | None = None,
 ) -> dict[str, Any]:
     """Return the latencies that a closed-loop load generator sees.
@@ -75,7 +77,7 @@ def load_test(
     if warmup > 0 and replica.prefix_cache:
         warmup = 0
     made = closed_loop(inputs, outputs, concurrency=min(concurrency, requests), seed=seed)
-    return served(replica, made, replicas=replicas, compiled=compiled)
+    return served(replica, made, replicas=replicas, ranks=ranks, compiled=compiled)
 
 
 def _ranged(rng: np.random.Generator, nominal: int, ratio: float, n: int) -> Ints:
@@ -88,11 +90,12 @@ def served(
     requests: Requests,
     *,
     replicas: int = 1,
+    ranks: int = 1,
     balance: Any = "least_outstanding",
     compiled: bool | None = None,
 ) -> dict[str, Any]:
     """Return the statistics of all requests served by equal replicas."""
-    pool = PoolConfig(replica=replica, replicas=replicas)
+    pool = PoolConfig(replica=replica, replicas=replicas, ranks=ranks)
     fleet = Fleet(pools=(pool,), router=RouterPolicy(balance=balance))
     return statistics(run_once(fleet, requests, compiled=compiled))
 

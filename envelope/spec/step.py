@@ -1,6 +1,6 @@
 """The compiled time of one engine step: the contract between ``perf`` (writes) and ``serving`` (reads)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,28 @@ class StepTables:
     def max_batched_tokens(self) -> int:
         """Largest number of tokens in one step that the tables cover."""
         return len(self.token_s) - 1
+
+
+def rank_tables(tables: StepTables, ranks: int) -> StepTables:
+    """Return the tables of one of ``ranks`` data-parallel ranks that carry equal loads.
+
+    A rank with n sequences and m tokens steps like the replica with n·ranks and m·ranks; its attention time per
+    token is not shared, and it draws its share of the power.
+    """
+    if ranks == 1:
+        return tables
+    return replace(
+        tables,
+        token_s=tables.token_s[::ranks].copy(),
+        sampled_s=tables.sampled_s[::ranks].copy(),
+        decode_base_s=tables.decode_base_s[::ranks].copy(),
+        decode_slope_s_per_token=tables.decode_slope_s_per_token[::ranks] * ranks,
+        prefill_token_s=tables.prefill_token_s * ranks,
+        prefill_slope_s_per_token=tables.prefill_slope_s_per_token * ranks,
+        idle_w=tables.idle_w / ranks,
+        step_w=tables.step_w[::ranks] / ranks,
+        bound=tables.bound[::ranks].copy(),
+    )
 
 
 BOUNDS = ("compute", "memory", "communication", "overhead")

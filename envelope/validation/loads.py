@@ -4,7 +4,7 @@ import csv
 import gzip
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +14,7 @@ from envelope.serving.fleet import Fleet, PoolConfig, ReplicaConfig
 from envelope.serving.kernel import layout as k
 from envelope.serving.requests import Floats, Requests, closed_loop, open_loop
 from envelope.serving.run import run_once
-from envelope.spec.step import BOUNDS, StepTables
+from envelope.spec.step import BOUNDS, StepTables, rank_tables
 from envelope.validation.rows import MeasuredRow
 from envelope.validation.target import Target
 
@@ -214,27 +214,6 @@ def _run(target: Target, requests: Requests, replicas: int, row: MeasuredRow) ->
 def lanes(target: Target) -> int:
     """Return how many schedulers share the load: replicas times data-parallel ranks."""
     return target.replicas * target.replica.parallelism.dp
-
-
-def rank_tables(tables: StepTables, ranks: int) -> StepTables:
-    """Return the tables of one of ``ranks`` data-parallel ranks that carry equal loads.
-
-    A rank with n sequences and m tokens steps like the replica with n·ranks and m·ranks; its attention time per
-    token is not shared.
-    """
-    if ranks == 1:
-        return tables
-    return replace(
-        tables,
-        token_s=tables.token_s[::ranks].copy(),
-        sampled_s=tables.sampled_s[::ranks].copy(),
-        decode_base_s=tables.decode_base_s[::ranks].copy(),
-        decode_slope_s_per_token=tables.decode_slope_s_per_token[::ranks] * ranks,
-        prefill_token_s=tables.prefill_token_s * ranks,
-        prefill_slope_s_per_token=tables.prefill_slope_s_per_token * ranks,
-        step_w=tables.step_w[::ranks].copy(),
-        bound=tables.bound[::ranks].copy(),
-    )
 
 
 def _config(target: Target, tables: StepTables, requests: Requests) -> ReplicaConfig:

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 
 from envelope.perf.memory import fit
 from envelope.perf.steady import Steady, steady_state
-from envelope.spec.step import StepTables
+from envelope.spec.step import StepTables, rank_tables
 from envelope.validation.hosts import wall_w
-from envelope.validation.loads import rank_tables
 from envelope.validation.rows import MeasuredRow
 from envelope.validation.shapes import (
     Found,

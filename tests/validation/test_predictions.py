@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envelope.spec.step import constant_step
-from envelope.validation.loads import rank_tables
+from envelope.spec.step import constant_step, rank_tables
 from envelope.validation.predict import predict
 from envelope.validation.rows import MeasuredRow, load_rows
 from envelope.validation.shapes import prompt_s
@@ -117,6 +116,7 @@ def test_one_rank_of_equal_ranks_steps_like_the_whole():
     assert rank.max_batched_tokens == 1024
     assert rank.prefill_token_s == pytest.approx(4e-5)
     assert np.array_equal(rank.token_s, whole.token_s[::4])
+    assert 4 * rank.idle_w == whole.idle_w
 
 
 def test_prompts_beyond_the_budget_take_several_steps():
