@@ -100,17 +100,21 @@ def _verdict_table(result: Comparison) -> None:
         {
             "fits": "✔" if c.feasible else "✘",
             "candidate": c.name,
+            "served": text.percent(c.service.served_frac) if c.service else "–",
             "SLO met": text.percent(c.slo_attainment_frac, 1),
             "TTFT p95": text.seconds(c.service.ttft.p95_s) if c.service and c.service.ttft else "–",
             "ITL mean": text.seconds(c.service.itl.mean_s) if c.service and c.service.itl else "–",
             "tasks solved": text.percent(c.solved_frac),
-            "cost (NPV)": text.money(c.cost_npv),
+            "cost (NPV)": text.money(c.cost_npv) + (" ⚠" if c.cost_warning else ""),
             "requests that left": f"{text.count(c.requests_left_per_year)}/year",
             "evidence": str(c.evidence),
         }
         for c in sorted(result.candidates, key=lambda c: (not c.feasible, c.cost_npv or float("inf")))
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    for c in result.candidates:
+        if c.cost_warning:
+            st.caption(f"⚠ {c.name}: {c.cost_warning}")
 
 
 def _cost_chart(result: Comparison) -> None:
@@ -131,7 +135,7 @@ def _cost_chart(result: Comparison) -> None:
             x=alt.X("sum(usd):Q", title="US dollars, present value", axis=alt.Axis(format="$~s")),
             y=alt.Y("candidate:N", title=None, sort="x", axis=alt.Axis(labelLimit=320)),
             color=alt.Color(
-                "heading:N", title=None, scale=alt.Scale(range=_PALETTE), legend=alt.Legend(orient="bottom")
+                "heading:N", title=None, scale=alt.Scale(range=_PALETTE), legend=alt.Legend(orient="bottom", columns=6)
             ),
             tooltip=["candidate", "heading", alt.Tooltip("sum(usd):Q", title="present value", format="$,.0f")],
         )

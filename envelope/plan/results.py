@@ -146,6 +146,8 @@ class CandidateResult(Frozen):
     cost_by_year: tuple[float, ...] = ()
     """Nominal payments by year in dollars."""
     lines: tuple[CostLine, ...] = ()
+    cost_warning: str | None = None
+    """Why its cost must not be set beside that of the others: it pays for a part of the work only."""
     usd_per_request: float | None = None
     usd_per_solved_task: float | None = None
     usd_per_mtok: float | None = None
@@ -164,7 +166,6 @@ class CandidateResult(Frozen):
     evidence: Evidence = Evidence.ASSUMED
     """Weakest link behind the figures."""
     evidence_notes: tuple[str, ...] = ()
-
 
     def exposure(self, failure: Failure) -> Exposure | None:
         """Return the exposure to one kind of failure, if the candidate runs."""

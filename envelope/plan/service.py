@@ -86,6 +86,13 @@ def service_level(scenario: Scenario, peak: Peak) -> ServiceLevel:
     )
 
 
+def cost_warning(scenario: Scenario, service: ServiceLevel) -> str | None:
+    """Return a warning if the candidate's cost is that of a part of the work only; ``None`` if it serves enough."""
+    if service.served_frac >= scenario.constraints.served_min_frac:
+        return None
+    return f"cost of {service.served_frac:.0%} of the work: the other {1 - service.served_frac:.0%} is not served"
+
+
 def _class(c: Simulated) -> ClassResult:
     offered = max(c.offered, 1)
     return ClassResult(

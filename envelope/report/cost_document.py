@@ -3,12 +3,22 @@
 import importlib
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from envelope.errors import MissingExtraError
 from envelope.plan.costs import CandidateCosts, CostStudy
-from envelope.report.cost_page import answer, charts, cheapest, method, risks, table_rows
+from envelope.report.cost_page import (
+    BREAK_EVEN_NOTE,
+    answer,
+    break_even_rows,
+    charts,
+    cheapest,
+    method,
+    risks,
+    table_rows,
+)
 from envelope.report.text import money
 
 MAX_PAGES = 8
@@ -28,8 +38,15 @@ _TEMPLATE = """
 #text(9pt, gray)[#d.terms]
 == Answer
 #text(12pt)[#d.answer]
-#text(7.5pt, table(columns: d.header.len(), stroke: 0.4pt + luma(200), inset: 3pt,
+#text(7.5pt, table(columns: (1fr,) + (auto,) * (d.header.len() - 1), stroke: 0.4pt + luma(200), inset: 3pt,
+  align: (x, _) => if x == 0 { left } else { right },
   table.header(..d.header.map(h => [*#h*])), ..cells(d.candidates)))
+#text(8pt, gray)[#d.warning]
+== Break-even against #d.baseline
+#text(7.5pt, table(columns: (1fr,) + (auto,) * (d.even_header.len() - 1), stroke: 0.4pt + luma(200), inset: 3pt,
+  align: (x, _) => if x == 0 { left } else { right },
+  table.header(..d.even_header.map(h => [*#h*])), ..cells(d.even)))
+#text(8pt, gray)[#d.even_note]
 == Where the money goes
 #for c in d.charts { block(breakable: false, [#strong(c.title) #image(c.file, width: 100%)]) }
 == Assumptions behind #d.best
@@ -77,9 +94,16 @@ def write_document(path: Path, study: CostStudy, *, date: str) -> int:
     return pages
 
 
+def _unbroken(cells: Sequence[str]) -> list[str]:
+    """Return the cells of a row; only the first, a name, may run over several lines."""
+    return [cells[0], *(cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells[1:])]
+
+
 def _content(study: CostStudy, best: CandidateCosts, date: str) -> dict[str, Any]:
     """Return what the template shows, as plain data: nothing in it is read as markup."""
     header, rows = table_rows(study, best)
+    even_header, even = break_even_rows(study)
+    short = any(not c.keeps_service for c in study.candidates)
     lines = sorted(best.result.lines, key=lambda x: -abs(x.present_value_usd))
     sources = dict.fromkeys(part for x in lines for part in x.source.split("; ") if ": " in part)
     return {
@@ -90,7 +114,13 @@ def _content(study: CostStudy, best: CandidateCosts, date: str) -> dict[str, Any
         "nominal, before value-added tax",
         "answer": answer(study, best),
         "header": list(header),
-        "candidates": [list(cells) for _, cells in rows],
+        "candidates": [_unbroken(cells) for _, cells in rows],
+        "warning": f"★ cheapest that keeps the service level. Saved: present value against {study.baseline}."
+        + (" ✘: does not do all of the work, so that its cost is no alternative." if short else ""),
+        "baseline": next(c.name for c in study.candidates if c.id == study.baseline),
+        "even_header": list(even_header),
+        "even": [_unbroken(cells) for _, cells in even],
+        "even_note": BREAK_EVEN_NOTE,
         "charts": [],
         "best": best.name,
         "lines": [[x.label, money(x.present_value_usd), x.formula, str(x.evidence), x.date] for x in lines[:_LINES]],

@@ -8,16 +8,17 @@ from typing import Any
 
 from envelope.errors import MissingExtraError
 from envelope.plan.cost_difference import KEY, CostDifference, saved_run
-from envelope.plan.costs import CostModels, CostStudy
+from envelope.plan.costs import CandidateCosts, CostModels, CostStudy
 from envelope.report.cost_difference import difference_page
 from envelope.report.cost_document import write_document
 from envelope.report.cost_page import cheapest, cost_page
 from envelope.report.files import csv_text, write_text
 from envelope.report.workbook import Drawn, Title, write_workbook
+from envelope.tco.breakeven import BreakEven
 
 _LINE = (
     "candidate", "line", "label", "group", "kind", "payer", "total_usd", "present_value_usd", "quantity", "unit",
-    "unit_price_usd", "formula", "evidence", "date", "source",
+    "unit_price_usd", "when", "present_value_p10_usd", "present_value_p90_usd", "formula", "evidence", "date", "source",
 )  # fmt: skip
 
 
@@ -60,7 +61,17 @@ def _drawn(study: CostStudy) -> Drawn:
         study.uncertainty,
         {c.id: c.break_even_volume for c in study.candidates if c.break_even_volume is not None},
         {c.id: c.break_even_month for c in study.candidates if c.break_even_month is not None},
+        {c.id: _other_break_evens(c) for c in study.candidates},
+        {c.id: c.sobol for c in study.candidates},
     )
+
+
+def _other_break_evens(c: CandidateCosts) -> dict[str, BreakEven]:
+    found = {
+        "load of its machines at that volume, share of what they carry within the SLO": c.break_even_utilisation,
+        "factor on every hosted tariff": c.break_even_api_price,
+    }
+    return {about: even for about, even in found.items() if even is not None}
 
 
 def has(package: str) -> bool:
@@ -79,11 +90,14 @@ def missing_extras() -> list[str]:
 
 
 def _lines(study: CostStudy) -> Iterable[Sequence[object]]:
+    drawn = {c.id: {line.id: line.present_usd for line in c.lines} for c in study.uncertainty.candidates}
     for c in study.candidates:
         for x in c.result.lines:
+            q = drawn[c.id].get(x.id)
             yield (
                 c.id, x.id, x.label, x.group, "capex" if x.capex else "opex", x.payer, x.total_usd,
-                x.present_value_usd, x.quantity, x.unit, x.unit_price_usd, x.formula, str(x.evidence), x.date, x.source,
+                x.present_value_usd, x.quantity, x.unit, x.unit_price_usd, x.when, q.p10 if q else None,
+                q.p90 if q else None, x.formula, str(x.evidence), x.date, x.source,
             )  # fmt: skip
 
 

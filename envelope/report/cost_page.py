@@ -1,11 +1,12 @@
 """A cost study as one page that stands alone: for a browser, and for print."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from envelope.plan.costs import CandidateCosts, CostStudy
 from envelope.report.svg import ranges, stacked_bars, tornado_bars
 from envelope.report.text import money, percent
+from envelope.spec.economics import facts
 from envelope.tco.breakeven import BreakEven
 
 _BARS = 10
@@ -31,7 +32,11 @@ def cost_page(study: CostStudy, *, date: str) -> str:
         f"{escape(study.start)} · US dollars, nominal, before value-added tax</p>",
         f"<h2>Answer</h2><p class=lead>{escape(answer(study, best))}</p>",
         _table(*table_rows(study, best)),
-        "<p class=small>Grey: serves less than the scenario asks for, so its cost is that of less work.</p>",
+        "<p class=small>★ cheapest that keeps the service level. Saved: present value against "
+        f"{escape(study.baseline)}. Grey, ✘: does less than the scenario asks for, so that its cost is that of less "
+        "work and no alternative.</p>",
+        f"<h2>Break-even against {escape(study.baseline)}</h2>{_table(*break_even_rows(study))}",
+        f"<p class=small>{BREAK_EVEN_NOTE}</p>",
         f"<h2>Where the money goes</h2>{_figures(drawn[:1])}<h2>How sure that is</h2>{_figures(drawn[1:])}",
         _assumptions(study, best),
         "<h2>Risks</h2><ul>" + "".join(f"<li>{escape(item)}</li>" for item in risks(study)) + "</ul>",
@@ -68,28 +73,55 @@ def answer(study: CostStudy, best: CandidateCosts) -> str:
 
 
 def table_rows(study: CostStudy, best: CandidateCosts) -> tuple[Sequence[str], list[tuple[str, list[str]]]]:
-    """Return the header of the table of candidates and its rows, the cheapest first, each with its kind."""
-    header = ("", "served", "keeps SLO", "present value", "P10 – P90", "capital", "running", "per solved task",
-              f"saved against {study.baseline}", "return", "breaks even at")  # fmt: skip
+    """Return the header of the table of candidates and its rows, each with its kind.
+
+    Those that keep the service level come first, the cheapest at the top.
+    """
+    header = ("candidate", "served", "keeps SLO", "present value", "P10 – P90", "capital", "per solved task",
+              "saved", "return")  # fmt: skip
     rows = []
-    for c in sorted(study.candidates, key=lambda c: c.result.cost_npv_usd):
+    for c in sorted(study.candidates, key=lambda c: (not c.keeps_service, c.result.cost_npv_usd)):
         q = next(x for x in study.uncertainty.candidates if x.id == c.id).cost_npv_usd
         versus = c.against_baseline
         rows.append(
             (
                 "best" if c.id == best.id else "" if c.keeps_service else "out",
                 [
-                    c.name, percent(c.served_frac),
+                    f"★ {c.name}" if c.id == best.id else c.name, percent(c.served_frac),
                     f"{percent(c.slo_attainment_frac)} {'✔' if c.keeps_service else '✘'}",
                     money(c.result.cost_npv_usd), f"{money(q.p10)} – {money(q.p90)}", money(c.result.capex_usd),
-                    money(c.result.opex_usd), money(c.result.unit_costs.usd_per_solved_task),
+                    money(c.result.unit_costs.usd_per_solved_task),
                     money(versus.saving_npv_usd) if versus else "baseline",
                     _rate(versus.irr_frac_per_year) if versus else "",
-                    _break_even(c.break_even_volume, c.break_even_month),
                 ],
             )
         )  # fmt: skip
     return header, rows
+
+
+def break_even_rows(study: CostStudy) -> tuple[Sequence[str], list[tuple[str, list[str]]]]:
+    """Return the header of the table of break-evens against the baseline and its rows."""
+    header = ("candidate", "volume of work", "utilisation", "API price", "month")
+    rows = []
+    for c in study.candidates:
+        if c.id == study.baseline:
+            continue
+        cells = [
+            _break_even(c.break_even_volume, lambda x: f"{x:.2g} ×"),
+            _break_even(c.break_even_utilisation, percent),
+            _break_even(c.break_even_api_price, lambda x: f"{x:.2g} ×"),
+            _break_even(c.break_even_month, lambda x: f"{x:.0f}" if x >= 0.5 else "start"),
+        ]
+        rows.append(("" if c.keeps_service else "out", [c.name, *cells]))
+    return header, rows
+
+
+BREAK_EVEN_NOTE = (
+    "Where a candidate costs as much as the baseline, with P10 to P90 of the draws that have such a point. Volume: "
+    "factor on the planned work, up to 16; machines are added as the simulated capacity asks for them. Utilisation: "
+    "the busiest hour's load at that volume, as a share of what its machines carry within the SLO. API price: factor "
+    "on every hosted tariff. Month: from then on the cumulated costs stay below."
+)
 
 
 def _rate(irr_frac: float | None) -> str:
@@ -97,15 +129,13 @@ def _rate(irr_frac: float | None) -> str:
     return percent(irr_frac) if irr_frac is not None and irr_frac > 0 else "–"
 
 
-def _break_even(volume: BreakEven | None, month: BreakEven | None) -> str:
-    if volume is None or month is None:
-        return ""
-    parts = []
-    if volume.point is not None:
-        parts.append(f"{volume.point:.2g} × the volume")
-    if month.point is not None and month.point > 0:
-        parts.append(f"month {month.point:.0f}")
-    return ", ".join(parts) or "not found"
+def _break_even(found: BreakEven | None, words: Callable[[float], str]) -> str:
+    if found is None:
+        return "–"
+    point = words(found.point) if found.point is not None else "none"
+    q = found.quantiles
+    spread = f" ({words(q.p10)} – {words(q.p90)})" if q is not None and q.p10 < q.p90 else ""
+    return point + (spread if found.point is not None or found.exists_frac > 0.1 else "")
 
 
 def charts(study: CostStudy, best: CandidateCosts) -> list[tuple[str, str]]:
@@ -115,7 +145,7 @@ def charts(study: CostStudy, best: CandidateCosts) -> list[tuple[str, str]]:
     spread = {
         c.name: (drawn[c.id].p10, drawn[c.id].p50, drawn[c.id].p90, c.result.cost_npv_usd) for c in study.candidates
     }
-    bars = [(bar.input, bar.low_usd, bar.high_usd) for bar in best.tornado[:_BARS]]
+    bars = [(words(bar.input), bar.low_usd, bar.high_usd) for bar in best.tornado[:_BARS]]
     return [
         ("Present value by group of cost lines", stacked_bars(groups)),
         ("Present value: P10 to P90 (bar), P50 (dark), point estimate (diamond)", ranges(spread)),
@@ -138,15 +168,35 @@ def _assumptions(study: CostStudy, best: CandidateCosts) -> str:
 
 def risks(study: CostStudy) -> list[str]:
     """Return what a reader should distrust."""
+    unchecked = [c.result.assumed_frac for c in study.candidates]
     items = [
-        f"{percent(c.result.assumed_frac)} of the cost of {c.name} rests on inputs that nobody has checked."
-        for c in study.candidates
+        f"{percent(min(unchecked))} to {percent(max(unchecked))} of a candidate's cost rests on inputs that nobody has "
+        "checked against a source (evidence: assumed)."
     ]
+    best = cheapest(study)
+    if best.sobol and best.sobol[0].total > 0:
+        parts = ", ".join(f"{words(s.input)} {percent(s.total)}" for s in best.sobol[:3])
+        items.append(f"What moves the cost of {best.name} most, by its share of the variance: {parts}.")
     for c in study.candidates:
+        if not c.keeps_service:
+            items.append(
+                f"{c.name} serves {percent(c.served_frac)} of the requests and keeps the SLO for "
+                f"{percent(c.slo_attainment_frac)}: its cost is that of less work and no alternative."
+            )
         if len(set(c.replicas_by_year)) > 1:
             path = ", ".join(str(count) for count in c.replicas_by_year)
             items.append(f"{c.name} grows with the work: {path} replicas in the years of the horizon.")
     return items + [f"{ident} was left out: {why}" for ident, why in study.left_out.items()]
+
+
+def words(name: str) -> str:
+    """Return an input as its label in the catalog, or its own name without its unit."""
+    known = facts()
+    specific = next((names[name] for names in known.regions.values() if name in names), name)
+    default = known.defaults.get(specific)
+    if default is None or specific != name:
+        return name.removesuffix("_per_year").removesuffix("_frac").replace("_", " ")
+    return default.label
 
 
 def method(study: CostStudy) -> str:

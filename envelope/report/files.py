@@ -31,6 +31,7 @@ _CANDIDATE = (
     "id", "name", "recommended", "feasible", "binding", "slo_attainment_frac", "served_frac", "solved_frac",
     "ttft_p95_s", "itl_mean_s", "cost_npv_usd", "usd_per_request", "usd_per_solved_task", "usd_per_seat_month",
     "private_requests_left", "requests_left_per_year", "energy_kwh_per_year", "devices", "evidence",
+    "cost_warning",
 )  # fmt: skip
 _LINE = ("candidate", "line", "label", "present_value_usd", "nominal_usd", "formula", "evidence", "date", "source")
 
@@ -44,7 +45,7 @@ def _candidate_row(result: Comparison, ident: str) -> Sequence[object]:
         service.ttft.p95_s if service and service.ttft else None,
         service.itl.mean_s if service and service.itl else None,
         c.cost_npv, c.usd_per_request, c.usd_per_solved_task, c.usd_per_seat_month, c.private_requests_left,
-        c.requests_left_per_year, c.energy_kwh_per_year, c.devices, str(c.evidence),
+        c.requests_left_per_year, c.energy_kwh_per_year, c.devices, str(c.evidence), c.cost_warning,
     )  # fmt: skip
 
 

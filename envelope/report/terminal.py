@@ -84,7 +84,7 @@ def _cells(item: CandidateResult) -> list[RenderableType]:
         text.seconds(service.ttft.p95_s) if service and service.ttft else "–",
         text.seconds(service.itl.mean_s) if service and service.itl else "–",
         text.percent(item.solved_frac),
-        text.money(item.cost_npv),
+        text.money(item.cost_npv) + (" ⚠" if item.cost_warning else ""),
         text.money(item.usd_per_solved_task),
         left,
     ]
@@ -104,8 +104,10 @@ def _costs(result: Comparison) -> RenderableType:
     for item in priced:
         sums = _by_group(item)
         cells = [text.money(sums[g]) if sums.get(g) else "·" for g in groups]
-        table.add_row(item.name, *cells, text.money(item.cost_npv), style="" if item.feasible else "dim")
-    return table
+        total = text.money(item.cost_npv) + (" ⚠" if item.cost_warning else "")
+        table.add_row(item.name, *cells, total, style="" if item.feasible else "dim")
+    warned = [Text(f"  ⚠ {c.name}: {c.cost_warning}", style="yellow") for c in priced if c.cost_warning]
+    return Group(table, *warned, Text("")) if warned else table
 
 
 def _by_group(item: CandidateResult) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """The cost model as an Excel workbook whose formulas are alive: a changed assumption recomputes every figure."""
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from envelope.report.workbook_inputs import write_assumptions
 from envelope.tco.breakeven import BreakEven, break_even_factor, break_even_month
 from envelope.tco.evaluate import evaluate_model
 from envelope.tco.model import Model
-from envelope.tco.uncertainty import DRAWS, Quantiles, Uncertainty, tornado, uncertainty
+from envelope.tco.uncertainty import DRAWS, Quantiles, SobolIndex, Uncertainty, tornado, uncertainty
 
 _BARS = 15
 _UNIT_COSTS = {
@@ -44,6 +44,10 @@ class Drawn:
     """Candidate → factor on the volume of work at which it costs as much as the baseline."""
     month: Mapping[str, BreakEven]
     """Candidate → month from which it stays ahead of the baseline."""
+    others: Mapping[str, Mapping[str, BreakEven]] = field(default_factory=dict)
+    """Candidate → what it is about → break-even, for those that not every candidate has."""
+    sobol: Mapping[str, Sequence[SobolIndex]] = field(default_factory=dict)
+    """Candidate → shares of the variance of its cost, the largest first."""
 
 
 def draw(models: Mapping[str, Model], baseline: str, *, draws: int = DRAWS, seed: int = 1) -> Drawn:
@@ -81,7 +85,7 @@ def write_workbook(path: Path, title: Title, models: Mapping[str, Model], baseli
             placed[ident] = CandidateSheet(book, sheet, ident, model, evaluate_model(model), names).write(usage)
         _cash_flow(book, flow, placed, baseline, horizon)
         _summary(book, summary, title, placed, baseline, names.of(baseline, "discount_rate_frac_per_year"))
-        _sensitivity(book, models, drawn.uncertainty)
+        _sensitivity(book, models, drawn)
         _break_even(book, baseline, drawn)
         _sources(book, models)
 
@@ -114,7 +118,8 @@ def _summary(book: Any, sheet: Any, title: Title, placed: Mapping[str, Placed], 
     )
     chart.set_legend({"none": True})
     chart.set_y_axis({"num_format": "#,##0"})
-    sheet.insert_chart(len(rows) + 9, 0, chart)
+    sheet.insert_chart(len(rows) + 9, 0, chart, {"x_scale": 1.5})
+    sheet.freeze_panes(6, 1)
 
 
 def _summary_rows(placed: Mapping[str, Placed], baseline: str) -> list[tuple[str, list[str], str]]:
@@ -177,7 +182,8 @@ def _flow_row(sheet: Any, row: int, first: int, months: list[str], horizon: int,
         sheet.write_formula(row, 1 + year, f"=SUM({cell(row, start)}:{cell(row, end)})", money)
 
 
-def _sensitivity(book: Any, models: Mapping[str, Model], drawn: Uncertainty) -> None:
+def _sensitivity(book: Any, models: Mapping[str, Model], found: Drawn) -> None:
+    drawn = found.uncertainty
     sheet = book.add_worksheet("Sensitivity")
     bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
     share = book.add_format({"num_format": "0%"})
@@ -200,6 +206,7 @@ def _sensitivity(book: Any, models: Mapping[str, Model], drawn: Uncertainty) -> 
         for column, b in enumerate(models, start=1):
             if a != b:
                 sheet.write_number(row, column, drawn.cheaper_frac[a][b], share)
+    shares: dict[str, list[tuple[str, float, float]]] = {}
     for ident, model in models.items():
         row += 2
         header = [f"{ident}: present value with the input at its P10 and P90", "P10", "P90", "swing"]
@@ -207,12 +214,22 @@ def _sensitivity(book: Any, models: Mapping[str, Model], drawn: Uncertainty) -> 
         for bar in tornado(model)[:_BARS]:
             row += 1
             sheet.write_row(row, 0, [bar.input, bar.low_usd, bar.high_usd, bar.swing_usd], money)
+        for index in found.sobol.get(ident, ())[:_BARS]:
+            shares.setdefault(ident, []).append((index.input, index.first, index.total))
+    for ident, rows in shares.items():
+        row += 2
+        sheet.write_row(row, 0, [f"{ident}: share of the variance (Sobol indices)", "first order", "total"], bold)
+        for name, first, total in rows:
+            row += 1
+            sheet.write_string(row, 0, name)
+            sheet.write_row(row, 1, [first, total], share)
+    sheet.freeze_panes(3, 1)
 
 
 def _break_even(book: Any, baseline: str, drawn: Drawn) -> None:
     sheet = book.add_worksheet("Break-even")
     bold, plain = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": "#,##0.00"})
-    sheet.set_column(0, 0, 60)
+    sheet.set_column(0, 0, 84)
     text = "Drawn by Python; these figures do not follow the sheet. Factors multiply the planned volume of work."
     sheet.write_string(0, 0, text)
     header = [f"Equal to {baseline} at", "point", "P10", "P50", "P90", "exists in"]
@@ -222,6 +239,11 @@ def _break_even(book: Any, baseline: str, drawn: Drawn) -> None:
         _break_even_row(sheet, row, f"{ident}: factor on the volume of work", drawn.volume[ident], plain)
         _break_even_row(sheet, row + 1, f"{ident}: month from which it stays ahead", drawn.month[ident], plain)
         row += 2
+        for about, found in drawn.others.get(ident, {}).items():
+            _break_even_row(sheet, row, f"{ident}: {about}", found, plain)
+            row += 1
+    sheet.set_column(1, 5, 12)
+    sheet.freeze_panes(3, 1)
 
 
 def _break_even_row(sheet: Any, row: int, label: str, found: BreakEven, number: Any) -> None:
@@ -238,7 +260,9 @@ def _break_even_row(sheet: Any, row: int, label: str, found: BreakEven, number: 
 def _sources(book: Any, models: Mapping[str, Model]) -> None:
     sheet = book.add_worksheet("Sources")
     sheet.set_column(0, 0, 90)
-    sheet.set_column(1, 1, 12)
+    sheet.set_column(1, 2, 12)
+    sheet.set_column(3, 3, 60)
+    sheet.freeze_panes(1, 0)
     sheet.write_row(0, 0, ["Source", "Date", "Confidence", "Inputs"], book.add_format({"bold": True, "bottom": 1}))
     origins: dict[tuple[str, str, str], dict[str, None]] = {}
     for model in models.values():

@@ -115,7 +115,11 @@ class UsageSheet:
         text = "Quantities by month, from the simulation; unit price and price change follow from the assumptions."
         self._sheet.write_string(0, 0, text)
         self._sheet.write_row(2, 0, [*_USAGE_HEADER, *range(horizon_months + 1)], bold)
+        self._number = book.add_format({"num_format": "#,##0.###"})
         self._sheet.set_column(0, 1, 26)
+        self._sheet.set_column(2, 3, 14)
+        self._sheet.set_column(4, 6, 16)
+        self._sheet.set_column(_USAGE_MONTHS, self._last, 12)
         self._sheet.freeze_panes(3, _USAGE_MONTHS)
 
     def add(self, candidate: str, line: str, part: int, unit: str, quantity: Floats) -> int:
@@ -123,8 +127,8 @@ class UsageSheet:
         row, self._row = self._row, self._row + 1
         self._sheet.write_row(row, 0, [candidate, line, part, unit])
         formula = f"=SUM({cell(row, _USAGE_MONTHS)}:{cell(row, self._last)})"
-        self._sheet.write_formula(row, 6, formula, None, float(quantity.sum()))
-        self._sheet.write_row(row, _USAGE_MONTHS, quantity.tolist())
+        self._sheet.write_formula(row, 6, formula, self._number, float(quantity.sum()))
+        self._sheet.write_row(row, _USAGE_MONTHS, quantity.tolist(), self._number)
         return row
 
     def add_term(self, candidate: str, line: Line, part: int, names: Names) -> int:
@@ -178,6 +182,7 @@ class CandidateSheet:
         sheet.write_string(0, 0, f"{self._ident}: cost lines by month, nominal US dollars; a cost is positive")
         for column, width in enumerate(_WIDTHS):
             sheet.set_column(column, column, width)
+        sheet.set_column(len(_WIDTHS), len(_WIDTHS) + len(self._months), 12)
         sheet.write_row(_MONTH_ROW, 0, [*_HEADER, *self._months], self._bold)
         sheet.write_string(_FACTOR_ROW, 1, "discount factor")
         rate = self._names.of(self._ident, "discount_rate_frac_per_year")

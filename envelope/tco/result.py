@@ -44,6 +44,14 @@ class LineResult(Frozen):
     """Weakest evidence among its inputs."""
     note: str = ""
 
+    @property
+    def when(self) -> str:
+        """When it is paid: ``every month``, or the months in which it is."""
+        paid = [month for month, usd in enumerate(self.by_month_usd) if usd]
+        if len(paid) > 1 and len(paid) == paid[-1] - paid[0] + 1:
+            return "every month" if paid[0] == 1 else f"every month from month {paid[0]}"
+        return ", ".join(f"month {month}" for month in paid) or "never"
+
 
 class UnitCosts(Frozen):
     """Levelised costs: present value of the costs over present value of the quantity; ``None`` without quantity."""
