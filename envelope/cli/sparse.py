@@ -40,10 +40,10 @@ def run(options: argparse.Namespace, _command: str) -> int:
                 " · ".join(f"{v:,.0f}" for v in r.output_tokens_per_s.values()), f"${r.idle_usd_per_year:,.0f}",
             )
         )  # fmt: skip
-    columns = ("model", "10⁹ parameters, active", "attention", "resident", "GB a token by batch",
-               "GB of cache by context", "devices", "requests held", "output tokens/s by batch", "idle a year")  # fmt: skip
+    heads = ("model", "10⁹ parameters, active", "attention", "resident", "GB a token by batch",
+               "GB of cache by context", "devices", "requests held", "output tokens/s", "idle a year")  # fmt: skip
     shape = f"{found.input_tokens:,} + {found.output_tokens:,} tokens"
-    print_table(columns, rows, title=f"{scenario.name} on {found.hardware}, mean request {shape}")
+    print_table(heads, rows, title=f"{scenario.name} on {found.hardware}, mean request {shape}")
     for line in found.lines:
         print(f"• {line}")
     return ExitCode.OK
