@@ -144,7 +144,7 @@ def _show(result: Any, row: dict[str, Any]) -> None:
         rows = [_memory_row(domain, text) for domain in result.memory.domains]
         print_table(columns, rows)
     if result.feasible:
-        print_table(["figure", "value", "meaning"], _figures(result, row, text))
+        print_table(["figure", "value", "error", "meaning"], _figures(result, row, text))
     if result.provenance:
         print(f"Weakest evidence: {result.provenance.evidence}")
         for item in result.provenance.inputs:
@@ -165,17 +165,16 @@ def _memory_row(domain: Any, text: Any) -> list[str]:
 def _figures(result: Any, row: dict[str, Any], text: Any) -> list[list[str]]:
     shares = result.bottleneck.get("decode") or {}
     top = ", ".join(f"{k} {v:.0%}" for k, v in sorted(shares.items(), key=lambda kv: -kv[1]) if v >= 0.005)
-    return [
-        ["TTFT", text.seconds(result.ttft_s), "arrival to first token"],
-        ["ITL", text.seconds(result.itl_s), "gap between tokens"],
-        ["E2E", text.seconds(result.e2e_s), "arrival to last token"],
-        [
-            "output",
-            f"{text.si(result.output_tokens_per_s)} tokens/s",
-            f"{row.get('concurrency', 1)} requests in flight",
-        ],
-        ["prefill", f"{text.si(result.prefill_tokens_per_s)} tokens/s", "one prompt alone"],
-        ["power", f"{text.si(result.power_w, 'W')}", "all devices, mean"],
-        ["energy", f"{text.si(result.energy_per_output_token_j, 'J')}", "per output token"],
-        ["decode limit", top, "share of a decode step"],
-    ]
+    bands = result.provenance.error_bands if result.provenance else {}
+    rows = (
+        ("TTFT", "ttft_s", text.seconds(result.ttft_s), "arrival to first token"),
+        ("ITL", "itl_s", text.seconds(result.itl_s), "gap between tokens"),
+        ("E2E", "e2e_s", text.seconds(result.e2e_s), "arrival to last token"),
+        ("output", "output_tokens_per_s", f"{text.si(result.output_tokens_per_s)} tokens/s",
+         f"{row.get('concurrency', 1)} requests in flight"),
+        ("prefill", "prefill_tokens_per_s", f"{text.si(result.prefill_tokens_per_s)} tokens/s", "one prompt alone"),
+        ("power", "power_w", text.si(result.power_w, "W"), "all devices, mean"),
+        ("energy", "energy_per_output_token_j", text.si(result.energy_per_output_token_j, "J"), "per output token"),
+    )  # fmt: skip
+    shown = [[label, value, text.error_band(bands.get(key)), meaning] for label, key, value, meaning in rows]
+    return [*shown, ["decode limit", top, "", "share of a decode step"]]

@@ -1,6 +1,7 @@
 """The answer for one request shape on one replica: memory, times, rates, watts, bottleneck, provenance."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import Field
@@ -12,7 +13,9 @@ from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.steady import Loop, Steady, steady_state
 from envelope.perf.step import compile_step
+from envelope.perf.work import operators
 from envelope.provenance import Evidence, Frozen, weakest
+from envelope.spec.error_band import BandQuantity, find_band
 from envelope.spec.step import StepTables
 
 
@@ -52,11 +55,26 @@ class InputEvidence(Frozen):
     source: str
 
 
+class Band(Frozen):
+    """How far such predictions were off when they were scored against measurements."""
+
+    median_error_frac: float
+    """Half of the scored rows lie within this fraction."""
+    p90_error_frac: float
+    """Nine of ten rows lie within this fraction."""
+    rows: int
+    """Measured rows behind it."""
+    scored_on: str
+    """Class of devices and models of those rows."""
+
+
 class Provenance(Frozen):
-    """Weakest link of the prediction and the evidence of each input."""
+    """Weakest link of the prediction, the evidence of each input, and the error band of each figure."""
 
     evidence: Evidence
     inputs: tuple[InputEvidence, ...]
+    error_bands: dict[str, Band] = Field(default_factory=dict)
+    """Name of the figure → its error band; figures that nobody has scored are missing."""
 
 
 class Estimate(Frozen):
@@ -224,4 +242,29 @@ def _bottleneck(
 
 def _provenance(replica: ReplicaSpec) -> Provenance:
     inputs = tuple(InputEvidence(input=n, evidence=e, source=s) for n, e, s in evidence_of(replica))
-    return Provenance(evidence=weakest(i.evidence for i in inputs), inputs=inputs)
+    return Provenance(evidence=weakest(i.evidence for i in inputs), inputs=inputs, error_bands=error_bands(replica))
+
+
+_SCORED: dict[str, BandQuantity] = {
+    "ttft_s": "ttft", "itl_s": "decode", "e2e_s": "e2e", "output_tokens_per_s": "throughput",
+    "prefill_tokens_per_s": "prefill", "power_w": "power", "energy_per_output_token_j": "energy",
+}  # fmt: skip
+"""Figure of an estimate → quantity that validation scores."""
+
+
+def error_bands(replica: ReplicaSpec) -> dict[str, Band]:
+    """Return the error band of each figure, of the narrowest class that has been scored."""
+    kind = "moe" if operators(replica.model).experts else "dense"
+    return dict(_bands(replica.hardware.device_class, kind))
+
+
+@lru_cache(maxsize=64)
+def _bands(device_class: str, architecture: str) -> tuple[tuple[str, Band], ...]:
+    found = ((figure, find_band(quantity, device_class, architecture)) for figure, quantity in _SCORED.items())
+    return tuple(
+        (figure, Band(
+            median_error_frac=band.median_ape_frac, p90_error_frac=band.p90_ape_frac, rows=band.n,
+            scored_on=f"{band.device_class.replace('_', ' ')}, {band.architecture}",
+        ))
+        for figure, band in found if band is not None
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """Numbers and units as people read them."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from envelope.units import GB, GIB
 
@@ -92,6 +93,27 @@ def seconds(value_s: float | None) -> str:
     if value_s < 120:
         return f"{value_s:.3g} s" if value_s >= 100 else f"{value_s:.2f} s"
     return f"{value_s / 60:.1f} min" if value_s < 7200 else f"{value_s / 3600:.1f} h"
+
+
+class Banded(Protocol):
+    """What an error band offers to a reader."""
+
+    @property
+    def median_error_frac(self) -> float:
+        """Error of half of the scored rows at most."""
+        ...
+
+    @property
+    def p90_error_frac(self) -> float:
+        """Error of nine of ten scored rows at most."""
+        ...
+
+
+def error_band(band: Banded | None) -> str:
+    """Return an error band: the median error, and the one that nine of ten scored predictions keep."""
+    if band is None:
+        return "not scored"
+    return f"±{band.median_error_frac:.0%} (9 of 10: ±{band.p90_error_frac:.0%})"
 
 
 def count(value: float | None) -> str:
