@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envelope.perf.checks import Reason
+from envelope.plan.ledger import ledger_constraints
 from envelope.plan.results import ConstraintResult, ServiceLevel
 from envelope.spec.hardware import ServerProfile
 from envelope.spec.hosted import HostedModel
@@ -40,6 +41,9 @@ def static_constraints(facts: Facts) -> list[ConstraintResult]:
     found = [_runs(facts), _privacy(facts), _offline(facts), _pinned(facts), _hosted_terms(facts), _region(facts)]
     found += [_licence(facts, m, x) for m, x in zip(facts.models, facts.licences, strict=True)]
     found += [_power(facts), _rack(facts)]
+    rules = facts.scenario.constraints.ledger
+    if rules is not None:
+        found += ledger_constraints(rules, facts.models, facts.scenario.economics.start)
     return [c for c in found if c is not None]
 
 

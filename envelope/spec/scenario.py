@@ -9,6 +9,7 @@ from envelope.spec.acquisition import Acquisition as Acquisition
 from envelope.spec.deployment import Pool
 from envelope.spec.economics import Economics
 from envelope.spec.evidence import EvidenceSet
+from envelope.spec.ledger import LedgerRules
 from envelope.spec.hosted import Processing
 from envelope.spec.ranges import Range
 from envelope.spec.workload import Workload
@@ -66,6 +67,8 @@ class Constraints(Frozen):
     """Regions where a hosted API may process data; empty means anywhere."""
     hosted_may_train: bool = False
     """Whether a hosted provider may train on the requests by default."""
+    ledger: LedgerRules | None = None
+    """Limits on the ecosystem of the models that a candidate runs itself."""
 
 
 class HostedUse(Frozen):

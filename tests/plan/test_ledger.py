@@ -1,0 +1,94 @@
+"""The ecosystem ledger: sourced facts, release history from the catalog, and limits that flip at their threshold."""
+
+import json
+from datetime import date
+
+import pytest
+
+from envelope import cli
+from envelope.plan.compare import compare
+from envelope.plan.fixes_path import with_value
+from envelope.plan.ledger import ledger_of, ledger_rows
+from envelope.plan.scenarios import load_scenario
+from envelope.spec import load
+from envelope.spec.engine import Engine
+from envelope.spec.ledger import Ledger
+from envelope.spec.model import Model
+from envelope.spec.number_format import NumberFormat
+
+FIELD = load_scenario("field-devices")
+TODAY = date(2026, 11, 23)
+
+
+def line(ident: str) -> Ledger:
+    return load.load(Ledger, "ledger", ident, file="test", path="")
+
+
+def broken(**rules: object) -> set[str]:
+    scenario = with_value(FIELD, "constraints.ledger", rules)
+    result = compare(scenario, seeds=1, only=["laptop-8b"]).candidates[0]
+    return {c.id for c in result.constraints if not c.satisfied}
+
+
+def test_every_line_is_sourced_and_names_engines_and_formats_of_the_catalog() -> None:
+    engines = set(load.ids("engines"))
+    formats = {f.id for f in load.load_all(NumberFormat, "formats")}
+    for one in load.load_all(Ledger, "ledger"):
+        assert set(one.engines) <= engines
+        assert {*one.formats, *one.community_quants} <= formats
+        assert one.source_of("engines").source
+    assert load.load_all(Engine, "engines")
+
+
+def test_release_history_comes_from_the_models() -> None:
+    rows = {r.ledger.id: r for r in ledger_rows(today=TODAY)}
+    llama = rows["llama"]
+    # Llama 2 on 2023-07-18, Llama 4 on 2025-04-05 (Meta's announcements).
+    assert (llama.first_release, llama.last_release) == ("2023-07-18", "2025-04-05")
+    assert llama.age_months == pytest.approx((TODAY - date(2025, 4, 5)).days / 30.4375)
+    assert len(llama.licences) == 6
+    assert rows["gpt-oss"].licence_changes == 0
+    assert rows["gpt-oss"].cadence_months is None
+
+
+def test_a_model_finds_its_line() -> None:
+    def found(ident: str) -> str | None:
+        one = ledger_of(load.load(Model, "models", ident, file="test", path=""))
+        return one.id if one else None
+
+    assert found("codellama-34b") == "llama"
+    assert found("qwq-32b") == "qwen"
+    assert found("deepseek-r1-distill-llama-8b") == "deepseek"
+    assert found("gpt-j-6b") is None
+
+
+def test_each_limit_flips_at_its_threshold() -> None:
+    engines = len(line("llama").engines)
+    assert broken(engines_min=engines) == set()
+    assert broken(engines_min=engines + 1) == {"ledger.engines.llama-3.1-8b"}
+    # Llama 3.1 was released on 2024-07-23, service begins in 2026-12.
+    months = (date(2026, 12, 1) - date(2024, 7, 23)).days / (365.25 / 12)
+    assert broken(age_min_months=months - 1e-6) == set()
+    assert broken(age_min_months=months + 1e-6) == {"ledger.age.llama-3.1-8b"}
+    assert broken(licences_max=6) == set()
+    assert broken(licences_max=5) == {"ledger.licences.llama-3.1-8b"}
+    assert broken(guard_model=True, adapter_recipe=True) == set()
+
+
+def test_a_line_without_a_guard_model_breaks_the_rule() -> None:
+    scenario = with_value(load_scenario("file-editing-agent"), "constraints.ledger", {"guard_model": True})
+    result = compare(scenario, seeds=1, only=["own-v4-flash", "own-gpt-oss-120b"])
+    rules = [{c.id: c.satisfied for c in r.constraints} for r in result.candidates]
+    assert rules[0]["ledger.guard.deepseek-v4-flash"] is False
+    assert rules[1]["ledger.guard.gpt-oss-120b"] is True
+
+
+def test_the_command_lists_and_shows(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli._COMMANDS, "ledger", "ledger")
+    monkeypatch.setitem(cli._MODULE, "ledger", "ledger")
+    assert cli.main(["ledger", "--today", "2026-11-23"]) == 0
+    assert "guard models" in capsys.readouterr().out
+    assert cli.main(["ledger", "qwen"]) == 0
+    assert json.loads(capsys.readouterr().out)["ledger"]["id"] == "qwen"
+    assert cli.main(["ledger", "quen"]) == 2
+    assert "nearest 'qwen'" in capsys.readouterr().err
