@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from envelope.perf.breakdown import evidence_of
+from envelope.perf.estimate import error_bands
 from envelope.plan.constraints import Facts, binding, budget_constraint, service_constraints, static_constraints
 from envelope.plan.evidence import difficulty_basis, gate_constraint, gates_of, measured_work
 from envelope.plan.exposure import exposures
@@ -114,6 +115,7 @@ def _result(bench: Bench, constraints: list[ConstraintResult], found: _Found | N
         power_max_w=bench.max_w if candidate.pools else None,
         evidence=evidence,
         evidence_notes=notes,
+        error_bands=error_bands(bench.replicas[0]) if bench.replicas else {},
     )
     return base.model_copy(update=_figures(bench, found)) if found else base
 

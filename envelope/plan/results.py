@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from envelope.perf.estimate import Band
 from envelope.provenance import Evidence, Frozen
 from envelope.spec.scenario import Failure
 
@@ -166,6 +167,8 @@ class CandidateResult(Frozen):
     evidence: Evidence = Evidence.ASSUMED
     """Weakest link behind the figures."""
     evidence_notes: tuple[str, ...] = ()
+    error_bands: dict[str, Band] = Field(default_factory=dict)
+    """Figure of an estimate (``ttft_s``, ``itl_s`` …) → how far such predictions were off when scored."""
 
     def exposure(self, failure: Failure) -> Exposure | None:
         """Return the exposure to one kind of failure, if the candidate runs."""

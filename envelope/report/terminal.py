@@ -39,9 +39,8 @@ def _parts(result: Comparison) -> Iterable[RenderableType]:
         f"the failure that must not happen: {must_not}\n"
     )
     yield _verdicts(result)
-    yield Text(
-        "  served and SLO met: shares of the busiest hour's requests; left: requests that left the building\n", "dim"
-    )
+    legend = "served, SLO met: shares of the busiest hour's requests; ±: median error of such predictions"
+    yield Text(f"  {legend}; left: requests that left the building\n", "dim")
     yield _costs(result)
     if result.recommended is not None:
         yield _lines(result.candidate(result.recommended))
@@ -81,13 +80,19 @@ def _cells(item: CandidateResult) -> list[RenderableType]:
         verdict,
         text.percent(service.served_frac) if service else "–",
         text.percent(item.slo_attainment_frac, 1),
-        text.seconds(service.ttft.p95_s) if service and service.ttft else "–",
-        text.seconds(service.itl.mean_s) if service and service.itl else "–",
+        _banded(item, "ttft_s", service.ttft.p95_s if service and service.ttft else None),
+        _banded(item, "itl_s", service.itl.mean_s if service and service.itl else None),
         text.percent(item.solved_frac),
         text.money(item.cost_npv) + (" ⚠" if item.cost_warning else ""),
         text.money(item.usd_per_solved_task),
         left,
     ]
+
+
+def _banded(item: CandidateResult, figure: str, value_s: float | None) -> str:
+    """Return a time with the median error of such predictions, if anybody scored them."""
+    band = item.error_bands.get(figure)
+    return text.seconds(value_s) + (f" ±{band.median_error_frac:.0%}" if band and value_s is not None else "")
 
 
 def _costs(result: Comparison) -> RenderableType:
