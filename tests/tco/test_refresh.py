@@ -1,14 +1,18 @@
 """Tariffs against the package genai-prices, which is the catalog's source and computes prices on its own."""
 
+import json
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
+from envelope import cli
+from envelope.errors import InputError
 from envelope.spec.hosted import HostedModel, TariffLine
-from envelope.spec.load import load_all
+from envelope.spec.load import load, load_all, path_of, set_data_dirs
 from envelope.tco import bill_usd, hosted_tokens
-from envelope.tco.refresh import refreshed
+from envelope.tco.refresh import changes, refreshed, save_tariffs
 
 DAY = date(2026, 11, 23)
 SNAPSHOT = "0.2.3"
@@ -84,3 +88,40 @@ def test_announced_prices_become_today_s_when_their_day_has_come():
     assert all(line.from_date is None for line in later.tariff)
     usage = hosted_tokens(later, {"output": 1e6}, start="2027-02")
     assert bill_usd(usage) == pytest.approx(7.5)
+
+
+def test_refreshed_tariffs_go_to_a_folder_of_the_user_and_come_first(tmp_path):
+    (model,) = [m for m in FROM_PACKAGE if m.id == "openai-gpt-5"]
+    dearer = tuple(x.model_copy(update={"usd_per_mtok": 7.0}) for x in model.tariff if x.kind == "output")
+    old = model.model_copy(update={"tariff": (*(x for x in model.tariff if x.kind != "output"), *dearer)})
+    (fresh,) = refreshed([old], DAY)
+    assert {(c.line, c.before_usd_per_mtok, c.after_usd_per_mtok) for c in changes(old, fresh)} >= {
+        ("output", 7.0, 10.0)
+    }
+    (path,) = save_tariffs([fresh], tmp_path)
+    assert path == tmp_path / "hosted" / "openai-gpt-5.yaml"
+    set_data_dirs((tmp_path,))
+    try:
+        found = load(HostedModel, "hosted", "openai-gpt-5", file="test", path="")
+    finally:
+        set_data_dirs(())
+    assert found == fresh
+    assert "refreshed" in found.source_of("tariff").note
+
+
+def test_the_packaged_catalog_is_never_written_to():
+    packaged = path_of("hosted", "openai-gpt-5")
+    before = packaged.read_bytes()
+    with pytest.raises(InputError, match="belongs to the packaged catalog"):
+        save_tariffs([load(HostedModel, "hosted", "openai-gpt-5", file="test", path="")], packaged.parents[1])
+    assert packaged.read_bytes() == before
+
+
+def test_the_command_lists_what_has_moved_and_writes_it(capsys, tmp_path):
+    # on that day the prices announced for December do not hold yet, and those of 2024 models did
+    assert cli.main(["prices", "refresh", "--today", "2025-06-01", "--out", str(tmp_path), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert {Path(p).stem for p in data["written"]} == {c["id"] for c in data["changes"]}
+    assert data["changes"]
+    assert cli.main(["prices", "refresh", "--today", DAY.isoformat(), "--dry-run"]) == 0
+    assert f"0 of {len(load_all(HostedModel, 'hosted'))} hosted models" in capsys.readouterr().out
