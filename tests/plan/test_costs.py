@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -12,8 +13,11 @@ from envelope.plan.costs import CostModels, cost_models, cost_study
 from envelope.plan.scenarios import load_scenario
 from envelope.report.cost_document import MAX_PAGES, write_document
 from envelope.report.cost_files import write_cost_study
-from envelope.report.cost_page import answer, cheapest, cost_page
+from envelope.report.cost_page import answer, break_even_rows, cheapest, cost_page, risks, table_rows
 from envelope.spec.economics import Economics
+from envelope.tco.draws import line_draws
+from envelope.tco.evaluate import evaluate_model
+from envelope.tco.inputs import point_values
 
 ONLY = ("hosted-mistral", "own-llama-8b")
 
@@ -99,8 +103,55 @@ def test_the_volume_at_which_owning_pays_lies_between_the_simulated_demands(wide
     assert 1.0 < found.quantiles.p10 < found.point < 60.0
 
 
-def test_without_larger_demands_no_break_even_is_claimed_above_the_plan(study):
-    assert study.candidate("own-llama-8b").break_even_volume.point is None
+def test_break_even_is_searched_above_the_plan_by_itself(study):
+    own = study.candidate("own-llama-8b")
+    assert own.break_even_volume.exists_frac > 0.1
+    assert own.break_even_volume.quantiles.p10 > 1.0
+    assert 0 < own.break_even_utilisation.quantiles.p10 <= own.break_even_utilisation.quantiles.p90 <= 1.0
+
+
+def test_the_capacity_of_the_planned_replicas_agrees_with_simulating_eight_times_the_demand(found):
+    # one way adds machines where the capacity of the planned ones ends, the other simulates and sizes the larger fleet
+    simulated = cost_models(load_scenario("math-tutor"), only=["own-llama-8b"], seeds=1, demand_factors=(8.0,))
+    eight = simulated.surfaces["own-llama-8b"].models[-1]
+    by_capacity = found.volumes["own-llama-8b"].surface
+    same = by_capacity.models[by_capacity.factors.index(8.0)]
+    costs = [evaluate_model(model).cost_npv_usd for model in (same, eight)]
+    assert costs[0] == pytest.approx(costs[1], rel=0.05)
+
+
+def test_at_the_break_even_price_of_the_api_both_cost_the_same(found, study):
+    own, base = found.models["own-llama-8b"], found.models["hosted-mistral"]
+    factor = study.candidate("own-llama-8b").break_even_api_price.point
+    values = [
+        {n: v * (factor if n.startswith("tariff.") else 1) for n, v in point_values(m.inputs).items()}
+        for m in (own, base)
+    ]
+    costs = [float(line_draws(m, v).cost_npv_usd[0]) for m, v in zip((own, base), values, strict=True)]
+    assert costs[0] == pytest.approx(costs[1], rel=1e-6)
+
+
+def test_sobol_indices_rank_the_inputs_and_first_orders_stay_below_one(study):
+    for c in study.candidates:
+        totals = [s.total for s in c.sobol]
+        assert totals == sorted(totals, reverse=True)
+        assert sum(s.first for s in c.sobol) == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_baseline_keeps_the_service_level(found):
+    weak = {i: s.model_copy(update={"slo_attainment_frac": 0.5}) for i, s in found.service.items()}
+    service = {**weak, "own-llama-8b": found.service["own-llama-8b"]}
+    assert cost_study(replace(found, service=service), draws=16).baseline == "own-llama-8b"
+
+
+def test_a_candidate_that_does_less_work_is_marked(found):
+    weak = found.service["own-llama-8b"].model_copy(update={"served_frac": 0.62})
+    other = cost_study(replace(found, service={**found.service, "own-llama-8b": weak}), draws=16)
+    best = cheapest(other)
+    assert best.id == "hosted-mistral"
+    _, rows = table_rows(other, best)
+    assert [kind for kind, _ in rows] == ["best", "out"]
+    assert any("serves 62 % of the requests" in risk for risk in risks(other))
 
 
 def test_an_uncertain_demand_is_simulated_over_its_range():
@@ -118,6 +169,13 @@ def test_the_answer_names_the_cheapest_that_keeps_the_service(study):
     best = cheapest(study)
     assert best.keeps_service
     assert best.name in answer(study, best)
+
+
+def test_break_even_of_every_candidate_but_the_baseline_is_shown(study):
+    header, rows = break_even_rows(study)
+    assert header[1:] == ("volume of work", "utilisation", "API price", "month")
+    assert [cells[0] for _, cells in rows] == [c.name for c in study.candidates if c.id != study.baseline]
+    assert all("×" in cells[1] and "%" in cells[2] and "×" in cells[3] for _, cells in rows)
 
 
 def test_the_page_stands_alone_and_escapes_what_it_is_given(study):

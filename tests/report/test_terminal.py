@@ -1,0 +1,43 @@
+"""What a person sees in the terminal."""
+
+import io
+
+import pytest
+
+from envelope.plan.compare import compare
+from envelope.plan.results import Comparison
+from envelope.plan.scenarios import load_scenario
+from envelope.report.files import write_comparison
+from envelope.report.terminal import print_comparison
+
+
+@pytest.fixture(scope="module")
+def assistant() -> Comparison:
+    return compare(load_scenario("coding-assistant"), only=["hosted-frontier", "own-v4-flash"], seeds=1)
+
+
+def test_a_cost_of_part_of_the_work_carries_a_warning(assistant):
+    # most of the code is private and may not be sent to the hosted API
+    hosted, own = assistant.candidate("hosted-frontier"), assistant.candidate("own-v4-flash")
+    assert hosted.service.served_frac < 0.2
+    assert f"cost of {hosted.service.served_frac:.0%} of the work" in hosted.cost_warning
+    assert own.service.served_frac >= 0.99
+    assert own.cost_warning is None
+
+
+def test_the_warning_stands_beside_the_cost(assistant):
+    out = io.StringIO()
+    print_comparison(assistant, file=out)
+    text = out.getvalue()
+    assert "is not served" in text
+    lines = [line for line in text.splitlines() if "Hosted frontier API" in line and "$" in line]
+    assert len(lines) == 2
+    assert all("⚠" in line for line in lines)
+    assert not any("⚠" in line for line in text.splitlines() if "on own 8" in line)
+
+
+def test_the_warning_reaches_the_table_of_candidates(assistant, tmp_path):
+    write_comparison(assistant, tmp_path)
+    header, *rows = (tmp_path / "candidates.csv").read_text().splitlines()
+    assert header.endswith("cost_warning")
+    assert "is not served" in next(row for row in rows if row.startswith("hosted-frontier"))
