@@ -27,7 +27,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
     out = out_dir(options.out)
     scenario = load_scenario(options.scenario)
     with progress("simulating") as report:
-        result = compare(scenario, seeds=options.seeds, only=options.only, progress=report)
+        result = compare(scenario, seeds=options.seeds, only=options.only, progress=report, fixes=True)
     if options.json:
         write_json(result.to_dict())
     else:

@@ -236,12 +236,14 @@ def service_constraints(
         if worst and worst.slo_attainment_frac is not None
         else ""
     )
+    too_long = [f"{c.too_long_frac:.0%} of {c.id}" for c in service.classes if c.too_long_frac > 0.01]
+    long = f"; too long for its context: {', '.join(too_long)}" if too_long else ""
     return [
         _at_least(
             "slo_attainment", service.slo_attainment_frac, rules.slo_attainment_min_frac,
             "of the busiest hour's requests keep their SLO", hint,
         ),
-        _at_least("served", service.served_frac, rules.served_min_frac, "of the requests are served", ""),
+        _at_least("served", service.served_frac, rules.served_min_frac, "of the requests are served", long),
         _at_least(
             "solved", solved_frac, rules.solved_min_frac, "of the tasks are solved",
             f" ({basis})",

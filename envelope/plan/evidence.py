@@ -252,8 +252,9 @@ def _task_evidence(scenario: Scenario, candidate: Candidate, part: _Part, index:
         text = "as the scenario assumes"
         if loss > 0:
             text += f", and {loss:.0%} of the solved tasks lost by {part.weights} ({origin.source})"
+        used = 1 - (1 - assumed) * (1 - loss) if loss > 0 else assumed
         return TaskEvidence(
-            **common, used_frac=1 - (1 - assumed) * (1 - loss), basis=text, evidence=Evidence.ASSUMED
+            **common, used_frac=used, basis=text, evidence=Evidence.ASSUMED
         )  # fmt: skip
     rate = failure_rate(sum(r.failures for r in other), sum(r.trials for r in other), prior=prior)
     text = f"{rate.failures} of {rate.trials:,} trials failed"

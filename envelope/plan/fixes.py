@@ -48,7 +48,8 @@ def with_fixes(scenario: Scenario, result: CandidateResult, *, seeds: int, tick:
     second = _Search(scenario, result, seeds, tick, True, known).fix()
     fixes = {tuple(c.text for c in f.changes): f for f in (second, first) if f is not None}
     constraints = tuple(
-        c.model_copy(update={"fix": search.mended[c.id]}) if c.id in search.mended else c for c in result.constraints
+        c.model_copy(update={"fix": search.mended[c.id]}) if c.id in search.mended and c.id != "budget" else c
+        for c in result.constraints
     )
     ordered = tuple(sorted(fixes.values(), key=lambda f: (f.concession, len(f.changes))))
     return result.model_copy(update={"fixes": ordered, "constraints": constraints})
@@ -70,7 +71,7 @@ class _Search:
         known: dict[str, CandidateResult],
     ) -> None:
         self.scenario, self.result, self.seeds, self.tick, self.concede = scenario, result, seeds, tick, concede
-        self.known = known
+        self.known, self.original = known, scenario
         self.mended: dict[str, str] = {}
         self.done: dict[str, object] = {}
 
@@ -113,7 +114,7 @@ class _Search:
             slower = self._slower(broken)
             if slower is not None:
                 return slower
-        for option in limit_options(self.scenario, self.result, broken):
+        for option in limit_options(self.original, broken):
             found = self._try(option, broken)
             if found is not None:
                 return found

@@ -41,9 +41,9 @@ def deployment_options(scenario: Scenario, candidate: Candidate, broken: Constra
         yield from _runnable(scenario, candidate, where)
 
 
-def limit_options(scenario: Scenario, result: CandidateResult, broken: ConstraintResult) -> Iterator[Option]:
-    """Yield concessions: the limit moved just as far as this candidate needs it."""
-    rules, value = scenario.constraints, broken.value
+def limit_options(original: Scenario, broken: ConstraintResult) -> Iterator[Option]:
+    """Yield concessions: a limit of the original scenario moved just as far as this candidate needs it."""
+    rules, value = original.constraints, broken.value
     flags = {
         "privacy": ("private_stays", False, "if private requests may leave the building"),
         "offline": ("offline", False, "if a network may be relied on"),

@@ -85,3 +85,22 @@ def test_deepseeks_published_traffic_is_carried_by_its_nodes(results: dict[str, 
     assert nodes.service.itl is not None
     assert nodes.service.ttft.p50_s < 2.0
     assert nodes.service.itl.mean_s == pytest.approx(1 / 21, rel=0.5)
+
+
+def test_the_recommendations_and_their_reasons_are_those_of_the_stories(results: dict[str, Comparison]) -> None:
+    # A wrong explanation is what the tutor cannot afford: the strongest models win, the cheaper of them.
+    tutor = results["math-tutor"]
+    assert tutor.recommended in {"hosted-mistral", "hosted-frontier"}
+    assert any(reason.startswith("wrong answer:") for reason in tutor.reasons)
+    # The agent's model must be pinned and private, and able: own weights of the middle tier.
+    agent = results["file-editing-agent"]
+    assert agent.recommended is not None
+    assert agent.recommended.startswith("own-")
+    assert any(reason.startswith("unsafe tool use:") for reason in agent.reasons)
+    # The archive stays in the building, whatever the price of the API.
+    archive = results["archive-reader"]
+    assert archive.recommended is not None
+    assert archive.candidate(archive.recommended).requests_left_per_year == 0
+    assert not archive.candidate("hosted-frontier").feasible
+    assert any(reason.startswith("leak: 0 private") for reason in results["coding-assistant"].reasons)
+    assert any(reason.startswith("downtime:") for reason in results["field-devices"].reasons)

@@ -104,3 +104,44 @@ def test_a_path_that_does_not_exist_is_refused_with_the_nearest(path: str, words
 def test_a_value_that_is_not_allowed_is_refused() -> None:
     with pytest.raises(InputError, match=r"constraints.budget_usd: -1"):
         with_value(FIELD, "constraints.budget_usd", -1)
+
+
+SERVICE = {"served_min_frac": "served", "solved_min_frac": "solved", "slo_attainment_min_frac": "slo_attainment"}
+
+
+@pytest.mark.parametrize("limit", SERVICE)
+def test_a_service_limit_flips_exactly_at_what_the_candidate_reaches(limit: str) -> None:
+    found = compare(FIELD, seeds=1, only=["pi-1b"]).candidates[0]
+    value = next(c.value for c in found.constraints if c.id == SERVICE[limit])
+    assert value is not None
+    for asked, kept in ((value, True), (min(value + 1e-9, 1.0), value == 1.0)):
+        result = compare(with_(FIELD, **{f"constraints__{limit}": asked}), seeds=1, only=["pi-1b"]).candidates[0]
+        assert {c.id: c.satisfied for c in result.constraints}[SERVICE[limit]] is kept
+
+
+def test_rack_space_flips_at_the_units_of_the_servers() -> None:
+    tutor = load_scenario("math-tutor")
+    for units, kept in ((2.0, None), (1e-6, False), (1e6, True)):
+        scenario = with_value(tutor, "constraints.max_rack_units", units)
+        result = compare(scenario, seeds=1, only=["own-qwen3-32b"]).candidates[0]
+        rule = next(c for c in result.constraints if c.id == "rack_space")
+        assert rule.value is not None
+        assert rule.satisfied == (rule.value <= units)
+        assert kept is None or rule.satisfied is kept
+    exact = with_value(tutor, "constraints.max_rack_units", rule.value)
+    result = compare(exact, seeds=1, only=["own-qwen3-32b"]).candidates[0]
+    assert next(c for c in result.constraints if c.id == "rack_space").satisfied
+
+
+def test_growth_flips_at_what_the_last_year_reaches() -> None:
+    tutor = with_(load_scenario("math-tutor"), constraints__slo_attainment_min_frac=0.5)
+    result = compare(tutor, seeds=1, only=["own-qwen3-32b"]).candidates[0]
+    value = next(c.value for c in result.constraints if c.id == "growth")
+    assert value is not None
+    exact = compare(with_(tutor, constraints__slo_attainment_min_frac=value), seeds=1, only=["own-qwen3-32b"])
+    assert next(c for c in exact.candidates[0].constraints if c.id == "growth").satisfied
+    if value < 1.0:
+        above = compare(
+            with_(tutor, constraints__slo_attainment_min_frac=value + 1e-9), seeds=1, only=["own-qwen3-32b"]
+        )
+        assert not all(c.satisfied for c in above.candidates[0].constraints if c.id in {"growth", "slo_attainment"})
