@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from envelope.perf.checks import Reason
 from envelope.plan.ledger import ledger_constraints
 from envelope.plan.results import ConstraintResult, ServiceLevel
+from envelope.spec.economics import facts as economic_facts
 from envelope.spec.hardware import ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.licence import Licence
@@ -17,6 +18,10 @@ _EU = {
     "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
 }  # fmt: skip
 """Members of the European Union (ISO 3166 codes); a licence that excludes the EU excludes them."""
+
+
+DEVICES_PER_NODE = 8
+"""Devices that count as one node of operations effort, as in the cost items per ``node``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ def static_constraints(facts: Facts) -> list[ConstraintResult]:
     """Return the constraints that need no simulation."""
     found = [_runs(facts), _privacy(facts), _offline(facts), _pinned(facts), _hosted_terms(facts), _region(facts)]
     found += [_licence(facts, m, x) for m, x in zip(facts.models, facts.licences, strict=True)]
-    found += [_power(facts), _rack(facts)]
+    found += [_power(facts), _rack(facts), _staff(facts)]
     rules = facts.scenario.constraints.ledger
     if rules is not None:
         found += ledger_constraints(rules, facts.models, facts.scenario.economics.start)
@@ -214,6 +219,22 @@ def _rack(facts: Facts) -> ConstraintResult | None:
         margin_frac=1 - need / limit,
         explanation=f"needs {need:g} of {limit:g} rack units",
         fix=None if need <= limit else f"free {need - limit:g} rack units",
+    )  # fmt: skip
+
+
+def _staff(facts: Facts) -> ConstraintResult | None:
+    """Return whether there are people enough to run it, by the same planning values as the cost of staff."""
+    limit = facts.scenario.constraints.max_staff_fte
+    if limit is None:
+        return None
+    known, pools = economic_facts().defaults, facts.candidate.pools
+    seats = any(pool.role == "seat" for pool in pools)
+    nodes = sum(pool.devices for pool in pools) / DEVICES_PER_NODE
+    base = "fte_base_api" if not pools else "fte_seat_fleet" if seats else "fte_base_selfhost"
+    need = known[base].value + (0.0 if seats else nodes * known["fte_per_node"].value)
+    return ConstraintResult(
+        id="staff", satisfied=need <= limit, value=need, limit=limit, unit="FTE", margin_frac=1 - need / limit,
+        explanation=f"needs about {need:.2f} of {limit:g} people to run it",
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def deployment_options(scenario: Scenario, candidate: Candidate, broken: Constra
     elif broken.id in _SERVED:
         yield from _lighter(candidate, where)
         yield from _wider(candidate, where)
-    elif broken.id in {"power", "rack_space", "budget", "offline", "privacy"} or "." in broken.id:
+    elif broken.id in {"power", "rack_space", "staff", "budget", "offline", "privacy"} or "." in broken.id:
         return
     else:
         yield from _runnable(scenario, candidate, where)
@@ -72,6 +72,9 @@ def limit_options(original: Scenario, broken: ConstraintResult) -> Iterator[Opti
                 "max_power_w", new, f"power of {new / 1e3:.1f} kW instead of {(rules.max_power_w or 0) / 1e3:.1f} kW"
             ),
         )
+    elif broken.id == "staff":
+        new = _up(value)
+        yield (_limit("max_staff_fte", new, f"{new:g} people instead of {rules.max_staff_fte:g}"),)
     elif broken.id == "rack_space":
         yield (_limit("max_rack_units", value, f"{value:g} rack units instead of {rules.max_rack_units:g}"),)
 

@@ -52,7 +52,7 @@ class LinePoint(Frozen):
     p10: float | None
     p50: float | None
     p90: float | None
-    """Values over the draws of the uncertain costs that have a crossing."""
+    """Quantiles over the draws of the uncertain costs; ``None`` where one lies beyond the map."""
     exists_frac: float
     """Share of the draws with a crossing within the map."""
 
@@ -302,25 +302,30 @@ def _crossings(gap: Floats, spread: Floats, held: Axis, along: Axis, shares: Flo
         point = _first_zero(gap[:, i, :], shares)[0]
         drawn = _first_zero(spread[:, i, :], shares)
         there = drawn[~np.isnan(drawn)]
-        if np.isnan(point) and len(there) < 0.1 * len(drawn):
+        exists = float(np.isfinite(drawn).mean())
+        if not np.isfinite(point) and exists < 0.1:
             continue
-        quantiles = np.quantile(there, (0.1, 0.5, 0.9)) if len(there) else [None] * 3
-        p10, p50, p90 = (None if q is None else along.at(float(q)) for q in quantiles)
+        # Crossings off the map count on their side; a quantile that lies there is not known.
+        quantiles = np.quantile(there, (0.1, 0.5, 0.9), method="nearest") if len(there) else [np.nan] * 3
+        p10, p50, p90 = (along.at(float(q)) if np.isfinite(q) else None for q in quantiles)
         points.append(
             LinePoint(
                 along=held.at(float(share)),
-                point=None if np.isnan(point) else along.at(float(point)),
+                point=along.at(float(point)) if np.isfinite(point) else None,
                 p10=p10,
                 p50=p50,
                 p90=p90,
-                exists_frac=float(len(there) / len(drawn)),
+                exists_frac=exists,
             )
         )
     return tuple(points)
 
 
 def _first_zero(gap: Floats, shares: Floats) -> Floats:
-    """Return for each draw the share of the axis at which the gap first crosses zero, NaN without a crossing."""
+    """Return for each draw the share of the axis at which the gap first crosses zero.
+
+    Without a crossing it is infinite, on the side at whose end the gap is smaller; NaN where nothing can be compared.
+    """
     low, high = gap[:-1], gap[1:]
     with np.errstate(invalid="ignore"):
         turns = (np.sign(low) * np.sign(high) <= 0) & ~np.isnan(low) & ~np.isnan(high)
@@ -330,7 +335,11 @@ def _first_zero(gap: Floats, shares: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         weight = np.where(a == b, 0.0, a / (a - b))
     where = shares[first] + weight * (shares[first + 1] - shares[first])
-    found: Floats = np.where(turns.any(axis=0), where, np.nan)
+    known = np.isfinite(gap)
+    first_known, last_known = np.argmax(known, axis=0), len(gap) - 1 - np.argmax(known[::-1], axis=0)
+    above = np.abs(gap[last_known, draws]) < np.abs(gap[first_known, draws])
+    beyond = np.where(above, np.inf, -np.inf)
+    found: Floats = np.where(turns.any(axis=0), where, np.where(known.any(axis=0), beyond, np.nan))
     return found
 
 
@@ -338,10 +347,12 @@ def _line_text(held: str, points: Sequence[LinePoint], x: Axis, y: Axis) -> str:
     fixed, free = (x, y) if held == "x" else (y, x)
     known = [p for p in points if p.point is not None] or list(points)
     nearest = min(known, key=lambda p: abs(p.along - fixed.today))
-    at = nearest.point if nearest.point is not None else nearest.p50
-    band = f" (P10–P90 {nearest.p10:.3g} to {nearest.p90:.3g})" if nearest.p10 is not None else ""
+    at = nearest.p50 if nearest.point is None else nearest.point
+    where = "a value beyond the map" if at is None else f"{at:.3g}"
+    ends = ["beyond the map" if v is None else f"{v:.3g}" for v in (nearest.p10, nearest.p90)]
+    band = f" (P10–P90: {ends[0]} to {ends[1]})"
     return (
-        f"at {fixed.label} {nearest.along:.3g} owning and renting cost the same at {free.label} {at:.3g}{band}; "
+        f"at {fixed.label} {nearest.along:.3g} owning and renting cost the same at {free.label} {where}{band}; "
         "among feasible candidates"
     )
 

@@ -63,6 +63,8 @@ class Constraints(Frozen):
     max_power_w: float | None = Field(default=None, gt=0)
     """Electrical power that the site can feed and cool."""
     max_rack_units: float | None = Field(default=None, gt=0)
+    max_staff_fte: float | None = Field(default=None, gt=0)
+    """People (full-time equivalents) that can be hired or spared to run the service."""
     hosted_regions: tuple[str, ...] = ()
     """Regions where a hosted API may process data; empty means anywhere."""
     hosted_may_train: bool = False

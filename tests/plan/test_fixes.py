@@ -145,3 +145,19 @@ def test_growth_flips_at_what_the_last_year_reaches() -> None:
             with_(tutor, constraints__slo_attainment_min_frac=value + 1e-9), seeds=1, only=["own-qwen3-32b"]
         )
         assert not all(c.satisfied for c in above.candidates[0].constraints if c.id in {"growth", "slo_attainment"})
+
+
+def test_the_staff_limit_flips_at_the_people_that_the_costs_count() -> None:
+    from envelope.spec.economics import facts
+
+    known = facts().defaults
+    tutor = load_scenario("math-tutor")
+    # Four pairs of devices are one node of eight.
+    need = known["fte_base_selfhost"].value + known["fte_per_node"].value
+    for limit, kept in ((need, True), (need - 1e-9, False)):
+        result = compare(with_value(tutor, "constraints.max_staff_fte", limit), seeds=1, only=["own-qwen3-32b"])
+        assert {c.id: c.satisfied for c in result.candidates[0].constraints}["staff"] is kept
+    short = with_value(tutor, "constraints.max_staff_fte", 0.3)
+    assert feasible(short, "hosted-mistral")
+    fix = fixed(short, "own-qwen3-32b").fixes[0]
+    assert feasible(applied(short, fix.changes), "own-qwen3-32b")
