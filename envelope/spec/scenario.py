@@ -9,8 +9,8 @@ from envelope.spec.acquisition import Acquisition as Acquisition
 from envelope.spec.deployment import Pool
 from envelope.spec.economics import Economics
 from envelope.spec.evidence import EvidenceSet
-from envelope.spec.ledger import LedgerRules
 from envelope.spec.hosted import Processing
+from envelope.spec.ledger import LedgerRules
 from envelope.spec.ranges import Range
 from envelope.spec.workload import Workload
 
@@ -86,7 +86,7 @@ class HostedUse(Frozen):
     tpm: int | None = Field(default=None, ge=1)
     """Tokens per minute that the account may send."""
     processing: Processing = "standard"
-    """Service class of the requests that are not sent as a batch; kinds that it does not price cost the standard price."""
+    """Service class of the requests that are not sent as a batch; what it does not price costs the standard price."""
     commitment_usd_per_year: Range | None = None
     """Spend promised to this provider; ``None`` is the promise of the scenario's economics."""
     discount_frac: Range | None = None
