@@ -44,7 +44,7 @@ def with_value(record: T, path: str, new: Any, *, whole: str | None = None) -> T
         else:
             at = _key(old, key, path) if key not in _keys(old) else key
             part = with_value(old[at], inner, new, whole=whole) if rest else new
-            new = {**old, at: part} if isinstance(old, Mapping) else (*old[:at], part, *old[at + 1 :])
+            new = {**old, at: part} if isinstance(old, Mapping) else (*old[: int(at)], part, *old[int(at) + 1 :])
         if rest:
             return record.model_copy(update={name: new})
     try:
