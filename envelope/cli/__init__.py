@@ -13,6 +13,12 @@ _COMMANDS = {
     "compare": "compare the candidates of a scenario: verdict, service level, cost, recommendation",
     "estimate": "memory, latency, throughput and energy of one deployment",
     "tco": "costs over the years: cash flows, ranges, break-even, workbook",
+    "size": "the cheapest deployment that keeps every constraint, with its Pareto set",
+    "frontier": "where the line between owning and renting runs, over two inputs",
+    "sparse": "dense and sparse models side by side for a scenario's work",
+    "tuning": "long prompt, retrieval, LoRA or full fine-tuning: cost and break-even",
+    "evidence": "private evaluation results: posteriors, gates, trials still needed",
+    "ledger": "ecosystems of lines of models: engines, formats, recipes, licences, age",
     "prices": "list prices of the catalog that have become old",
     "replay": "replay a request trace, or a closed-loop load, against one deployment",
     "workload": "describe a log: lengths, burstiness, daily shape, prefix reuse, sessions",
@@ -36,7 +42,8 @@ _COMMANDS = {
 
 _MODULE = {
     "compare": "compare", "estimate": "estimate", "tco": "tco", "prices": "prices",
-    "economics": "economics", "cloud": "catalog",
+    "economics": "economics", "cloud": "catalog", "size": "size", "frontier": "frontier", "sparse": "sparse",
+    "tuning": "tuning", "evidence": "evidence", "ledger": "ledger",
     "replay": "replay", "validate": "validate", "schema": "catalog", "workload": "logs", "import": "logs",
     "probe": "probe", "calibrate": "probe",
     "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",

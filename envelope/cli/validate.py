@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from envelope.cli.output import progress, write_json
+from envelope.cli.validate_local import add_local_arguments, run_local
 from envelope.errors import ExitCode
 
 
@@ -17,10 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
     parser.add_argument("--out", metavar="DIR", help="also write tables, rows and scatter charts")
     parser.add_argument("--workers", type=int, help="processes (default: 2)")
+    add_local_arguments(parser)
 
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Score, print and write."""
+    if options.local:
+        return run_local(options)
     from envelope.validation import validate
     from envelope.validation.output import write_report
     from envelope.validation.tables import report_text

@@ -66,8 +66,15 @@ def _applied(
         _at_least(f"ledger.engines.{model.id}", engines, rules.engines_min, f"engines support {who}"),
         _at_least(f"ledger.age.{model.id}", age, rules.age_min_months, f"months since the release of {model.name}"),
         _at_most(f"ledger.licences.{model.id}", licences, rules.licences_max, f"licences so far of {who}", line),
-        _has(f"ledger.adapters.{model.id}", rules.adapter_recipe, line and line.adapter_recipes, f"recipe for {who}"),
-        _has(f"ledger.guard.{model.id}", rules.guard_model, line and line.guard_models, f"guard model of {who}"),
+        _has(
+            f"ledger.adapters.{model.id}",
+            rules.adapter_recipe,
+            line.adapter_recipes if line else None,
+            f"recipe for {who}",
+        ),
+        _has(
+            f"ledger.guard.{model.id}", rules.guard_model, line.guard_models if line else None, f"guard model of {who}"
+        ),
     ]
 
 
