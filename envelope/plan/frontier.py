@@ -145,12 +145,9 @@ def frontier(
         raise InputError(Problem("arguments", "y", y, "must differ from x"))
     chosen = _chosen(scenario, only)
     simulator, tell = Simulator(), progress or _silent
-    found = []
-    for index, candidate in enumerate(chosen):
-        tick = partial(tell, index / len(chosen))
-        found.append(surface(scenario, candidate.id, ax, ay, simulator, tick))
+    found = [surface(scenario, c.id, ax, ay, simulator, partial(tell, i / len(chosen))) for i, c in enumerate(chosen)]
     shares = (np.arange(cells) + 0.5) / cells if cells > 8 else np.linspace(0, 1, cells)
-    grid = _grid(scenario, found, ax, ay, shares)
+    grid = _grid_on(scenario, found, ax, ay, shares, shares)
     priced = np.where(grid.feasible, grid.costs, np.inf)
     winner = np.where(np.isfinite(priced).any(axis=0), np.argmin(priced, axis=0), NOBODY)
     best = np.min(priced, axis=0)
@@ -186,10 +183,6 @@ def _silent(_share: float, _what: str) -> None:
 def _info(a: Axis, shares: Floats) -> AxisInfo:
     values = tuple(a.at(float(s)) for s in shares)
     return AxisInfo(name=a.name, label=a.label, log=a.log, today=a.today, values=values)
-
-
-def _grid(scenario: Scenario, found: Sequence[CandidateSurface], x: Axis, y: Axis, shares: Floats) -> _Grid:
-    return _grid_on(scenario, found, x, y, shares, shares)
 
 
 def _grid_on(scenario: Scenario, found: Sequence[CandidateSurface], x: Axis, y: Axis, xs: Floats, ys: Floats) -> _Grid:

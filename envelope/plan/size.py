@@ -106,12 +106,35 @@ def size(
     lows: dict[tuple[object, ...], float] = {}
     queue = [(_lower_bound_usd(scenario, k, n, grid, lows), i, n) for i, k in enumerate(kinds) for n in k.counts]
     heapq.heapify(queue)
+    limits = _Limits(max_simulations, explore, grid.spare)
+    found, best, bound = _search(scenario, kinds, queue, limits, pruned, tell)
+    tell(1.0, "done")
+    return _answer(scenario, grid, best, found, pruned, bound)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How much is simulated, and the spare replicas of each configuration."""
+
+    simulations: int
+    explore: int
+    spare: int
+
+
+def _search(
+    scenario: Scenario,
+    kinds: Sequence[_Kind],
+    queue: list[tuple[float, int, int]],
+    limits: _Limits,
+    pruned: dict[str, int],
+    tell: Reporter,
+) -> tuple[list[Sized], Sized | None, float | None]:
+    """Return what was simulated in the order of the bounds, the cheapest feasible one and the bound of the rest."""
     found: list[Sized] = []
     best: Sized | None = None
     too_few: dict[int, int] = {}
-    extra = explore
-    bound: float | None = None
-    while queue and len(found) < max_simulations:
+    extra, bound = limits.explore, None
+    while queue and len(found) < limits.simulations:
         low, index, count = heapq.heappop(queue)
         if best is not None and low >= best.cost_npv:
             bound = low if bound is None else bound
@@ -119,20 +142,20 @@ def size(
             if extra < 0:
                 break
         if count <= too_few.get(index, 0):
-            pruned["a larger fleet of the kind failed"] = pruned.get("a larger fleet of the kind failed", 0) + 1
+            pruned[_FAILED] = pruned.get(_FAILED, 0) + 1
             continue
-        tell(len(found) / max_simulations, f"{kinds[index].bench.candidate.name} × {count}")
-        one = _simulated(scenario, kinds[index].bench, count, grid.spare)
+        tell(len(found) / limits.simulations, f"{kinds[index].bench.candidate.name} × {count}")
+        one = _simulated(scenario, kinds[index].bench, count, limits.spare)
         found.append(one)
         if not one.feasible and set(one.broken) <= _LOAD:
             too_few[index] = max(too_few.get(index, 0), count)
         if one.feasible and (best is None or one.cost_npv < best.cost_npv):
             best = one
-    tell(1.0, "done")
     rest = min((low for low, _, _ in queue), default=None)
-    return _answer(scenario, grid, best, found, pruned, rest if bound is None else min(bound, rest or bound))
+    return found, best, rest if bound is None else min(bound, rest or bound)
 
 
+_FAILED = "a larger fleet of the kind failed"
 _LOAD = {"slo_attainment", "served", "growth"}
 """Constraints that fewer replicas cannot keep if more do not."""
 

@@ -166,7 +166,6 @@ def _row(query: TuningQuery, replica: ReplicaSpec, method: Method, served: dict[
     lines = yearly_usd(query, run) if run else {}
     if method == "retrieval":
         lines = retrieval_usd_per_year(query)
-    copies = query.behaviours if method == "full" else 1
     per_request = device_s * device_usd_per_s(query.hardware)
     fixed = sum(lines.values())
     extra = {"prompt": query.prompt_tokens, "prompt_cached": query.prompt_tokens, "retrieval": query.retrieved_tokens}
@@ -186,7 +185,7 @@ def _row(query: TuningQuery, replica: ReplicaSpec, method: Method, served: dict[
         total_usd_per_year=fixed + per_request * query.requests_per_day * DAYS_PER_YEAR,
         tokens_saved_per_request=query.prompt_tokens - added,
         ttft_saved_s=None if ttft is None or long.ttft_s is None else long.ttft_s - ttft,
-        serving_note=_serving_note(query, replica, method, copies),
+        serving_note=_serving_note(query, replica, method),
     )
 
 
@@ -197,7 +196,7 @@ def _context_s(replica: ReplicaSpec, query: TuningQuery, slots: float) -> float:
     return context_s(tables, slots, short + query.prompt_tokens) - context_s(tables, slots, short)
 
 
-def _serving_note(query: TuningQuery, replica: ReplicaSpec, method: Method, copies: int) -> str:
+def _serving_note(query: TuningQuery, replica: ReplicaSpec, method: Method) -> str:
     if method == "prompt_cached":
         held = kv_bytes_per_token(replica.model, replica.kv) * query.prompt_tokens
         return f"the shared prefix takes {held / 1e9:.2f} GB of cache once; each step still reads it"
@@ -205,6 +204,7 @@ def _serving_note(query: TuningQuery, replica: ReplicaSpec, method: Method, copi
         if query.behaviours == 1:
             return "the adapter is merged into the weights: nothing is added in serving"
         return f"{query.behaviours} adapters share one base model and add {MULTI_LORA_S * 1e3:g} ms a token"
+    copies = query.behaviours
     if method == "full" and copies > 1:
         held = sum(d.weights_bytes for d in fit(replica).domains) * query.tp
         return f"{copies} behaviours are {copies} models of {held / 1e9:,.0f} GB, each with a replica of its own"
