@@ -8,6 +8,7 @@ from envelope.report.svg import waterfall_bars
 from envelope.report.text import money
 from envelope.tco.difference import QUANTITY, Step, Waterfall
 
+_LABEL = 28
 SHOWN = 12
 """Changes shown by name; the smaller ones are summed."""
 
@@ -17,7 +18,7 @@ def difference_page(found: CostDifference, *, date: str) -> str:
     title = f"{found.after} against {found.before}"
     parts = [
         f"<h1>{escape(title)}</h1><p class=small>{escape(date)} · present value of all costs, US dollars; "
-        "red is dearer, green cheaper</p>"
+        "red is dearer, green cheaper; where changes are small the bars of the totals are cut off at the left</p>"
     ]
     for ident, way in found.waterfalls.items():
         steps = [(step_label(step), step.change_usd) for step in way.largest(SHOWN)]
@@ -40,7 +41,9 @@ def difference_rows(way: Waterfall) -> list[tuple[str, str, str, str]]:
 def step_label(step: Step) -> str:
     """Return what changed, in words."""
     if step.name.startswith(QUANTITY):
-        return f"quantity: {step.name.removeprefix(QUANTITY)}"
+        line = step.name.removeprefix(QUANTITY).removeprefix("hosted.")
+        # The kind of token stands last, and charts cut long labels.
+        return f"quantity: {line}" if len(line) <= _LABEL else f"quantity: …{line[1 - _LABEL :]}"
     return step.name.replace("_", " ")
 
 
