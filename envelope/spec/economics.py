@@ -19,8 +19,9 @@ Group = Literal[
 ]  # fmt: skip
 """Heading under which a cost line is summed."""
 
-AppliesTo = Literal["any", "self_hosted", "owned", "rented", "seat", "hosted"]
-"""Candidates that pay an item: ``self_hosted`` runs weights on servers, owned or rented; ``seat`` on laptops."""
+AppliesTo = Literal["any", "self_hosted", "owned", "bought", "rented", "seat", "hosted"]
+"""Candidates that pay an item: ``owned`` has servers or devices, bought or leased, ``bought`` such as are
+not leased; ``self_hosted`` runs weights on servers, owned or rented; ``seat`` on laptops."""
 
 Per = Literal[
     "candidate", "node", "device", "rack", "seat", "it_kw", "it_kwh", "seat_kwh", "output_mtok", "solved_task",

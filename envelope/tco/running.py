@@ -124,6 +124,7 @@ def _applies(item: CostItem, years: Sequence[AnnualUsage]) -> bool:
         "any": True,
         "self_hosted": owned or rented,
         "owned": owned,
+        "bought": any(a.kind != "seat" and not a.leased and a.count > 0 for u in years for a in u.owned),
         "rented": rented,
         "seat": "seat" in kinds,
         "hosted": any(usage.hosted for usage in years),
@@ -159,7 +160,7 @@ def _asset_terms(
     """Return a term for each purchase: shares of the price, at the time or during the life of the purchase."""
     terms = []
     for fleet in owned:
-        if fleet.asset.kind not in item.assets or fleet.asset.leased and item.capex:
+        if fleet.asset.kind not in item.assets or (fleet.asset.leased and item.applies_to == "bought"):
             continue
         for p in fleet.purchases:
             if item.per == "purchase" or item.when == "start":

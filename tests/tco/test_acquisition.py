@@ -48,12 +48,23 @@ def test_what_is_paid_with_the_order_ties_capital_up(bare):
     assert line(evaluate(bare("order_lead", horizon_months=12, inputs=inputs), usage), "order_lead") is None
 
 
-def test_an_outage_costs_users_times_hours(bare):
-    # 10 hours x 50 people x 20 $, only if the scenario includes it
+def test_an_outage_costs_users_times_working_hours_lost(bare):
+    # 10 hours x 50 people x 20 $, of which 200 x 8 of 8,766 hours are worked; only if the scenario includes it
     usage = AnnualUsage(downtime_hours=10, seats=50)
-    economics = bare("outage", horizon_months=24, include=("outage",), inputs={"outage_loss": 20})
-    assert line(evaluate(economics, usage), "outage").by_year_usd == pytest.approx((0, 10_000, 10_000))
+    inputs = {"outage_loss": 20, "working_days_per_year": 200, "working_hours_per_day": 8}
+    economics = bare("outage", horizon_months=24, include=("outage",), inputs=inputs)
+    yearly = 10_000 * 1600 / 8766
+    assert line(evaluate(economics, usage), "outage").by_year_usd == pytest.approx((0, yearly, yearly))
     assert line(evaluate(bare("outage", horizon_months=24), usage), "outage") is None
+
+
+def test_a_lease_pays_for_the_network_but_not_for_an_order(bare):
+    # the leasing company buys the machine; switches and cables (12 % of its price) are the company's own
+    inputs = {"network_share": 0.12, "prepaid_share": 1.0, "procurement_lead_time": 12}
+    economics = bare("network", "order_lead", horizon_months=36, include=("order_lead",), inputs=inputs)
+    result = evaluate(economics, leased())
+    assert line(result, "network").total_usd == pytest.approx(4_320)
+    assert line(result, "order_lead") is None
 
 
 def test_every_machine_is_removed_once_at_the_end_of_its_service(bare):
