@@ -358,14 +358,16 @@ def pareto(found: Sequence[Sized]) -> list[Sized]:
 
 
 def grid_for(scenario: Scenario, candidate: str | None = None) -> Grid:
-    """Return a grid around a candidate's first pool (by default the first with pools), all its fields to be replaced.
+    """Return a grid around a candidate's first pool (by default the first with servers), all its fields to be replaced.
 
     Raises ``InputError`` for an unknown candidate and for one without devices.
     """
     known = {c.id: c for c in scenario.candidates}
     if candidate is not None and candidate not in known:
         raise unknown_name("command line", "--candidate", candidate, known, "scenarios")
-    chosen = known[candidate] if candidate else next((c for c in scenario.candidates if c.pools), None)
+    # Laptops are as many as seats: there is nothing to size, so a candidate with servers is the better start.
+    served = [c for c in scenario.candidates if c.pools and c.pools[0].role != "seat"]
+    chosen = known[candidate] if candidate else next(iter(served), None)
     if chosen is None or not chosen.pools:
         raise InputError(Problem("command line", "--candidate", candidate, "has no devices to size"))
     pool = chosen.pools[0]
