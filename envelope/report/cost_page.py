@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
+from envelope.plan.compare import CLOSE_FRAC
 from envelope.plan.costs import CandidateCosts, CostStudy
 from envelope.report.svg import ranges, stacked_bars, tornado_bars
 from envelope.report.text import money, percent
@@ -69,6 +70,9 @@ def answer(study: CostStudy, best: CandidateCosts) -> str:
         second = min(rivals, key=lambda c: c.result.cost_npv_usd)
         chance = study.uncertainty.cheaper_frac[best.id][second.id]
         text += f" It is cheaper than the next, {second.name}, with a probability of {percent(chance)}."
+        saved = second.result.cost_npv_usd - best.result.cost_npv_usd
+        if saved < CLOSE_FRAC * best.result.cost_npv_usd:
+            text += f" The difference of {money(saved)} is a near tie, well inside the error of the simulated speed."
     return text
 
 

@@ -169,6 +169,13 @@ def test_the_answer_names_the_cheapest_that_keeps_the_service(study):
     best = cheapest(study)
     assert best.keeps_service
     assert best.name in answer(study, best)
+    assert "near tie" not in answer(study, best)
+
+
+def test_a_near_tie_is_called_one(study):
+    best = study.candidate("hosted-mistral")
+    twin = best.model_copy(update={"id": "own-llama-8b", "name": "Twin"})
+    assert "near tie" in answer(study.model_copy(update={"candidates": (best, twin)}), best)
 
 
 def test_break_even_of_every_candidate_but_the_baseline_is_shown(study):
