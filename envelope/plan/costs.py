@@ -9,6 +9,7 @@ import numpy as np
 from envelope import __version__
 from envelope.errors import InputError, Problem, unknown_name
 from envelope.plan.capacity import Tick, at_demand, grown_usage, sized_for
+from envelope.plan.evidence import measured_work
 from envelope.plan.fleet import Bench, resolve_bench
 from envelope.plan.money import economics_of
 from envelope.plan.results import ServiceLevel
@@ -135,19 +136,21 @@ def cost_models(
     for index, candidate in enumerate(chosen):
         tick = partial(tell, index / len(chosen))
         tick(candidate.name)
-        bench = resolve_bench(scenario, candidate)
+        # Evaluation results, where there are any, replace the assumed difficulty, as in ``compare``.
+        work, _ = measured_work(scenario, candidate)
+        bench = resolve_bench(work, candidate)
         if not bench.runs:
             left_out[candidate.id] = "; ".join(str(reason) for reason in bench.reasons)
             continue
-        grown = grown_usage(scenario, bench, seeds=seeds or scenario.simulation.seeds, tick=tick)
+        grown = grown_usage(work, bench, seeds=seeds or scenario.simulation.seeds, tick=tick)
         service[candidate.id] = grown.service
         replicas[candidate.id] = grown.replicas
         models[candidate.id] = build(economics_of(scenario, candidate), grown.usage)
         if factors:
             planned = models[candidate.id]
-            surfaces[candidate.id] = _surface(scenario, bench, factors, planned, grown.enough, tick)
+            surfaces[candidate.id] = _surface(work, bench, factors, planned, grown.enough, tick)
         elif volumes:
-            by_volume[candidate.id] = volume_costs(scenario, bench, grown, models[candidate.id], tick=tick)
+            by_volume[candidate.id] = volume_costs(work, bench, grown, models[candidate.id], tick=tick)
     tell(1.0, "done")
     return CostModels(scenario, models, service, replicas, left_out, surfaces, by_volume)
 
