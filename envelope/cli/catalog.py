@@ -53,7 +53,9 @@ def run(options: argparse.Namespace, command: str) -> int:
 def _show(data: dict[str, Any]) -> None:
     import yaml
 
-    print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110), end="")
+    # What the record says comes first, where it comes from last.
+    ordered = {name: value for name, value in data.items() if name != "sources"} | {"sources": data["sources"]}
+    print(yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=110), end="")
 
 
 Column = Callable[[Any], object]
