@@ -6,15 +6,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from envelope.errors import MissingExtraError
 from envelope.report.workbook_candidate import MONEY, CandidateSheet, Placed, UsageSheet, cell, sheet_name
 from envelope.report.workbook_inputs import write_assumptions
 from envelope.tco.breakeven import BreakEven, break_even_factor, break_even_month
+from envelope.tco.cashflow import irr
 from envelope.tco.evaluate import evaluate_model
 from envelope.tco.model import Model
+from envelope.tco.result import TcoResult
 from envelope.tco.uncertainty import DRAWS, Quantiles, SobolIndex, Uncertainty, tornado, uncertainty
 
+Floats = NDArray[np.float64]
+
 _BARS = 15
+_UNIT_FIELDS = (
+    "usd_per_request", "usd_per_solved_task", "usd_per_mtok", "usd_per_output_mtok", "usd_per_seat_month",
+)  # fmt: skip
+"""Fields of ``UnitCosts`` in the order of ``_UNIT_COSTS``."""
 _UNIT_COSTS = {
     "US dollars per request": "requests",
     "US dollars per solved task": "solved_tasks",
@@ -80,17 +91,42 @@ def write_workbook(path: Path, title: Title, models: Mapping[str, Model], baseli
         usage = UsageSheet(book, horizon)
         flow = book.add_worksheet("Cash flow")
         placed: dict[str, Placed] = {}
+        results: dict[str, TcoResult] = {}
         for ident, model in models.items():
             sheet = sheet_name(ident, [p.sheet for p in placed.values()])
-            placed[ident] = CandidateSheet(book, sheet, ident, model, evaluate_model(model), names).write(usage)
-        _cash_flow(book, flow, placed, baseline, horizon)
-        _summary(book, summary, title, placed, baseline, names.of(baseline, "discount_rate_frac_per_year"))
+            results[ident] = evaluate_model(model)
+            placed[ident] = CandidateSheet(book, sheet, ident, model, results[ident], names).write(usage)
+        _cash_flow(book, flow, placed, results, baseline, horizon)
+        rate = names.of(baseline, "discount_rate_frac_per_year")
+        _summary(book, summary, title, placed, _summary_values(results, baseline), baseline, rate)
         _sensitivity(book, models, drawn)
         _break_even(book, baseline, drawn)
         _sources(book, models)
 
 
-def _summary(book: Any, sheet: Any, title: Title, placed: Mapping[str, Placed], baseline: str, rate: str) -> None:
+def _summary_values(results: Mapping[str, TcoResult], baseline: str) -> dict[str, list[float | str]]:
+    """Return what Python computed for the rows of the summary, in their order, by candidate.
+
+    Readers that do not recalculate on opening (previews, some office programs) show these values.
+    """
+    base = results[baseline].cost_npv_usd
+    values: dict[str, list[float | str]] = {}
+    for ident, r in results.items():
+        costs = [getattr(r.unit_costs, name) for name in _UNIT_FIELDS]
+        money = [r.cost_npv_usd, r.total_usd, r.capex_usd, r.opex_usd, base - r.cost_npv_usd]
+        values[ident] = [*money, *("" if cost is None else cost for cost in costs), r.discount_rate_frac_per_year]
+    return values
+
+
+def _summary(
+    book: Any,
+    sheet: Any,
+    title: Title,
+    placed: Mapping[str, Placed],
+    values: Mapping[str, list[float | str]],
+    baseline: str,
+    rate: str,
+) -> None:
     bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
     unit = book.add_format({"num_format": "#,##0.0000"})
     sheet.set_column(0, 0, 42)
@@ -103,10 +139,11 @@ def _summary(book: Any, sheet: Any, title: Title, placed: Mapping[str, Placed], 
     rows = _summary_rows(placed, baseline)
     for row, (label, formulas, style) in enumerate(rows, start=6):
         sheet.write_string(row, 0, label)
-        for column, formula in enumerate(formulas, start=1):
-            sheet.write_formula(row, column, f"={formula}", money if style == "money" else unit)
+        for column, (formula, ident) in enumerate(zip(formulas, placed, strict=True), start=1):
+            style_of = money if style == "money" else unit
+            sheet.write_formula(row, column, f"={formula}", style_of, values[ident][row - 6])
     sheet.write_string(len(rows) + 7, 0, "Discount rate per year")
-    sheet.write_formula(len(rows) + 7, 1, f"={rate}", book.add_format({"num_format": "0.0%"}))
+    sheet.write_formula(len(rows) + 7, 1, f"={rate}", book.add_format({"num_format": "0.0%"}), values[baseline][-1])
     chart = book.add_chart({"type": "column"})
     last = len(placed)
     chart.add_series(
@@ -139,7 +176,14 @@ def _summary_rows(placed: Mapping[str, Placed], baseline: str) -> list[tuple[str
     return rows
 
 
-def _cash_flow(book: Any, sheet: Any, placed: Mapping[str, Placed], baseline: str, horizon: int) -> None:
+def _cash_flow(
+    book: Any,
+    sheet: Any,
+    placed: Mapping[str, Placed],
+    results: Mapping[str, TcoResult],
+    baseline: str,
+    horizon: int,
+) -> None:
     """Write the flows by month and year (outflows negative), and the return on each against the baseline."""
     bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
     percent = book.add_format({"num_format": "0.0%"})
@@ -156,7 +200,7 @@ def _cash_flow(book: Any, sheet: Any, placed: Mapping[str, Placed], baseline: st
     for ident, place in placed.items():
         sheet.write_string(row, 0, ident)
         months = [f"-{place.month(m)}" if m <= place.horizon_months else "0" for m in range(horizon + 1)]
-        _flow_row(sheet, row, first, months, horizon, money)
+        _flow_row(sheet, row, first, months, _padded(results[ident], horizon), money)
         row += 1
     base = 3 + list(placed).index(baseline)
     row += 1
@@ -167,19 +211,33 @@ def _cash_flow(book: Any, sheet: Any, placed: Mapping[str, Placed], baseline: st
         row += 1
         sheet.write_string(row, 0, ident)
         months = [f"{cell(3 + i, first + m)}-{cell(base, first + m)}" for m in range(horizon + 1)]
-        _flow_row(sheet, row, first, months, horizon, money)
+        saved = _padded(results[ident], horizon) - _padded(results[baseline], horizon)
+        _flow_row(sheet, row, first, months, saved, money)
         flow = f"{cell(row, first)}:{cell(row, first + horizon)}"
-        sheet.write_formula(row, first - 1, f'=IFERROR((1+IRR({flow},0.02))^12-1,"none")', percent)
+        sheet.write_formula(row, first - 1, f'=IFERROR((1+IRR({flow},0.02))^12-1,"none")', percent, _irr_text(saved))
     sheet.freeze_panes(3, 1)
 
 
-def _flow_row(sheet: Any, row: int, first: int, months: list[str], horizon: int, money: Any) -> None:
+def _padded(result: TcoResult, horizon: int) -> Floats:
+    """Return the monthly cash flow of a candidate, with zeros up to the longest horizon."""
+    flow = result.flow_usd
+    return np.concatenate([flow, np.zeros(horizon + 1 - len(flow))])
+
+
+def _irr_text(flow: Floats) -> float | str:
+    found = irr(flow)
+    return "none" if found is None else found
+
+
+def _flow_row(sheet: Any, row: int, first: int, months: list[str], values: Floats, money: Any) -> None:
+    horizon = len(values) - 1
     for month, formula in enumerate(months):
-        sheet.write_formula(row, first + month, f"={formula}", money)
-    sheet.write_formula(row, 1, f"={cell(row, first)}", money)
+        sheet.write_formula(row, first + month, f"={formula}", money, float(values[month]))
+    sheet.write_formula(row, 1, f"={cell(row, first)}", money, float(values[0]))
     for year in range(1, -(-horizon // 12) + 1):
-        start, end = first + 12 * (year - 1) + 1, first + min(12 * year, horizon)
-        sheet.write_formula(row, 1 + year, f"=SUM({cell(row, start)}:{cell(row, end)})", money)
+        begin, last = 12 * (year - 1) + 1, min(12 * year, horizon)
+        formula = f"=SUM({cell(row, first + begin)}:{cell(row, first + last)})"
+        sheet.write_formula(row, 1 + year, formula, money, float(values[begin : last + 1].sum()))
 
 
 def _sensitivity(book: Any, models: Mapping[str, Model], found: Drawn) -> None:

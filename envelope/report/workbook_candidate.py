@@ -188,7 +188,8 @@ class CandidateSheet:
         rate = self._names.of(self._ident, "discount_rate_frac_per_year")
         for month in self._months:
             at = _MONTHS + month
-            sheet.write_formula(_FACTOR_ROW, at, f"=(1+{rate})^(-{cell(_MONTH_ROW, at)}/12)")
+            factor = (1.0 + self._result.discount_rate_frac_per_year) ** (-month / 12)
+            sheet.write_formula(_FACTOR_ROW, at, f"=(1+{rate})^(-{cell(_MONTH_ROW, at)}/12)", None, factor)
         sheet.freeze_panes(_FIRST_LINE, 2)
 
     def _line(self, line: LineResult, formulas: Sequence[str]) -> int:
