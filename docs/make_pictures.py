@@ -14,7 +14,7 @@ IMAGES = Path(__file__).parent / "images"
 
 def main() -> None:
     """Write ``images/compare.svg``."""
-    result = envelope.compare(envelope.load_scenario("coding-assistant"))
+    result = envelope.compare(envelope.load_scenario("coding-assistant"), fixes=True)
     console = Console(record=True, width=150, file=io.StringIO(), highlight=False)
     print_comparison(result, console=console)
     svg = console.export_svg(title="envelope compare coding-assistant")
