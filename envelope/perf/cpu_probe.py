@@ -64,16 +64,21 @@ def _nearest_width(constants: Constants, prefix: str, head_dim: float) -> int:
     return min(head_widths(constants, prefix), key=lambda w: abs(math.log(w / head_dim)))
 
 
-def decode_attention_s(constants: Constants, batch: float, context: float, heads: float, head_dim: float) -> float:
+def decode_attention_s(
+    constants: Constants, batch: float, context: float, heads: float, kv_heads: float, head_dim: float
+) -> float:
     """Return the time of one layer's attention when ``batch`` sequences decode one token at ``context`` tokens each.
 
-    ``t = t0 + batch·heads·(head_s + context·head_dim·read_s(context))``, constants of the nearest head width.
+    ``t = t0 + batch·(heads·head_s + context·head_dim·(heads·read_s(context) + kv_heads·cache_s))``, constants of the
+    nearest head width: work of each head, and reading the cache that several heads share.
     """
     width = _nearest_width(constants, "read_s", head_dim)
-    per_head = constants[f"head_s_{width}"]
+    work = heads * constants[f"head_s_{width}"]
     if context > 0:
-        per_head += context * head_dim * interpolated(constants, f"read_s_{width}", context)
-    return constants[f"t0_s_{width}"] + batch * heads * per_head
+        per_element = heads * interpolated(constants, f"read_s_{width}", context)
+        per_element += kv_heads * constants.get(f"cache_s_{width}", 0.0)
+        work += context * head_dim * per_element
+    return constants[f"t0_s_{width}"] + batch * work
 
 
 def prefill_attention_s(constants: Constants, new: float, cached: float, heads: float, head_dim: float) -> float:

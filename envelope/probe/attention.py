@@ -26,6 +26,8 @@ class HeadShape:
 
 NARROW_HEADS, WIDE_HEADS = HeadShape(16, 4, 64), HeadShape(16, 4, 128)
 """The two head widths in use; heads are independent, so 16 stand for any number."""
+UNSHARED_HEADS = HeadShape(16, 16, 64)
+"""Every head with a cache of its own: tells the cost of reading the cache from the work of a head."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,15 @@ from typing import Literal
 
 from envelope.errors import EnvelopeError
 from envelope.probe import conditions
-from envelope.probe.attention import NARROW_HEADS, WIDE_HEADS, AttentionTime, HeadShape, decode_times, prefill_times
+from envelope.probe.attention import (
+    NARROW_HEADS,
+    UNSHARED_HEADS,
+    WIDE_HEADS,
+    AttentionTime,
+    HeadShape,
+    decode_times,
+    prefill_times,
+)
 from envelope.probe.bandwidth import BandwidthPoint, bandwidth_points
 from envelope.probe.cores import CoreLimit, core_limit, memory_available_bytes
 from envelope.probe.elementwise import FULL_ROWS as FULL_ELEMENT_ROWS
@@ -56,7 +64,7 @@ QUICK = Plan(
 )  # fmt: skip
 FULL = Plan(
     mode="full", effort=Effort(6, 0.6, 3), patience_s=90.0, formats=("fp32", "int8", "int8_wo", "int4_wo"),
-    rows=FULL_ROWS, pairs=FULL_PAIRS, extra_formats=("int4_wo_f32",), heads=(NARROW_HEADS, WIDE_HEADS),
+    rows=FULL_ROWS, pairs=FULL_PAIRS, extra_formats=("int4_wo_f32",), heads=(NARROW_HEADS, WIDE_HEADS, UNSHARED_HEADS),
     batches=(1, 2, 8),
     contexts=(16, 128, 512, 1024, 2048),
     chunks=((16, 0), (64, 0), (128, 0), (256, 0), (512, 0), (1024, 0), (2048, 0), (512, 1536)),
@@ -137,7 +145,11 @@ def _steps(found: CpuMeasured) -> Iterator[Step]:
         yield f"matrix products, {FORMATS[key].text}", 16, lambda e, k=key: _linear(found, k, e)  # type: ignore[misc]
         yield f"kernel rate of a core, {FORMATS[key].text}", 2, lambda e, k=key: _single(found, k, e)  # type: ignore[misc]
     for heads in plan.heads:
-        yield f"attention, head width {heads.head_dim}", 6, lambda e, h=heads: _attention(found, h, e)  # type: ignore[misc]
+        yield (
+            f"attention, {heads.kv_heads} of {heads.heads} heads, width {heads.head_dim}",
+            6,
+            lambda e, h=heads: _attention(found, h, e),
+        )  # type: ignore[misc]
     for key in plan.expert_formats:
         yield f"experts, {key}", 4, lambda e, k=key: _experts(found, k, e)  # type: ignore[misc]
     for key in plan.extra_formats:
@@ -172,7 +184,9 @@ def _single(found: CpuMeasured, key: str, effort: Effort) -> None:
 def _attention(found: CpuMeasured, heads: HeadShape, effort: Effort) -> None:
     plan, threads = found.plan, found.limit.threads
     decode = list(decode_times(heads, plan.batches, plan.contexts, threads, plan.cold_bytes, effort))
-    prefill = list(prefill_times(heads, plan.chunks, threads, effort))
+    # Prefill is bound by arithmetic: sharing the cache makes no difference to it.
+    new_width = heads.head_dim not in {t.shape.head_dim for t in found.prefill}
+    prefill = list(prefill_times(heads, plan.chunks, threads, effort)) if new_width else []
     found.decode += decode
     found.prefill += prefill
 

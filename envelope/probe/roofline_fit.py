@@ -83,10 +83,12 @@ def _smooth(
 
 def decode_attention_curve(times: Sequence[AttentionTime], peak_flop_per_s: float, threads: int, table: Fit) -> Fit:
     """Return ``t0_s, pair_s, eff_c`` of decode attention; on CPUs arithmetic limits it, so ``eff_b`` is 1."""
-    long = max(t.cached for t in times)
-    rates = [_read_rate(t, table) for t in times if t.cached == long]
-    widths = sorted({t.shape.head_dim for t in times})
-    per_kv = times[0].shape.heads / times[0].shape.kv_heads
+    # Grouped heads, as in today's models, where any were timed.
+    grouped = [t for t in times if t.shape.kv_heads < t.shape.heads] or list(times)
+    long = max(t.cached for t in grouped)
+    rates = [_read_rate(t, table) for t in grouped if t.cached == long]
+    widths = sorted({t.shape.head_dim for t in grouped})
+    per_kv = grouped[0].shape.heads / grouped[0].shape.kv_heads
     constants = {
         "t0_s": max(statistics.median(table.constants[f"t0_s_{w}"] for w in widths), 1e-8),
         "pair_s": statistics.median(table.constants[f"head_s_{w}"] for w in widths) * per_kv * threads,

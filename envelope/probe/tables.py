@@ -76,7 +76,8 @@ def decode_attention_table(times: Sequence[AttentionTime]) -> Fit:
         constants.update(_decode_width(width, [t for t in times if t.shape.head_dim == width]))
 
     def predicted(t: AttentionTime) -> float:
-        return cpu_probe.decode_attention_s(constants, t.batch, t.cached + 1, t.shape.heads, t.shape.head_dim)
+        s = t.shape
+        return cpu_probe.decode_attention_s(constants, t.batch, t.cached + 1, s.heads, s.kv_heads, s.head_dim)
 
     return _fit(constants, ((predicted(t), t.layer_s) for t in times), [t.sample for t in times])
 
@@ -84,15 +85,19 @@ def decode_attention_table(times: Sequence[AttentionTime]) -> Fit:
 def _decode_width(width: int, times: Sequence[AttentionTime]) -> dict[str, float]:
     # The shortest contexts tell the cost per head; too little is read there to give a rate of their own.
     contexts = [c for c in sorted({t.cached + 1 for t in times}) if c >= _LONG_ENOUGH] or [1]
+    sharing = len({t.shape.kv_heads for t in times}) > 1
     matrix = []
     for t in times:
         heads, context = float(t.batch * t.shape.heads), max(t.cached + 1, contexts[0])
         reads = [heads * (t.cached + 1) * width if context == c else 0.0 for c in contexts]
-        matrix.append([1.0, heads, *reads])
+        # Without several ways of sharing the cache, reading it cannot be told from the work of a head.
+        cache = float(t.batch * t.shape.kv_heads * (t.cached + 1) * width) if sharing else 0.0
+        matrix.append([1.0, heads, cache, *reads])
     solution = _solve(matrix, [t.layer_s for t in times], [t.sample for t in times])
     constants = {f"t0_s_{width}": float(solution[0]), f"head_s_{width}": float(solution[1])}
+    constants[f"cache_s_{width}"] = float(solution[2])
     for index, context in enumerate(contexts):
-        constants[f"read_s_{width}_{context}"] = max(float(solution[2 + index]), 1e-16)
+        constants[f"read_s_{width}_{context}"] = max(float(solution[3 + index]), 1e-16)
     return constants
 
 

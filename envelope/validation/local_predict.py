@@ -60,7 +60,7 @@ def _attention(profile: HardwareProfile, shape: DecoderShape, batch: int, new: i
     heads = shape.heads
     if new == 1:
         table = _table(profile.efficiency, cpu_probe.DECODE_ATTENTION, "fp32", profile.id)
-        return cpu_probe.decode_attention_s(table, batch, depth + 1, heads.heads, heads.head_dim)
+        return cpu_probe.decode_attention_s(table, batch, depth + 1, heads.heads, heads.kv_heads, heads.head_dim)
     table = _table(profile.efficiency, cpu_probe.PREFILL_ATTENTION, "fp32", profile.id)
     return batch * cpu_probe.prefill_attention_s(table, new, depth, heads.heads, heads.head_dim)
 

@@ -63,11 +63,24 @@ def test_decode_attention_is_taken_apart() -> None:
     fit = tables.decode_attention_table(times)
     assert fit.error_median_frac == pytest.approx(0.0, abs=1e-3)
     truth = 5e-6 + 4 * 32 * (2e-7 + 2048 * 64 * 1.8e-10)
-    assert cpu_probe.decode_attention_s(fit.constants, 4, 2048, 32, 64) == pytest.approx(truth, rel=0.01)
-    assert cpu_probe.decode_attention_s(fit.constants, 4, 0, 32, 64) == pytest.approx(5e-6 + 4 * 32 * 2e-7, rel=0.05)
+    assert cpu_probe.decode_attention_s(fit.constants, 4, 2048, 32, 8, 64) == pytest.approx(truth, rel=0.01)
+    assert cpu_probe.decode_attention_s(fit.constants, 4, 0, 32, 8, 64) == pytest.approx(5e-6 + 4 * 32 * 2e-7, rel=0.05)
     # Between the measured widths the nearer one serves.
-    near = cpu_probe.decode_attention_s(fit.constants, 1, 512, 16, 96)
-    assert near > cpu_probe.decode_attention_s(fit.constants, 1, 512, 16, 64)
+    near = cpu_probe.decode_attention_s(fit.constants, 1, 512, 16, 4, 96)
+    assert near > cpu_probe.decode_attention_s(fit.constants, 1, 512, 16, 4, 64)
+
+
+def test_reading_the_cache_is_told_from_the_work_of_a_head() -> None:
+    times = []
+    for kv_heads in (4, 16):
+        for batch in (1, 8):
+            for context in (16, 512, 2048):
+                seconds = 5e-6 + batch * (16 * 2e-7 + context * 64 * (16 * 1.2e-10 + kv_heads * 3e-10))
+                times.append(AttentionTime(HeadShape(16, kv_heads, 64), batch, 1, context - 1, sample(seconds), 1))
+    constants = tables.decode_attention_table(times).constants
+    assert constants["cache_s_64"] == pytest.approx(3e-10, rel=0.02)
+    truth = 5e-6 + 2 * (16 * 2e-7 + 1024 * 64 * (16 * 1.2e-10 + 8 * 3e-10))
+    assert cpu_probe.decode_attention_s(constants, 2, 1024, 16, 8, 64) == pytest.approx(truth, rel=0.01)
 
 
 def test_prefill_attention_of_a_chunk_after_cached_tokens_checks_the_table() -> None:
