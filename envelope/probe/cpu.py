@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from envelope.errors import EnvelopeError
@@ -140,20 +141,17 @@ def _steps(found: CpuMeasured) -> Iterator[Step]:
     plan, threads = found.plan, found.limit.threads
     array = min(plan.array_bytes, plan.cold_bytes)
     yield "memory bandwidth", 3, lambda e: found.bandwidth.extend(bandwidth_points(threads, array, e))
-    yield "elementwise operators", 1, lambda e: _elementwise(found, e)
+    yield "elementwise operators", 1, partial(_elementwise, found)
     for key in plan.formats:
-        yield f"matrix products, {FORMATS[key].text}", 16, lambda e, k=key: _linear(found, k, e)  # type: ignore[misc]
-        yield f"kernel rate of a core, {FORMATS[key].text}", 2, lambda e, k=key: _single(found, k, e)  # type: ignore[misc]
+        yield f"matrix products, {FORMATS[key].text}", 16, partial(_linear, found, key)
+        yield f"kernel rate of a core, {FORMATS[key].text}", 2, partial(_single, found, key)
     for heads in plan.heads:
-        yield (
-            f"attention, {heads.kv_heads} of {heads.heads} heads, width {heads.head_dim}",
-            6,
-            lambda e, h=heads: _attention(found, h, e),
-        )  # type: ignore[misc]
+        label = f"attention, {heads.kv_heads} of {heads.heads} heads, width {heads.head_dim}"
+        yield label, 6, partial(_attention, found, heads)
     for key in plan.expert_formats:
-        yield f"experts, {key}", 4, lambda e, k=key: _experts(found, k, e)  # type: ignore[misc]
+        yield f"experts, {key}", 4, partial(_experts, found, key)
     for key in plan.extra_formats:
-        yield f"accuracy level, {FORMATS[key].text}", 5, lambda e, k=key: _extra(found, k, e)  # type: ignore[misc]
+        yield f"accuracy level, {FORMATS[key].text}", 5, partial(_extra, found, key)
     yield "16-bit support", 1, lambda _: found.support.update(sixteen_bit_support())
 
 
