@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from envelope import __version__
-from envelope.errors import unknown_name
 from envelope.plan.evaluate import evaluate_candidate
 from envelope.plan.exposure import ranked
 from envelope.plan.fixes import with_fixes
 from envelope.plan.results import CandidateResult, Comparison
+from envelope.plan.scenarios import chosen_candidates
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 from envelope.units import DAYS_PER_YEAR
@@ -31,11 +31,7 @@ def compare(
     takes some dozen simulations for each.
     Raises ``InputError`` for unknown names; an infeasible candidate is a result.
     """
-    known = {c.id: c for c in scenario.candidates}
-    for name in only or ():
-        if name not in known:
-            raise unknown_name("command line", "--only", name, known, "scenarios")
-    chosen = [known[name] for name in only] if only else list(scenario.candidates)
+    chosen = chosen_candidates(scenario, only)
     repeats = seeds or scenario.simulation.seeds
     results = []
     for index, candidate in enumerate(chosen):

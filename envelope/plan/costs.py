@@ -13,10 +13,11 @@ from envelope.plan.evidence import measured_work
 from envelope.plan.fleet import Bench, resolve_bench
 from envelope.plan.money import economics_of
 from envelope.plan.results import ServiceLevel
+from envelope.plan.scenarios import chosen_candidates
 from envelope.plan.volume import Volume, volume_costs
 from envelope.provenance import Frozen
 from envelope.spec.load import Reporter
-from envelope.spec.scenario import Candidate, Scenario
+from envelope.spec.scenario import Scenario
 from envelope.tco import Comparison, TcoResult, compare
 from envelope.tco.breakeven import TARIFFS, BreakEven, break_even_factor, break_even_month
 from envelope.tco.evaluate import evaluate_model
@@ -124,7 +125,7 @@ def cost_models(
     Candidates that cannot run (no memory, unsupported format …) are left out with the reason. Raises
     ``InputError`` for unknown names and missing prices.
     """
-    chosen = _chosen(scenario, only)
+    chosen = chosen_candidates(scenario, only)
     tell = progress or _silent
     models: dict[str, Model] = {}
     service: dict[str, ServiceLevel] = {}
@@ -292,14 +293,6 @@ def _baseline(found: CostModels, wanted: str | None) -> str:
 def _keeps(found: CostModels, ident: str) -> bool:
     service, rules = found.service[ident], found.scenario.constraints
     return service.served_frac >= rules.served_min_frac and service.slo_attainment_frac >= rules.slo_attainment_min_frac
-
-
-def _chosen(scenario: Scenario, only: Sequence[str] | None) -> list[Candidate]:
-    known = {c.id: c for c in scenario.candidates}
-    for name in only or ():
-        if name not in known:
-            raise unknown_name("command line", "--only", name, known, "scenarios")
-    return [known[name] for name in only] if only else list(scenario.candidates)
 
 
 def _silent(_share: float, _what: str) -> None:

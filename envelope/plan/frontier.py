@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from envelope.errors import InputError, Problem, unknown_name
+from envelope.errors import InputError, Problem
 from envelope.plan.frontier_axes import Axis, axis
 from envelope.plan.frontier_surface import (
     CandidateSurface,
@@ -17,6 +17,7 @@ from envelope.plan.frontier_surface import (
     margins_on,
     surface,
 )
+from envelope.plan.scenarios import chosen_candidates
 from envelope.provenance import Frozen
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Candidate, Scenario
@@ -143,7 +144,7 @@ def frontier(
     ax, ay = axis(scenario, x, x_range), axis(scenario, y, y_range)
     if ax.name == ay.name:
         raise InputError(Problem("arguments", "y", y, "must differ from x"))
-    chosen = _chosen(scenario, only)
+    chosen = chosen_candidates(scenario, only)
     simulator, tell = Simulator(), progress or _silent
     found = [surface(scenario, c.id, ax, ay, simulator, partial(tell, i / len(chosen))) for i, c in enumerate(chosen)]
     shares = (np.arange(cells) + 0.5) / cells if cells > 8 else np.linspace(0, 1, cells)
@@ -166,14 +167,6 @@ def frontier(
         points_evaluated=sum(len(s.nodes) for s in found),
         interpolated=_interpolation_text(ax, ay, simulator.runs, found),
     )
-
-
-def _chosen(scenario: Scenario, only: Sequence[str] | None) -> list[Candidate]:
-    known = {c.id: c for c in scenario.candidates}
-    for name in only or ():
-        if name not in known:
-            raise unknown_name("command line", "--only", name, known, "scenarios")
-    return [known[name] for name in only] if only else list(scenario.candidates)
 
 
 def _silent(_share: float, _what: str) -> None:

@@ -1,6 +1,6 @@
 """Finding and loading scenarios."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -102,3 +102,15 @@ def _names(candidate: Candidate) -> Iterator[tuple[str, type[BaseModel], str, st
 def list_scenarios() -> list[tuple[Scenario, Path]]:
     """Return the known scenarios with their files, sorted by id."""
     return [(load_scenario(load.path_of(_KIND, i)), load.path_of(_KIND, i)) for i in load.ids(_KIND)]
+
+
+def chosen_candidates(scenario: Scenario, only: Sequence[str] | None) -> list[Candidate]:
+    """Return the candidates named in ``only``, in that order, or all of them.
+
+    Raises ``InputError`` for an id that the scenario does not have.
+    """
+    known = {c.id: c for c in scenario.candidates}
+    for name in only or ():
+        if name not in known:
+            raise unknown_name("command line", "--only", name, known, "scenarios")
+    return [known[name] for name in only] if only else list(scenario.candidates)
