@@ -147,6 +147,8 @@ class HostedConfig:
     backoff_max_s: float = 60.0
     availability_frac: float = 1.0
     outage_mean_s: float = 1800.0
+    outages_s: tuple[tuple[float, float], ...] = ()
+    """Start and end of outages that are given, besides those drawn from the availability."""
     retired_after_s: float | None = None
     """Time after the start at which the snapshot is retired and refuses everything."""
     cache_ttl_s: float = 300.0
@@ -189,6 +191,16 @@ class RouterPolicy:
         return SENSITIVITIES.index(self.leave_up_to)
 
 
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """A failure at a given time, such as a node that dies at the peak."""
+
+    at_s: float
+    replicas: int
+    """Replicas that it takes down, the first ones that are in service."""
+    repair_s: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
     """What fails and how long it takes until it works again. Times are drawn from exponentials."""
@@ -197,6 +209,8 @@ class Faults:
     """Mean time between failures of one device that stop its replica."""
     node_mtbf_s: float = math.inf
     """Mean time between failures of a replica's host."""
+    restart_frac: float = 0.0
+    """Share of the failures that a restart of the engine cures, without repair and without a spare."""
     repair_s: float = 4 * 3600.0
     """Mean time to repair or exchange."""
     reload_s: float = 120.0
@@ -209,6 +223,22 @@ class Faults:
     maintenance_every_s: float = math.inf
     """Time between planned maintenance of each replica; running requests finish first."""
     maintenance_s: float = 1800.0
+    maintenance_at_s: tuple[float, ...] = ()
+    """Times at which a round of maintenance begins, one replica after the other."""
+    strikes: tuple[Strike, ...] = ()
+    """Failures that happen for certain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Times in which the pools are switched off."""
+
+    closed_s: tuple[tuple[float, float], ...]
+    """Start and end of each; running requests finish first, later ones wait until a replica is up."""
+    kept_replicas: int = 0
+    """Replicas of each pool that stay on."""
+    startup_s: float = 120.0
+    """Time before the end of a closed time at which the replicas begin to start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +268,7 @@ class Fleet:
     router: RouterPolicy = RouterPolicy()
     faults: Faults | None = None
     autoscale: Autoscale | None = None
+    schedule: Schedule | None = None
     kv_transfer_s_per_token: float = 0.0
     """``prefill`` and ``decode`` pools: time to move the KV cache of one prompt token."""
     kv_transfer_base_s: float = 0.0
@@ -251,6 +282,8 @@ class Fleet:
                 ("pools", roles, ("prefill" in roles) == ("decode" in roles), "prefill and decode go together"),
                 ("autoscale", None, self.autoscale is None or self.router.balance != "per_seat",
                  "cannot switch seats' own devices off"),
+                ("schedule", None, self.schedule is None or self.autoscale is None or self.schedule.kept_replicas == 0,
+                 "keep_replicas and autoscale exclude each other: autoscaling has its own minimum"),
                 ("router.policy", self.router.policy, self.router.policy != "hosted_only" or self.hosted is not None,
                  "needs a hosted API"),
                 ("router.policy", self.router.policy, self.router.policy == "hosted_only" or bool(self.pools),

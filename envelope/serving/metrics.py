@@ -9,7 +9,7 @@ import numpy as np
 from envelope.serving.fleet import TIERS, Fleet
 from envelope.serving.kernel import layout as k
 from envelope.serving.requests import ClassInfo, Floats, Ints, Mask, Requests
-from envelope.serving.result import ClassResult, HostedBand, HostedUsage, Interval, Spread
+from envelope.serving.result import CURVE_FRACS, ClassResult, Curves, HostedBand, HostedUsage, Interval, Spread
 from envelope.serving.run import Run
 from envelope.serving.state import EDGES
 
@@ -136,19 +136,33 @@ def gap_spread(gaps: Ints, mean: float) -> Spread | None:
 
     ``mean`` is known exactly from the requests' own times.
     """
-    total = int(gaps.sum())
-    if total == 0 or not math.isfinite(mean):
+    if not gaps.any() or not math.isfinite(mean):
         return None
+    p50, p90, p95, p99 = gap_quantiles(gaps, (0.5, 0.9, 0.95, 0.99))
+    return Spread(mean=mean, p50=p50, p90=p90, p95=p95, p99=p99)
+
+
+def gap_quantiles(gaps: Ints, shares: Sequence[float]) -> tuple[float, ...]:
+    """Return the gaps that so large shares of them do not exceed, read off their histogram; none without gaps."""
+    total = int(gaps.sum())
+    if total == 0:
+        return ()
     upto = np.cumsum(gaps)
     upper = np.append(EDGES[1:], EDGES[-1] * 1.04)
 
     def at(p: float) -> float:
-        rank = p * total
+        rank = max(p * total, 1e-9)
         b = int(np.searchsorted(upto, rank))
         inside = (rank - (upto[b] - gaps[b])) / gaps[b]
         return float(EDGES[b] + inside * (upper[b] - EDGES[b]))
 
-    return Spread(mean=mean, p50=at(0.5), p90=at(0.9), p95=at(0.95), p99=at(0.99))
+    return tuple(at(p) for p in shares)
+
+
+def curve(values: Floats) -> tuple[float, ...]:
+    """Return the values that the shares ``CURVE_FRACS`` of them do not exceed; none without values."""
+    known = values[np.isfinite(values)]
+    return tuple(float(v) for v in np.quantile(known, CURVE_FRACS)) if len(known) else ()
 
 
 def interval(values: Sequence[float], most: float = math.inf) -> Interval:
@@ -192,6 +206,10 @@ def class_result(ident: str, m: Measured, rows: Mask, gaps: Ints, seconds: float
         mean_output_tokens=float(m.output_tokens[rows].mean()) if n else 0.0,
         ttft_s=spread(m.ttft_s[done]), itl_s=gap_spread(gaps, mean_gap), tpot_s=spread(m.tpot_s[done]),
         e2e_s=spread(m.e2e_s[done]),
+        curves=Curves(
+            ttft_s=curve(m.ttft_s[done]), itl_s=gap_quantiles(gaps, CURVE_FRACS), tpot_s=curve(m.tpot_s[done]),
+            e2e_s=curve(m.e2e_s[done]),
+        ),
     )  # fmt: skip
 
 

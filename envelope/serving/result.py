@@ -15,6 +15,37 @@ class Spread(Frozen):
     p99: float
 
 
+CURVE_FRACS = (
+    0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
+    0.925, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0,
+)  # fmt: skip
+"""Shares at which the curves of a class are sampled."""
+
+
+class Curves(Frozen):
+    """Distribution functions: for each share of ``CURVE_FRACS`` the value that so many requests (gaps) do not exceed.
+
+    Empty where nothing was measured.
+    """
+
+    ttft_s: tuple[float, ...] = ()
+    itl_s: tuple[float, ...] = ()
+    tpot_s: tuple[float, ...] = ()
+    e2e_s: tuple[float, ...] = ()
+
+
+class FleetEvent(Frozen):
+    """One change of the fleet while it served."""
+
+    time_s: float
+    kind: str
+    """``failure``, ``power cut``, ``maintenance`` … and what ends each."""
+    replica: int | None = None
+    """Number of the replica; ``None`` for what concerns all or the hosted API."""
+    running: int
+    """Replicas in service afterwards."""
+
+
 class Interval(Frozen):
     """A mean over seeds with its 95 % confidence interval (equal to the mean with one seed)."""
 
@@ -61,6 +92,7 @@ class ClassResult(Frozen):
     itl_s: Spread | None
     tpot_s: Spread | None
     e2e_s: Spread | None
+    curves: Curves = Curves()
 
 
 class HostedBand(Frozen):
@@ -160,6 +192,10 @@ class SimulationResult(Frozen):
     timeline: Timeline
     events: dict[str, int]
     """Failures, repairs by spare, power cuts, maintenances, starts and stops."""
+    log: tuple[FleetEvent, ...] = ()
+    """The same one by one, in the first seed."""
+    running_frac: float = 1.0
+    """Share of the replicas' time for which they were switched on and in service, over all seeds."""
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import numpy as np
 import simpy
 
 from envelope.serving.compiled import worth_compiling
-from envelope.serving.control import Controls, draw_outages, start_controls
+from envelope.serving.control import draw_outages, outage_log, start_controls
 from envelope.serving.fleet import Fleet
 from envelope.serving.kernel import layout as k
 from envelope.serving.requests import Floats, Ints, Requests
+from envelope.serving.result import FleetEvent
+from envelope.serving.running import Controls
 from envelope.serving.state import BINS, State, build
 
 TICKS = 240
@@ -60,6 +62,7 @@ class Run:
     """[replicas, 3] preemptions, most blocks in use, most sequences."""
     events: dict[str, int] = field(default_factory=dict)
     """Failures, repairs, power cuts, starts and so on."""
+    log: tuple[FleetEvent, ...] = ()
     peak_replicas: int = 0
     horizon_s: float = 0.0
 
@@ -88,6 +91,7 @@ def run_once(
     env = simpy.Environment()
     controls = Controls(fleet=fleet, state=state, env=env, span_s=span)
     start_controls(controls, seed)
+    controls.log += outage_log(outages, span, controls.running)
     marks: list[Snapshot] = []
     if warmup_s > 0:
         _run_to(env, controls, warmup_s)
@@ -181,6 +185,7 @@ def _collect(fleet: Fleet, requests: Requests, state: State, marks: list[Snapsho
         blocks_free=b[:, k.R_FREE].copy(),
         peaks=peaks,
         events=dict(controls.events),
+        log=tuple(sorted(controls.log, key=lambda event: event.time_s)),
         peak_replicas=controls.peak_replicas,
         horizon_s=marks[-1].time_s,
     )

@@ -134,6 +134,7 @@ def summarise(runs: Sequence[Run], seeds: Sequence[int], share: float = 1.0) -> 
         peak_replicas=max(run.peak_replicas for run in runs),
         hosted=hosted_usage(everything, runs[0].fleet.hosted.input_thresholds if runs[0].fleet.hosted else ()),
         bottleneck=_bottleneck(runs), timeline=_timeline(runs[0]), events=_events(runs),
+        log=runs[0].log, running_frac=_running_frac(runs),
         notes=_notes(runs),
     )  # fmt: skip
 
@@ -187,6 +188,11 @@ def _timeline(run: Run) -> Timeline:
         power_w=listed(np.clip(watts, 0.0, None)),
         hosted=listed(run.ticks[:, 3]),
     )
+
+
+def _running_frac(runs: Sequence[Run]) -> float:
+    possible = sum(_seconds(run) * len(run.fleet.replicas) for run in runs)
+    return min(sum(_delta(run, "up_s") for run in runs) / possible, 1.0) if possible > 0 else 1.0
 
 
 def _events(runs: Sequence[Run]) -> dict[str, int]:
