@@ -5,20 +5,14 @@ from dataclasses import dataclass
 
 from envelope.perf.checks import Reason
 from envelope.plan.ledger import ledger_constraints
+from envelope.plan.licence_terms import licence_constraint
+from envelope.plan.money import Share, shares
 from envelope.plan.results import ConstraintResult, ServiceLevel
 from envelope.spec.economics import facts as economic_facts
-from envelope.spec.hardware import ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.licence import Licence
 from envelope.spec.model import Model
 from envelope.spec.scenario import Candidate, Scenario
-
-_EU = {
-    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU", "IE", "IT", "LT", "LU", "LV",
-    "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
-}  # fmt: skip
-"""Members of the European Union (ISO 3166 codes); a licence that excludes the EU excludes them."""
-
 
 DEVICES_PER_NODE = 8
 """Devices that count as one node of operations effort, as in the cost items per ``node``."""
@@ -32,7 +26,6 @@ class Facts:
     candidate: Candidate
     models: tuple[Model, ...]
     licences: tuple[Licence, ...]
-    server: ServerProfile | None
     hosted: HostedModel | None
     reasons: tuple[Reason, ...]
     """Why a pool cannot run at all (memory, engine, context, parallelism)."""
@@ -44,8 +37,11 @@ class Facts:
 def static_constraints(facts: Facts) -> list[ConstraintResult]:
     """Return the constraints that need no simulation."""
     found = [_runs(facts), _privacy(facts), _offline(facts), _pinned(facts), _hosted_terms(facts), _region(facts)]
-    found += [_licence(facts, m, x) for m, x in zip(facts.models, facts.licences, strict=True)]
-    found += [_power(facts), _rack(facts), _staff(facts)]
+    found += [
+        licence_constraint(facts.scenario, facts.candidate, m, x)
+        for m, x in zip(facts.models, facts.licences, strict=True)
+    ]
+    found += [_power(facts), _cooling(facts), _liquid(facts), _rack(facts), _staff(facts)]
     rules = facts.scenario.constraints.ledger
     if rules is not None:
         found += ledger_constraints(rules, facts.models, facts.scenario.economics.start)
@@ -71,7 +67,7 @@ def _runs(facts: Facts) -> ConstraintResult | None:
 def _privacy(facts: Facts) -> ConstraintResult | None:
     if not facts.scenario.constraints.private_stays or facts.private_frac == 0:
         return None
-    inside = bool(facts.candidate.pools) and facts.candidate.on_premises
+    inside = _inside(facts.candidate)
     share = f"{facts.private_frac:.0%} of the requests are private"
     if inside:
         return ConstraintResult(
@@ -160,66 +156,66 @@ def _region(facts: Facts) -> ConstraintResult | None:
     )  # fmt: skip
 
 
-def _licence(facts: Facts, model: Model, licence: Licence) -> ConstraintResult:
-    company = facts.scenario.company
-    ident = f"licence.{model.id}"
-    broken = _licence_breach(facts, model, licence)
-    if broken:
-        return ConstraintResult(
-            id=ident, satisfied=False, margin_frac=-1.0, explanation=f"{licence.name}: {broken}",
-            fix="choose a model under another licence, or ask the licensor",
-        )  # fmt: skip
-    cap = licence.user_cap if licence.user_cap_effect == "licence_needed" else None
-    room = f"; {company.licence_users:,} of at most {cap:,} monthly users" if cap else ""
-    return ConstraintResult(
-        id=ident, satisfied=True, value=company.licence_users if cap else None, limit=cap,
-        unit="monthly users" if cap else "", margin_frac=1 - company.licence_users / cap if cap else None,
-        explanation=f"{licence.name} allows the use{room}",
-    )  # fmt: skip
-
-
-def _licence_breach(facts: Facts, model: Model, licence: Licence) -> str | None:
-    company = facts.scenario.company
-    if not licence.commercial_use:
-        return "no commercial use"
-    if licence.user_cap and licence.user_cap_effect == "licence_needed" and company.licence_users > licence.user_cap:
-        return f"{company.licence_users:,} monthly users are above its cap of {licence.user_cap:,}"
-    monthly = (company.annual_revenue_usd or 0.0) / 12
-    cap = licence.revenue_cap_usd_per_month
-    if cap and licence.revenue_cap_effect == "licence_needed" and monthly > cap:
-        return f"revenue of ${monthly:,.0f} a month is above its cap of ${cap:,.0f}"
-    for place in licence.excluded_territories:
-        covers = place.territory == company.territory or (place.territory == "EU" and company.territory in _EU)
-        if covers and (not place.modalities or set(place.modalities) & set(model.modalities)):
-            return f"grants no rights in {place.territory} {place.scope}".strip()
-    return None
-
-
 def _power(facts: Facts) -> ConstraintResult | None:
-    limit = facts.scenario.constraints.max_power_w
-    if limit is None or not facts.candidate.on_premises or not facts.candidate.pools:
+    return _watts(facts, "power", facts.scenario.constraints.max_power_w, "draws up to", "feed")
+
+
+def _cooling(facts: Facts) -> ConstraintResult | None:
+    """Return whether the site can take the heat away: every watt that the machines draw becomes heat."""
+    return _watts(facts, "cooling", facts.scenario.constraints.max_cooling_w, "gives off up to", "cool")
+
+
+def _watts(facts: Facts, ident: str, limit: float | None, does: str, provide: str) -> ConstraintResult | None:
+    if limit is None or not _inside(facts.candidate):
         return None
     need = facts.device_max_w
     return ConstraintResult(
-        id="power", satisfied=need <= limit, value=need, limit=limit, unit="W", margin_frac=1 - need / limit,
-        explanation=f"draws up to {need / 1e3:.1f} kW of {limit / 1e3:.1f} kW",
-        fix=None if need <= limit else f"feed and cool {(need - limit) / 1e3:.1f} kW more, or use fewer devices",
+        id=ident, satisfied=need <= limit, value=need, limit=limit, unit="W", margin_frac=1 - need / limit,
+        explanation=f"{does} {need / 1e3:.1f} kW of {limit / 1e3:.1f} kW",
+        fix=None if need <= limit else f"{provide} {(need - limit) / 1e3:.1f} kW more, or use fewer devices",
+    )  # fmt: skip
+
+
+def _liquid(facts: Facts) -> ConstraintResult | None:
+    if facts.scenario.constraints.liquid_cooling:
+        return None
+    named = [s.server for s in _housed(facts.candidate) if s.server is not None and s.server.liquid_cooled]
+    if not named:
+        return ConstraintResult(id="liquid_cooling", satisfied=True, explanation="no server needs a liquid loop")
+    return ConstraintResult(
+        id="liquid_cooling", satisfied=False, margin_frac=-1.0, explanation=f"{named[0].name} needs a liquid loop",
+        fix="choose servers cooled by air, or lay a liquid loop",
     )  # fmt: skip
 
 
 def _rack(facts: Facts) -> ConstraintResult | None:
+    """Return whether the servers that stand inside find room; a device without a named server cannot be placed."""
     limit = facts.scenario.constraints.max_rack_units
-    if limit is None or facts.server is None or facts.server.rack_units is None:
+    racked = [s for s in _housed(facts.candidate) if facts.candidate.pools[s.positions[0]].role != "seat"]
+    if limit is None or not racked:
         return None
-    how = facts.candidate.acquisition_of
-    devices = sum(p.devices for p in facts.candidate.pools if how(p).server == facts.candidate.acquisition.server)
-    need = facts.server.rack_units * -(-devices // facts.server.device_count)
+    if any(s.server is None or s.server.rack_units is None for s in racked):
+        return ConstraintResult(
+            id="rack_space", satisfied=False, limit=limit, unit="rack units", margin_frac=-1.0,
+            explanation=f"rack units of the servers are not known; {limit:g} are free",
+            fix="name a server with rack units under acquisition.server",
+        )  # fmt: skip
+    need = sum((s.server.rack_units or 0.0) * s.servers for s in racked if s.server is not None)
     return ConstraintResult(
         id="rack_space", satisfied=need <= limit, value=need, limit=limit, unit="rack units",
         margin_frac=1 - need / limit,
         explanation=f"needs {need:g} of {limit:g} rack units",
         fix=None if need <= limit else f"free {need - limit:g} rack units",
     )  # fmt: skip
+
+
+def _inside(candidate: Candidate) -> bool:
+    return any(candidate.is_inside(pool) for pool in candidate.pools)
+
+
+def _housed(candidate: Candidate) -> list[Share]:
+    """Return the machines that stand inside, by how they are paid for."""
+    return [s for s in shares(candidate) if any(candidate.is_inside(candidate.pools[p]) for p in s.positions)]
 
 
 def _staff(facts: Facts) -> ConstraintResult | None:

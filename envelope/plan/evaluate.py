@@ -9,7 +9,7 @@ from envelope.plan.constraints import Facts, binding, budget_constraint, service
 from envelope.plan.evidence import difficulty_basis, gate_constraint, gates_of, measured_work
 from envelope.plan.exposure import exposures
 from envelope.plan.fleet import Bench, resolve_bench
-from envelope.plan.money import Traffic, annual_usage, economics_of, server_of
+from envelope.plan.money import Traffic, annual_usage, economics_of
 from envelope.plan.results import CandidateResult, ConstraintResult, CostLine, ServiceLevel
 from envelope.plan.service import Peak, cost_warning, service_level, simulate_peak, traffic
 from envelope.provenance import Evidence, weakest
@@ -74,7 +74,6 @@ def candidate_facts(scenario: Scenario, bench: Bench) -> Facts:
         candidate=bench.candidate,
         models=models,
         licences=tuple(load(Licence, "licences", m.licence, file=where, path="licence") for m in models),
-        server=server_of(bench.candidate),
         hosted=bench.hosted,
         reasons=bench.reasons,
         device_max_w=bench.max_w,

@@ -93,11 +93,6 @@ def annual_usage(
     return usages
 
 
-def server_of(candidate: Candidate) -> ServerProfile | None:
-    """Return the server that a candidate's devices stand in, if it names one."""
-    return _server(candidate, candidate.acquisition)
-
-
 def _server(candidate: Candidate, how: Acquisition) -> ServerProfile | None:
     name = how.server
     return load(ServerProfile, "servers", name, file=candidate.id, path="acquisition.server") if name else None

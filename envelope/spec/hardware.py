@@ -183,6 +183,8 @@ class ServerProfile(Sourced):
     power_typical_w: Positive | None = None
     """Draw under sustained load, where measured or published."""
     rack_units: NonNegative | None = None
+    liquid_cooled: bool = False
+    """Whether it needs a liquid loop at the site."""
     host_memory_bytes: NonNegative | None = None
     cpu: str = ""
     network: str = ""

@@ -46,6 +46,11 @@ class Licence(Sourced):
     derivative_name_prefix: str | None = None
     """Word with which the names of derived models must start."""
     derivative_terms: str | None = None
+    """Duties that come with adapted weights, in words."""
+    derivatives_allowed: bool = True
+    """Whether weights may be adapted (fine-tuned, merged, distilled into) for the use that the licence grants."""
+    redistribution_allowed: bool = True
+    """Whether the weights, or what was made of them, may be passed on to others."""
     acceptable_use: str | None = None
     """Policy that users must keep, or where it stands; ``None`` for none."""
     output_training_allowed: bool | None = None

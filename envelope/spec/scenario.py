@@ -36,6 +36,8 @@ class Company(Frozen):
     """Country or region where the models are used, as in licences: ``US``, ``EU``, ``DE`` …"""
     redistributes_weights: bool = False
     """Whether models or derivatives of them leave the company (on customers' devices, say)."""
+    serves_third_parties: bool = False
+    """Whether others pay for the model as a service; some licences ask for another licence then."""
 
     @property
     def licence_users(self) -> int:
@@ -61,7 +63,11 @@ class Constraints(Frozen):
     pinned_model: bool = False
     """Whether the model must not change without the company's own decision."""
     max_power_w: float | None = Field(default=None, gt=0)
-    """Electrical power that the site can feed and cool."""
+    """Electrical power that the site can feed to the machines."""
+    max_cooling_w: float | None = Field(default=None, gt=0)
+    """Heat that the site can take away from the machines."""
+    liquid_cooling: bool = True
+    """Whether the site can connect servers that are cooled by liquid."""
     max_rack_units: float | None = Field(default=None, gt=0)
     max_staff_fte: float | None = Field(default=None, gt=0)
     """People (full-time equivalents) that can be hired or spared to run the service."""
@@ -123,6 +129,8 @@ class Candidate(Frozen):
     adaptation: str = "none"
     """What was done to the model for this work (``prompt``, ``retrieval``, ``lora`` …); only evidence with the same
     word counts."""
+    trained_on: tuple[str, ...] = ()
+    """Models or hosted APIs, by catalog id, whose outputs trained the local model (distillation)."""
     note: str = ""
 
     @model_validator(mode="after")
