@@ -1,18 +1,13 @@
 """Finding and loading scenarios."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from pydantic import BaseModel
 
 from envelope.errors import InputError, Problem, unknown_name
 from envelope.spec import load
-from envelope.spec.engine import Engine
 from envelope.spec.evidence import EvidenceSet
-from envelope.spec.hardware import HardwareProfile, ServerProfile
-from envelope.spec.hosted import HostedModel
 from envelope.spec.model import Model
-from envelope.spec.number_format import NumberFormat
+from envelope.spec.references import check_names
 from envelope.spec.scenario import Candidate, Scenario
 
 _KIND = "scenarios"
@@ -43,7 +38,19 @@ def load_scenario(name: str | Path) -> Scenario:
     Raises ``InputError`` with every problem found in the file.
     """
     path = find_scenario(name)
-    scenario = load.validate(Scenario, load.read_yaml(path), str(path))
+    return _scenario(load.read_yaml(path), path)
+
+
+def read_scenario(text: str, path: Path) -> Scenario:
+    """Return the scenario in a YAML text that is to stand in the file ``path``, such as one that is being edited.
+
+    Raises ``InputError`` with every problem found in the text.
+    """
+    return _scenario(load.parse_yaml(text, str(path)), path)
+
+
+def _scenario(data: object, path: Path) -> Scenario:
+    scenario = load.validate(Scenario, data, str(path))
     beside = path.parent / "evidence" / f"{path.stem}.yaml"
     if beside.is_file():
         scenario = with_evidence_file(scenario, beside)
@@ -67,36 +74,6 @@ def with_evidence_file(scenario: Scenario, path: Path) -> Scenario:
         }
     )
     return scenario.model_copy(update={"evidence": both})
-
-
-def check_names(scenario: Scenario, file: str) -> None:
-    """Raise ``InputError`` with every name in the candidates that no data file has."""
-    problems: list[Problem] = []
-    for c, candidate in enumerate(scenario.candidates):
-        for where, cls, kind, name in _names(candidate):
-            try:
-                load.load(cls, kind, name, file=file, path=f"candidates[{c}].{where}")
-            except InputError as error:
-                problems.extend(error.problems)
-    if problems:
-        raise InputError(problems)
-
-
-def _names(candidate: Candidate) -> Iterator[tuple[str, type[BaseModel], str, str]]:
-    """Yield where a name stands, the class and folder of its record, and the name."""
-    for p, pool in enumerate(candidate.pools):
-        yield f"pools[{p}].model", Model, "models", pool.model
-        yield f"pools[{p}].hardware", HardwareProfile, "hardware_profiles", pool.hardware
-        yield f"pools[{p}].engine", Engine, "engines", pool.engine
-        yield f"pools[{p}].kv", NumberFormat, "formats", pool.kv
-        if pool.weights != "native":
-            yield f"pools[{p}].weights", NumberFormat, "formats", pool.weights
-        if pool.acquisition is not None and pool.acquisition.server is not None:
-            yield f"pools[{p}].acquisition.server", ServerProfile, "servers", pool.acquisition.server
-    if candidate.hosted is not None:
-        yield "hosted.api", HostedModel, "hosted", candidate.hosted.api
-    if candidate.acquisition.server is not None:
-        yield "acquisition.server", ServerProfile, "servers", candidate.acquisition.server
 
 
 def list_scenarios() -> list[tuple[Scenario, Path]]:

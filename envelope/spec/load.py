@@ -131,14 +131,17 @@ def to_yaml(record: BaseModel) -> str:
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110))
 
 
-def validate(cls: type[T], data: Any, name: str) -> T:
-    """Return ``data`` as a ``cls``, or raise ``InputError`` with every problem and the nearest allowed key."""
+def validate(cls: type[T], data: Any, name: str, *, at: str = "") -> T:
+    """Return ``data`` as a ``cls``, or raise ``InputError`` with every problem and the nearest allowed key.
+
+    ``at`` is the path of the record inside the file, if it is not the whole of it.
+    """
     if not isinstance(data, Mapping):
-        raise InputError(Problem(name, "", data, "must be a mapping of fields"))
+        raise InputError(Problem(name, at, data, "must be a mapping of fields"))
     try:
         return cls.model_validate(data)
     except ValidationError as error:
-        raise InputError([_problem(cls, data, name, dict(e)) for e in error.errors()]) from None
+        raise InputError([_problem(cls, data, name, at, dict(e)) for e in error.errors()]) from None
 
 
 def load_file(cls: type[T], path: Path) -> T:
@@ -226,11 +229,11 @@ def _near_file(path: Path) -> str:
     return f"nearest {str(path.parent / close[0])!r}" if close else ""
 
 
-def _problem(cls: type[BaseModel], data: Any, name: str, error: dict[str, Any]) -> Problem:
+def _problem(cls: type[BaseModel], data: Any, name: str, at: str, error: dict[str, Any]) -> Problem:
     """Turn one pydantic error into one of ours, with the nearest field for an unknown key."""
     loc = tuple(part for part in error["loc"] if not _is_union_tag(part))
     value = _dig(data, error["loc"])
-    shown = _path_text(loc)
+    shown = _path_text((at, *loc) if at else loc)
     if error["type"] == "extra_forbidden":
         known = _fields_at(cls, error["loc"][:-1])
         close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)

@@ -1,6 +1,7 @@
 """Scenarios: the work, the company, the constraints, the money and the candidates that compete."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, overload
 
 from pydantic import Field, model_validator
 
@@ -12,6 +13,8 @@ from envelope.spec.evidence import EvidenceSet
 from envelope.spec.hosted import Processing
 from envelope.spec.ledger import LedgerRules
 from envelope.spec.ranges import Range
+from envelope.spec.references import check_names
+from envelope.spec.replace import replaced
 from envelope.spec.workload import Workload
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
@@ -202,3 +205,27 @@ class Scenario(Frozen):
                 raise ValueError(f"two candidates are called {candidate.id!r}")
             seen.add(candidate.id)
         return self
+
+    @overload
+    def replace(self, path: str, value: Any, /) -> Self: ...
+    @overload
+    def replace(self, path: Mapping[str, Any], /) -> Self: ...
+    def replace(self, path: str | Mapping[str, Any], value: Any = None, /) -> Self:
+        """Return the scenario with one value replaced, or several at once by a mapping of path → value.
+
+        A path names fields, entries of lists by id or index, and keys of mappings. Values are validated as those of a
+        scenario's file are; a value may be a whole record, given as a mapping. Raises ``InputError`` with every
+        problem. ``workload.requests_per_day`` and ``workload.requests_per_seat_day`` replace each other, whichever
+        the scenario gives; a new ``preset`` replaces what a task class took from its old one.
+
+        >>> import envelope
+        >>> tutor = envelope.load_scenario("math-tutor").replace("workload.requests_per_day", 50_000)
+        >>> tutor.workload.daily_requests
+        50000.0
+        >>> tutor.replace("company.seats", 0)
+        Traceback (most recent call last):
+        envelope.errors.InputError: math-tutor: company.seats: 0 input should be greater than or equal to 1
+        """
+        changed = replaced(self, {path: value} if isinstance(path, str) else path, file=self.id)
+        check_names(changed, self.id)
+        return changed

@@ -1,7 +1,8 @@
 """The work that a deployment must do: task classes, their lengths and limits, and when requests arrive."""
 
 import math
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -168,6 +169,14 @@ class Arrivals(Frozen):
             raise ValueError(f"preset {name!r} says nothing about arrivals")
         return _merged(preset.arrivals.model_dump(mode="python", exclude_unset=True), data)
 
+    def own_fields(self) -> dict[str, Any]:
+        """Return the fields that do not stand as they are in the preset."""
+        given = self.model_dump(mode="python", exclude_unset=True)
+        if self.preset is None:
+            return given
+        preset = load(WorkloadPreset, "workloads", self.preset, file="workload", path="arrivals.preset")
+        return _without(preset.model_dump(mode="python", exclude_unset=True)["arrivals"], given)
+
 
 class WorkloadPreset(Sourced):
     """A kind of task with lengths measured on a named trace."""
@@ -204,6 +213,14 @@ class TaskClass(TaskShape):
             return data
         preset = load(WorkloadPreset, "workloads", name, file="workload", path="tasks.preset")
         return _merged(preset.task.model_dump(mode="python", exclude_unset=True), data)
+
+    def own_fields(self) -> dict[str, Any]:
+        """Return the fields that do not stand as they are in the preset."""
+        given = self.model_dump(mode="python", exclude_unset=True)
+        if self.preset is None:
+            return given
+        preset = load(WorkloadPreset, "workloads", self.preset, file="workload", path="tasks.preset")
+        return _without(preset.task.model_dump(mode="python", exclude_unset=True), given)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -242,6 +259,11 @@ class Workload(Frozen):
     trace: str | None = None
     """Log file whose requests are replayed instead of drawn ones."""
     note: str = ""
+
+    ALTERNATIVES: ClassVar[Mapping[str, str]] = {
+        "requests_per_day": "requests_per_seat_day", "requests_per_seat_day": "requests_per_day",
+    }  # fmt: skip
+    """Fields of which one replaces the other when it is set in a workload that already has a rate."""
 
     @model_validator(mode="after")
     def _rate_given_once(self) -> Self:
@@ -306,3 +328,18 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         else:
             out[key] = value
     return out
+
+
+def _without(base: dict[str, Any], merged: dict[str, Any]) -> dict[str, Any]:
+    """Return what was put on top of ``base`` to make ``merged``."""
+    over = {}
+    for key, value in merged.items():
+        old = base.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and "kind" not in value:
+            value = _without(old, value)
+            if not value:
+                continue
+        elif key in base and value == old:
+            continue
+        over[key] = value
+    return over

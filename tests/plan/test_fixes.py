@@ -89,8 +89,8 @@ def test_values_are_read_and_changed_by_path() -> None:
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("constraints.budget", "nearest 'budget_usd'"),
-        ("candidates[laptop-8].name", "nearest 'laptop-8b'"),
+        ("constraints.budget", "nearest 'constraints.budget_usd'"),
+        ("candidates[laptop-8].name", r"nearest 'candidates\[laptop-8b\]'"),
         ("candidates[99].name", "has no entry"),
         ("", "is empty"),
         ("a b", "is no path"),
