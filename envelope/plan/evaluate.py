@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from envelope.perf.breakdown import evidence_of
 from envelope.perf.estimate import error_bands
 from envelope.plan.constraints import Facts, binding, budget_constraint, service_constraints, static_constraints
+from envelope.plan.downtime import downtime
 from envelope.plan.evidence import difficulty_basis, gate_constraint, gates_of, measured_work
 from envelope.plan.exposure import exposures
 from envelope.plan.fleet import Bench, resolve_bench
@@ -59,7 +60,8 @@ def evaluate_candidate(scenario: Scenario, candidate: Candidate, *, seeds: int, 
     budget = budget_constraint(scenario, tco.cost_npv_usd)
     result = _result(bench, constraints + ([budget] if budget else []), _Found(peak, service, use, tco))
     left = result.private_requests_left, result.requests_left_per_year
-    shown = exposures(scenario, bench, use, service, model, left)
+    down = downtime(scenario, bench, peak.result, peak.fleet.faults)
+    shown = exposures(scenario, bench, use, service, model, left, down)
     return result.model_copy(update={"exposures": shown, "cost_warning": cost_warning(scenario, service)})
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from envelope.plan.downtime import downtime
+from envelope.plan.downtime import Downtime
 from envelope.plan.evidence import candidate_records, failure_rate
 from envelope.plan.fleet import Bench
 from envelope.plan.money import Traffic
@@ -33,7 +33,13 @@ _DAYS = "days a year on an unpinned model"
 
 
 def exposures(
-    scenario: Scenario, bench: Bench, use: Traffic, service: ServiceLevel, model: Model, left: tuple[int, float]
+    scenario: Scenario,
+    bench: Bench,
+    use: Traffic,
+    service: ServiceLevel,
+    model: Model,
+    left: tuple[int, float],
+    down: Downtime,
 ) -> tuple[Exposure, ...]:
     """Return the exposure of a candidate that runs to each kind of failure.
 
@@ -43,7 +49,7 @@ def exposures(
         _leak(*left),
         _wrong(scenario, use, "wrong_answer"),
         _unsafe(scenario, bench, use),
-        _downtime(bench, service),
+        _downtime(down),
         _model_change(bench, service),
         _overrun(scenario, model),
     )
@@ -97,13 +103,14 @@ def _unsafe(scenario: Scenario, bench: Bench, use: Traffic) -> Exposure:
     )
 
 
-def _downtime(bench: Bench, service: ServiceLevel) -> Exposure:
-    found = downtime(bench, utilisation_frac=service.device_utilisation_frac or 0.0, hosted_frac=service.hosted_frac)
+def _downtime(found: Downtime) -> Exposure:
+    short = found.short_hours_per_year
+    tail = "" if short <= 1.05 * found.hours_per_year else f" (some capacity is missing in {short:,.1f} hours)"
     return Exposure(
         failure="downtime",
         value=found.hours_per_year,
         unit="hours a year",
-        text=f"about {found.hours_per_year:,.1f} hours a year without full service for a user",
+        text=f"about {found.hours_per_year:,.1f} hours a year without service for a user{tail}",
         basis=found.basis,
         evidence=found.evidence,
     )

@@ -1,7 +1,7 @@
 """Simulating a candidate's busiest hour and reading off service level and traffic."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from envelope.plan.downtime import downtime
 from envelope.plan.fleet import Bench, build_fleet
@@ -28,13 +28,10 @@ class Peak:
     share_frac: float
 
 
-def simulate_peak(scenario: Scenario, bench: Bench, *, seeds: int, year: int = 0, replica_factor: int = 1) -> Peak:
-    """Return the simulation of the busiest hour; ``replica_factor`` multiplies the first pool's replicas."""
-    share = _share(scenario, bench, year)
+def simulate_peak(scenario: Scenario, bench: Bench, *, seeds: int, year: int = 0) -> Peak:
+    """Return the simulation of the busiest hour."""
+    share = replica_share(scenario, bench, year)
     fleet = build_fleet(scenario, bench, share)
-    if replica_factor > 1:
-        first = replace(fleet.pools[0], replicas=fleet.pools[0].replicas * replica_factor)
-        fleet = replace(fleet, pools=(first, *fleet.pools[1:]))
     settings = scenario.simulation
     result = simulate(
         fleet,
@@ -48,10 +45,21 @@ def simulate_peak(scenario: Scenario, bench: Bench, *, seeds: int, year: int = 0
     return Peak(result, fleet, share)
 
 
-def _share(scenario: Scenario, bench: Bench, year: int) -> float:
-    """Return the share of the load (and of every pool's replicas) that is simulated."""
+def replica_share(
+    scenario: Scenario,
+    bench: Bench,
+    year: int,
+    *,
+    most_requests: float | None = None,
+    span_s: float = SHORTEST_WINDOW_S,
+) -> float:
+    """Return the share of the load (and of every pool's replicas) that is simulated.
+
+    All of it, unless ``span_s`` seconds of the busiest hour would be more requests than ``most_requests`` (those that
+    the scenario's settings allow).
+    """
     rate = scenario.workload.peak_rate_per_s * scenario.workload.rate_in_year(year)
-    wanted = scenario.simulation.max_requests / (rate * SHORTEST_WINDOW_S)
+    wanted = (most_requests or scenario.simulation.max_requests) / (rate * span_s)
     if wanted >= 1:
         return 1.0
     pools = bench.candidate.pools
@@ -127,7 +135,7 @@ def traffic(scenario: Scenario, bench: Bench, peak: Peak) -> Traffic:
         hosted["input", band.above_input_tokens] = band.input_tokens / offered
         hosted["cached_input", band.above_input_tokens] = band.cached_input_tokens / offered
         hosted["output", band.above_input_tokens] = band.output_tokens / offered
-    down = downtime(bench, utilisation_frac=result.utilisation_frac, hosted_frac=overall.completed_hosted / offered)
+    down = downtime(scenario, bench, result, peak.fleet.faults)
     return Traffic(
         requests_per_year=scenario.workload.daily_requests * DAYS_PER_YEAR,
         input_tokens=overall.mean_input_tokens,

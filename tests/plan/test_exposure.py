@@ -3,13 +3,11 @@
 from typing import Any
 
 import pytest
-from scipy import stats
 
 from envelope.plan.compare import compare
 from envelope.plan.exposure import ranked
 from envelope.plan.results import CandidateResult, Comparison, Exposure
 from envelope.plan.scenarios import load_scenario
-from envelope.spec.economics import facts
 from envelope.spec.evidence import EvidenceRecord, EvidenceSet
 from envelope.spec.scenario import Failure, Scenario
 
@@ -71,23 +69,6 @@ def test_a_hosted_api_is_down_for_the_rest_of_its_availability(tutor: Comparison
     exposure = tutor.candidate("hosted-mistral").exposure("downtime")
     assert exposure is not None
     assert exposure.value == pytest.approx((1 - api.availability.frac) * 8766)
-
-
-def test_downtime_of_replicas_is_binomial(tutor: Comparison) -> None:
-    known = facts().defaults
-    soft = known["soft_failure_share"].value
-    outage = soft * known["recovery_restart"].value + (1 - soft) * known["repair_time_vendor"].value
-    down = outage / known["mtbf_gpu_all_causes"].value
-    down /= 1 + down
-    result = tutor.candidate("own-gpt-oss-120b")
-    exposure = result.exposure("downtime")
-    assert exposure is not None
-    assert result.service is not None
-    busy = result.service.device_utilisation_frac
-    assert busy is not None
-    needed = next(m for m in range(1, 5) if m >= 4 * busy)
-    up = [stats.binom.pmf(k, 4, 1 - down) for k in range(needed)]
-    assert exposure.value == pytest.approx(8766 * sum(up))
 
 
 def test_only_an_unpinned_api_may_change_in_silence() -> None:
