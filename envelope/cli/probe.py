@@ -317,14 +317,14 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 def _show_calibration(found: Any) -> None:
     rows = []
-    for name in ("step_overhead", "sequence_overhead", "request_overhead"):
+    for name in ("step_overhead_s", "sequence_overhead_s", "request_overhead_s"):
         c = getattr(found, name)
-        rows.append([name.replace("_", " "), *(text.seconds(v) for v in (c.value_s, c.low_s, c.high_s))])
+        words = name.removesuffix("_s").replace("_", " ")
+        rows.append([words, *(text.seconds(v) for v in (c.value, c.low, c.high))])
     scale = found.kernel_scale
-    rows.append(
-        ["kernel time, measured / predicted", *(f"{v:.2f}" for v in (scale.value_s, scale.low_s, scale.high_s))]
-    )
-    print_table(["constant", "value", "5 %", "95 %"], rows, title=f"{found.engine}, {found.levels} levels")
+    rows.append(["kernel time, measured / predicted", *(f"{v:.2f}" for v in (scale.value, scale.low, scale.high))])
+    title = f"{found.engine} on {found.device}, {found.levels} levels"
+    print_table(["constant", "value", "5 %", "95 %"], rows, title=title)
     before, after = text.percent(found.itl_error_before_frac, 1), text.percent(found.itl_error_after_frac, 1)
     print(f"median error of the time per output token: {before} before, {after} after")
 

@@ -38,9 +38,14 @@ class Bench:
     def curve(self, op: str, number_format: NumberFormat) -> tuple[Chosen, float]:
         """Return the constants of ``op`` for a format and the peak that its compute share refers to."""
         hardware = self.replica.hardware
-        chosen = pick(hardware, self.replica.engine, op, format_keys(number_format))
+        chosen = self.calibrated(pick(hardware, self.replica.engine, op, format_keys(number_format)))
         peak, _ = peak_flop_per_s(hardware, chosen.peak or number_format.compute)
         return _within_power(chosen, peak, hardware.power.max_w), peak
+
+    def calibrated(self, chosen: Chosen) -> Chosen:
+        """Return the constants as the engine was calibrated on this device, if it was."""
+        scale = self.replica.engine.kernel_scale_by_device.get(self.replica.hardware.id, 1.0)
+        return chosen if scale == 1.0 or chosen.form == "power" else chosen.slowed(scale)
 
 
 def _within_power(chosen: Chosen, peak_flop_per_s: float, limit_w: float) -> Chosen:
@@ -161,7 +166,7 @@ def _communication(b: Bench, local: Floats, group: Floats) -> list[OpCost]:
     if par.devices == 1:
         return found
     kind = b.net.inside(min(par.tp, b.net.node_devices)).kind
-    curve = pick(b.replica.hardware, b.replica.engine, "all_reduce", (kind, "any"))
+    curve = b.calibrated(pick(b.replica.hardware, b.replica.engine, "all_reduce", (kind, "any")))
     expert_layers = sum(e.layers for e in b.work.experts)
     scattered = expert_layers if par.dp > 1 else 0
     if par.tp > 1:

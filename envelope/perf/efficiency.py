@@ -1,7 +1,7 @@
 """Choosing the constants of an operator: the device's own, else its family's, else the last resort."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from envelope.provenance import Evidence
@@ -42,6 +42,24 @@ class Chosen:
     def __getitem__(self, name: str) -> float:
         """Return a constant, 0 if the form was fitted without it."""
         return self.constants.get(name, 0.0)
+
+    def slowed(self, scale: float) -> "Chosen":
+        """Return the constants under which every kernel takes ``scale`` times as long.
+
+        Times and costs per byte grow by the scale, rates and shares of the peak shrink by it; what describes a shape
+        stays.
+        """
+        scaled = {name: value * scale ** _direction(name) for name, value in self.constants.items()}
+        return replace(self, constants=scaled)
+
+
+_TIMES = ("t0_s", "pair_s", "unit_s", "log_s", "q_act", "route")
+_RATES = ("eff_", "bus_", "core_bytes_per_s", "flop_per_j")
+
+
+def _direction(constant: str) -> int:
+    """Return 1 for a time, −1 for a rate and 0 for what describes a shape (first letters of the name)."""
+    return int(constant.startswith(_TIMES)) - int(constant.startswith(_RATES))
 
 
 def peak_flop_per_s(hardware: HardwareProfile, key: str) -> tuple[float, str]:

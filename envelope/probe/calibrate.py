@@ -22,28 +22,31 @@ from envelope.spec.engine import Engine
 _RESAMPLES = 2000
 _SCALE_WEIGHT = 0.03 / 0.10
 """Weight of the belief that the kernels are as predicted: scatter of measurements over doubt about the scale."""
-_OVERHEADS = ("step_overhead_s", "sequence_overhead_s", "request_overhead_s", "prefill_overhead_s")
+_FITTED = ("step_overhead_s", "sequence_overhead_s", "request_overhead_s")
+_OVERHEADS = (*_FITTED, "prefill_overhead_s")
 
 
 class Constant(Frozen):
     """One fitted constant with its 90 % interval."""
 
-    value_s: float
-    low_s: float
-    high_s: float
+    value: float
+    low: float
+    high: float
 
 
 class Calibration(Frozen):
-    """Engine constants that make the predictions meet the measurements."""
+    """Engine constants that make the predictions meet the measurements, for one engine on one device."""
 
     engine: str
+    """Id of the engine that was fitted; the constants mean nothing to another."""
+    device: str
+    """Id of the device profile; the kernel scale holds on it alone."""
     levels: int
-    step_overhead: Constant
-    sequence_overhead: Constant
-    request_overhead: Constant
+    step_overhead_s: Constant
+    sequence_overhead_s: Constant
+    request_overhead_s: Constant
     kernel_scale: Constant
-    """Measured over predicted kernel time; above 1 the device or engine is slower than its profile. In its
-    ``*_s`` fields this is a pure number."""
+    """Measured over predicted kernel time; above 1 the device or engine is slower than its profile."""
     itl_error_before_frac: float
     itl_error_after_frac: float
     """Median |predicted − measured| / measured of the mean time per output token, before and after."""
@@ -83,18 +86,19 @@ def calibrate(result: EndpointResult, replica: ReplicaSpec) -> Calibration:
             draws.append(_fit(picked))
     low, high = np.quantile(np.array(draws), [0.05, 0.95], axis=0)
     named = [
-        Constant(value_s=float(v), low_s=min(float(a), float(v)), high_s=max(float(b), float(v)))
+        Constant(value=float(v), low=min(float(a), float(v)), high=max(float(b), float(v)))
         for v, a, b in zip(best, low, high, strict=True)
     ]
     before = np.median([abs(x.shipped_s - x.tpot_s) / x.tpot_s for x in levels])
     after = np.median([abs(_tpot(best, x) - x.tpot_s) / x.tpot_s for x in levels])
     return Calibration(
         engine=replica.engine.id,
+        device=replica.hardware.id,
         levels=len(levels),
         kernel_scale=named[0],
-        step_overhead=named[1],
-        sequence_overhead=named[2],
-        request_overhead=named[3],
+        step_overhead_s=named[1],
+        sequence_overhead_s=named[2],
+        request_overhead_s=named[3],
         itl_error_before_frac=float(before),
         itl_error_after_frac=float(after),
     )
@@ -134,7 +138,9 @@ def _redrawn(level: _Level, random: np.random.Generator) -> _Level:
 
 
 def _bare(replica: ReplicaSpec) -> ReplicaSpec:
-    return replace(replica, engine=replica.engine.model_copy(update=dict.fromkeys(_OVERHEADS, 0.0)))
+    """Return the replica without what is fitted; an earlier calibration of this device goes too."""
+    changed = {**dict.fromkeys(_OVERHEADS, 0.0), "kernel_scale_by_device": {}}
+    return replace(replica, engine=replica.engine.model_copy(update=changed))
 
 
 def _fit(levels: Sequence[_Level]) -> Array:
@@ -161,15 +167,33 @@ def _tpot(constants: Array, level: _Level) -> float:
 
 
 def calibrated_engine(calibration: Calibration, engine: Engine, ident: str, *, date: str, url: str) -> Engine:
-    """Return the engine's record with the fitted constants under a new id."""
-    source = Source(
-        source=f"envelope calibrate at {url}, {calibration.levels} levels", date=date, evidence=Evidence.MEASURED
-    )
-    fitted = {
-        "step_overhead_s": calibration.step_overhead.value_s,
-        "sequence_overhead_s": calibration.sequence_overhead.value_s,
-        "request_overhead_s": calibration.request_overhead.value_s,
+    """Return the engine's record with the fitted constants under a new id.
+
+    The kernel scale is stored for the calibrated device only; each source states the 90 % interval. Raises
+    ``InputError`` if the calibration is that of another engine.
+    """
+    if engine.id != calibration.engine:
+        rule = f"was fitted to {calibration.engine!r} and holds for no other engine"
+        raise InputError(Problem("calibration", "engine", engine.id, rule))
+    fitted = {name: getattr(calibration, name) for name in _FITTED}
+    sources = {name: _source(calibration, constant, date, url) for name, constant in fitted.items()}
+    # What a step with prefill adds is part of the fitted time per request.
+    sources["prefill_overhead_s"] = sources["request_overhead_s"]
+    sources["kernel_scale_by_device"] = _source(calibration, calibration.kernel_scale, date, url)
+    changed = {
+        **{name: constant.value for name, constant in fitted.items()},
+        "prefill_overhead_s": 0.0,
+        "kernel_scale_by_device": {calibration.device: calibration.kernel_scale.value},
+        "id": ident,
+        "name": f"{engine.name}, calibrated",
+        "aliases": (),
+        "sources": {**engine.sources, **sources},
+        "note": f"probed at {url} on {calibration.device}",
     }
-    sources = {**engine.sources, **dict.fromkeys(fitted, source)}
-    changed = {**fitted, "id": ident, "name": f"{engine.name}, calibrated", "aliases": (), "sources": sources}
-    return Engine.model_validate({**engine.model_dump(), **changed, "note": f"probed at {url}"})
+    return Engine.model_validate({**engine.model_dump(), **changed})
+
+
+def _source(calibration: Calibration, constant: Constant, date: str, url: str) -> Source:
+    interval = f"90 % interval {constant.low:.3g} to {constant.high:.3g}"
+    text = f"envelope calibrate at {url} on {calibration.device}, {calibration.levels} levels; {interval}"
+    return Source(source=text, date=date, evidence=Evidence.MEASURED)

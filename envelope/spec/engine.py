@@ -1,6 +1,6 @@
 """Serving engines as data: overheads, memory habits and abilities, never code branches."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,8 @@ class Engine(Sourced):
     """Tokens up to which a step is replayed as one captured graph; larger steps launch kernel by kernel."""
     eager_layer_s: float = Field(ge=0, default=0.0)
     """Time that launching adds to each layer of a step beyond ``graph_tokens``."""
+    kernel_scale_by_device: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Measured over predicted kernel time by id of the device profile, from ``envelope calibrate``; 1 elsewhere."""
     prefill_overhead_s: float = Field(ge=0, default=0.0)
     """Extra time of a step that holds prefill (no CUDA graph, metadata)."""
     memory_frac: float = Field(gt=0, le=1)
