@@ -1,0 +1,98 @@
+"""What every chart has: a colour-blind-safe palette with shapes and dashes, units on its axes, a text alternative."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B87D00", "#3C93C8", "#9A8F00", "#AA4499", "#7F7F7F", "#A5603C",
+    "#4E8F3A", "#6F6FD0",
+)  # fmt: skip
+"""Colours after Okabe and Ito (Color Universal Design, 2008); their orange, sky blue and yellow are darkened so that
+each has a contrast of at least 3:1 both on white and on a dark page."""
+DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 6))
+"""Dash patterns of lines; they repeat after as many lines, when the colour still differs."""
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+NEUTRAL = "#7F7F7F"
+"""Marks that belong to no series: limits, diagonals, today's position."""
+
+SECONDS = "datum.value >= 1 ? format(datum.value, '~g') + ' s' : format(datum.value * 1000, '~r') + ' ms'"
+"""Vega expression that labels an axis in seconds."""
+Rows = Sequence[Mapping[str, object]]
+
+
+def values(rows: Iterable[Mapping[str, object]]) -> alt.InlineData:
+    """Return rows as a chart's data, kept in the chart itself."""
+    return alt.InlineData(values=[dict(row) for row in rows])
+
+
+def described(chart: Any, description: str, *, height: float | None = None) -> Any:
+    """Return a chart as wide as its place, with the text that stands for it where it cannot be seen."""
+    size: dict[str, Any] = {"width": "container"}
+    if height is not None:
+        size["height"] = height
+    return chart.properties(description=description, **size)
+
+
+def colour(field: str, names: Sequence[str], *, legend: bool = True, columns: int = 3) -> alt.Color:
+    """Return the colour channel of named series: equal names in equal order have equal colours."""
+    return alt.Color(
+        f"{field}:N",
+        title=None,
+        sort=None,
+        scale=alt.Scale(domain=list(names), range=_cycled(PALETTE, len(names))),
+        legend=below(columns) if legend else None,
+    )
+
+
+def dash(field: str, names: Sequence[str], *, columns: int = 3) -> alt.StrokeDash:
+    """Return the dash channel of named series, so that lines differ by more than their colour."""
+    return alt.StrokeDash(
+        f"{field}:N",
+        title=None,
+        sort=None,
+        scale=alt.Scale(domain=list(names), range=[list(d) for d in _cycled(DASHES, len(names))]),
+        legend=below(columns),
+    )
+
+
+def shape(field: str, names: Sequence[str], *, columns: int = 3) -> alt.Shape:
+    """Return the shape channel of named series, so that points differ by more than their colour."""
+    return alt.Shape(
+        f"{field}:N",
+        title=None,
+        sort=None,
+        scale=alt.Scale(domain=list(names), range=_cycled(SHAPES, len(names))),
+        legend=below(columns),
+    )
+
+
+def below(columns: int) -> alt.Legend:
+    """Return a legend under the chart, narrow enough for a phone with two columns."""
+    return alt.Legend(orient="bottom", columns=columns, labelLimit=150 if columns > 1 else 300, symbolStrokeWidth=2)
+
+
+def seconds_axis(**more: Any) -> alt.Axis:
+    """Return an axis whose labels read ``20 ms`` or ``3 s``."""
+    return alt.Axis(labelExpr=SECONDS, **more)
+
+
+def limit_rule(field: str, value: float, label: str, *, along: str) -> Any:
+    """Return a dashed line at a limit; ``along`` is the axis on which the limit lies (``x`` or ``y``)."""
+    axis = alt.X(f"{field}:Q") if along == "x" else alt.Y(f"{field}:Q")
+    return (
+        alt.Chart(values([{field: value, "limit": label}]))
+        .mark_rule(strokeDash=[6, 4], strokeWidth=2, color=NEUTRAL)
+        .encode(**{along: axis, "tooltip": [alt.Tooltip("limit:N", title="limit")]})
+    )
+
+
+def with_separators(chart: Any, decimal: str, thousands: str) -> Any:
+    """Return a chart whose numbers have these separators, wherever Vega-Embed draws it."""
+    style = {"decimal": decimal, "thousands": thousands, "grouping": [3], "currency": ["$", ""]}
+    return chart.properties(usermeta={"embedOptions": {"formatLocale": style}})
+
+
+def _cycled(items: Sequence[Any], count: int) -> list[Any]:
+    return [items[i % len(items)] for i in range(max(count, 1))]

@@ -1,0 +1,127 @@
+"""The map of the cheapest feasible candidate, the line between owning and renting, today's position and its growth."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import altair as alt
+
+from envelope.plan.frontier import AxisInfo, Frontier
+from envelope.report.charts import colour, described, values
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_NONE = "– nothing fits"
+
+
+def frontier_map(found: Frontier, names: Mapping[str, str] | None = None) -> Any:
+    """Return the map: regions by colour and letter, the line with its P10–P90 band, today's position and growth.
+
+    ``names`` maps a candidate's id to what the legend says.
+    """
+    labels = [f"{_LETTERS[i % 26]} {(names or {}).get(c, c)}" for i, c in enumerate(found.candidates)]
+    shown = [labels[i] for i in range(len(labels)) if any(i in row for row in found.cells)]
+    if any(-1 in row for row in found.cells):
+        shown.append(_NONE)
+    layers = [_regions(found, labels, shown), _letters(found, labels), *_line(found), *_path(found)]
+    parts = "; ".join(f"{r.name} {r.frac:.0%} ({r.reason})" for r in found.regions)
+    line = f" {found.line.text}." if found.line is not None else ""
+    told = f"Cheapest feasible candidate by {found.x.label} and {found.y.label}: {parts}.{line}"
+    return described(alt.layer(*layers).resolve_scale(strokeDash="independent"), told, height=420)
+
+
+def _regions(found: Frontier, labels: Sequence[str], shown: Sequence[str]) -> Any:
+    """Return the cells as rectangles; neighbours in a row that have the same winner are one."""
+    across, up = _edges(found.x), _edges(found.y)
+    rows = []
+    for j, row in enumerate(found.cells):
+        start = 0
+        for winner, run in groupby(row):
+            end = start + len(list(run))
+            rows.append(
+                {
+                    "x": across[start], "x2": across[end], "y": up[j], "y2": up[j + 1],
+                    "cheapest": labels[winner] if winner >= 0 else _NONE,
+                }
+            )  # fmt: skip
+            start = end
+    # A hair of the same colour closes the gaps that anti-aliasing leaves between rectangles.
+    return (
+        alt.Chart(values(rows))
+        .mark_rect(opacity=0.75)
+        .encode(
+            x=_channel(alt.X, "x", found.x),
+            x2="x2:Q",
+            y=_channel(alt.Y, "y", found.y),
+            y2="y2:Q",
+            color=colour("cheapest", shown, columns=1),
+            tooltip=["cheapest:N"],
+        )
+    )
+
+
+def _letters(found: Frontier, labels: Sequence[str]) -> Any:
+    """Return a letter in the middle of each region, so that colour is not the only sign of it."""
+    rows = []
+    for index, label in enumerate(labels):
+        inside = [(j, i) for j, row in enumerate(found.cells) for i, winner in enumerate(row) if winner == index]
+        if inside:
+            middle = [sum(place[k] for place in inside) / len(inside) for k in (0, 1)]
+            j, i = min(inside, key=lambda place: (place[0] - middle[0]) ** 2 + (place[1] - middle[1]) ** 2)
+            rows.append({"x": found.x.values[i], "y": found.y.values[j], "letter": label[0]})
+    return (
+        alt.Chart(values(rows))
+        .mark_text(fontSize=18, fontWeight="bold", color="#FFFFFF", stroke="#000000", strokeWidth=0.6)
+        .encode(x="x:Q", y="y:Q", text="letter:N")
+    )
+
+
+def _line(found: Frontier) -> list[alt.Chart]:
+    if found.line is None:
+        return []
+    held, free = ("x", "y") if found.line.held == "x" else ("y", "x")
+    rows = [{held: p.along, free: p.point, "p10": p.p10, "p90": p.p90} for p in found.line.points]
+    banded = alt.Chart(values([row for row in rows if row["p10"] is not None and row["p90"] is not None]))
+    place = {"x": alt.X("p10:Q"), "x2": "p90:Q", "y": "y:Q"} if held == "y" else {
+        "x": "x:Q", "y": alt.Y("p10:Q"), "y2": "p90:Q"}  # fmt: skip
+    tips = [alt.Tooltip(f"{k}:Q", title=f"line, {k.upper()}", format=",.3~g") for k in ("p10", "p90")]
+    known = alt.Chart(values([row for row in rows if row[free] is not None]))
+    return [
+        banded.mark_rule(strokeWidth=4, opacity=0.45, color="#000000").encode(**place, tooltip=tips),
+        known.mark_line(strokeWidth=3, color="#FFFFFF", order=None).encode(x="x:Q", y="y:Q", order=f"{held}:Q"),
+        known.mark_line(strokeWidth=3, color="#000000", strokeDash=[6, 4]).encode(
+            x="x:Q", y="y:Q", order=f"{held}:Q", tooltip=["x:Q", "y:Q"]
+        ),
+    ]
+
+
+def _path(found: Frontier) -> list[alt.Chart]:
+    rows = [
+        {"x": p.x, "y": p.y, "year": p.year, "cheapest": p.candidate or "nothing fits"}
+        for p in found.path
+        if p.inside
+    ]  # fmt: skip
+    base = alt.Chart(values(rows)).encode(x="x:Q", y="y:Q")
+    tips = [alt.Tooltip("year:Q", title="year"), "cheapest:N", "x:Q", "y:Q"]
+    return [
+        base.mark_line(color="#FFFFFF", strokeWidth=2, opacity=0.9).encode(order="year:Q"),
+        base.mark_point(filled=True, size=90, color="#FFFFFF", stroke="#000000", strokeWidth=1.5, opacity=1).encode(
+            shape=alt.condition("datum.year === 0", alt.value("diamond"), alt.value("circle")), tooltip=tips
+        ),
+    ]
+
+
+def _edges(axis: AxisInfo) -> list[float]:
+    """Return the borders of the cells, half-way between their centres on the axis's own scale."""
+    if len(axis.values) < 2:
+        return [axis.values[0] * 0.9, axis.values[0] * 1.1]
+    at = [math.log(v) for v in axis.values] if axis.log else list(axis.values)
+    half = (at[1] - at[0]) / 2
+    ends = [at[0] - half, *(v + half for v in at)]
+    return [math.exp(v) for v in ends] if axis.log else ends
+
+
+def _channel(kind: Any, field: str, axis: AxisInfo) -> Any:
+    edges = _edges(axis)
+    scale = alt.Scale(type="log" if axis.log else "linear", domain=[edges[0], edges[-1]], nice=False, zero=False)
+    return kind(f"{field}:Q", title=axis.label, scale=scale, axis=alt.Axis(format="~s", tickCount=6, grid=False))
