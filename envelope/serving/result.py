@@ -149,6 +149,13 @@ class Bottleneck(Frozen):
     """One sentence, such as ``memory-bound 61 % of busy time; queue waits for KV blocks 12 %``."""
 
 
+NOTHING_RAN = Bottleneck(
+    compute_frac=0.0, memory_frac=0.0, communication_frac=0.0, overhead_frac=0.0, queue_for_kv_frac=0.0,
+    queue_for_seqs_frac=0.0, queue_for_tokens_frac=0.0, text="nothing ran on local replicas",
+)  # fmt: skip
+"""Bottleneck of a run without busy replicas."""
+
+
 class SimulationResult(Frozen):
     """All that a simulation says."""
 
