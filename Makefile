@@ -43,7 +43,8 @@ $(VENV)/.run: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.ui: $(BIN)/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ui,fast]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ui,report,pdf,fast]'
+	$(BIN)/python -c 'from envelope.serving.compiled import prepare; prepare()'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml

@@ -1,5 +1,5 @@
 """The dashboard: ``streamlit run app.py``, or ``make app``."""
 
-from envelope.dashboard.main import main
+from envelope.dashboard.app import main
 
 main()

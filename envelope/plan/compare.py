@@ -40,14 +40,15 @@ def compare(
         results.append(with_fixes(scenario, result, seeds=repeats, tick=tick) if fixes else result)
     if progress:
         progress(1.0, "done")
-    return _verdict(scenario, results)
+    return verdict(scenario, results)
 
 
 def _silent(_share: float, _what: str) -> None:
     return None
 
 
-def _verdict(scenario: Scenario, results: list[CandidateResult]) -> Comparison:
+def verdict(scenario: Scenario, results: Sequence[CandidateResult]) -> Comparison:
+    """Return the recommendation among candidates that were evaluated one by one."""
     feasible = ranked(results, scenario.failure_not_affordable)
     best = feasible[0] if feasible else None
     second = feasible[1] if len(feasible) > 1 else None
@@ -67,7 +68,7 @@ def _verdict(scenario: Scenario, results: list[CandidateResult]) -> Comparison:
 
 
 def _reasons(
-    scenario: Scenario, best: CandidateResult, second: CandidateResult | None, results: list[CandidateResult]
+    scenario: Scenario, best: CandidateResult, second: CandidateResult | None, results: Sequence[CandidateResult]
 ) -> list[str]:
     rules = scenario.constraints
     reasons = []

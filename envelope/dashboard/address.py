@@ -1,0 +1,89 @@
+"""The address of a view: what stands in the query of the page's URL, so that a link opens the same view."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+LONGEST = 200
+"""Characters of a value in an address at most."""
+_KEPT, _WRITTEN, _USED = "address", "address-written", "address-used"
+
+
+def read() -> None:
+    """Adopt the URL's query if it is not what was written last: a link was opened, or Back was pressed.
+
+    Without a query – a page was chosen in the navigation – what the session keeps stays.
+    """
+    query = {k: v[:LONGEST] for k, v in st.query_params.to_dict().items()}
+    kept = st.session_state.setdefault(_KEPT, {})
+    st.session_state[_USED] = set()
+    if not query or query == st.session_state.get(_WRITTEN):
+        return
+    if "scenario" in query:
+        kept.clear()
+    kept.update(query)
+    for name in query:
+        # A widget takes its value from the address again.
+        st.session_state.pop(name, None)
+
+
+def write() -> None:
+    """Put what this run has used into the URL."""
+    kept, used = st.session_state[_KEPT], st.session_state[_USED]
+    query = {name: kept[name] for name in sorted(used) if kept.get(name)}
+    if query != st.query_params.to_dict():
+        st.query_params.from_dict(query)
+    st.session_state[_WRITTEN] = query
+
+
+def get(name: str, default: str = "") -> str:
+    """Return a value of the address."""
+    st.session_state[_USED].add(name)
+    return str(st.session_state[_KEPT].get(name, default))
+
+
+def put(name: str, value: str) -> None:
+    """Set a value of the address; an empty one takes it out."""
+    st.session_state[_USED].add(name)
+    st.session_state[_KEPT][name] = value
+
+
+def choice(
+    label: str,
+    options: Sequence[str],
+    *,
+    param: str,
+    default: str | None = None,
+    show: Callable[[str], str] = str,
+    help: str | None = None,
+    place: Any = st,
+) -> str:
+    """Draw a select box whose value stands in the address as ``param`` and return the value.
+
+    A value that is not among the options (the scenario has changed) gives way to ``default``, or the first.
+    """
+    fallback = default if default in options else options[0]
+    if st.session_state.get(param) not in options:
+        wanted = get(param)
+        st.session_state[param] = wanted if wanted in options else fallback
+    chosen = str(place.selectbox(label, options, format_func=show, key=param, help=help))
+    put(param, chosen)
+    return chosen
+
+
+def number(label: str, low: float, high: float, *, param: str, default: float, **widget: Any) -> float:
+    """Draw a slider whose value stands in the address as ``param`` and return the value."""
+    if not low <= st.session_state.get(param, low - 1) <= high:
+        st.session_state[param] = min(max(_as_number(get(param), default), low), high)
+    value = float(st.slider(label, low, high, key=param, **widget))
+    put(param, "" if value == default else f"{value:.6g}")
+    return value
+
+
+def _as_number(text: str, default: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return default
+    return value if value == value else default

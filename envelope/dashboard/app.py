@@ -1,0 +1,77 @@
+"""The dashboard: pages around one open scenario. ``app.py`` at the root starts it."""
+
+from functools import partial
+from importlib import import_module
+from typing import NamedTuple
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from envelope.dashboard import address, sidebar
+from envelope.dashboard.access import require_access
+from envelope.dashboard.figures import Figures, escaped
+from envelope.dashboard.jobs import JobError
+from envelope.dashboard.opened import Opened
+from envelope.dashboard.view import View, workers
+from envelope.errors import InputError, Problem
+
+
+class _Page(NamedTuple):
+    """One page: its module under ``pages`` is imported when it is opened, its ``page(view)`` draws it."""
+
+    module: str
+    title: str
+    icon: str
+
+
+_SECTIONS = {
+    "Decide": (
+        _Page("verdict", "Verdict", "🧭"),
+    ),
+}  # fmt: skip
+"""Section → its pages in order. The first page of all is the start page."""
+
+
+def main() -> None:
+    """Draw the page that is open."""
+    st.set_page_config(page_title="envelope", page_icon="🧭", layout="wide")
+    require_access()
+    workers()
+    address.read()
+    opened = sidebar.draw()
+    pages = {
+        section: [
+            st.Page(
+                partial(_draw, entry.module, opened), title=entry.title, icon=entry.icon, url_path=entry.module,
+                default=entry is next(iter(_SECTIONS.values()))[0],
+            )
+            for entry in entries
+        ]
+        for section, entries in _SECTIONS.items()
+    }  # fmt: skip
+    st.navigation(pages, position="top").run()
+    address.write()
+
+
+def _draw(module: str, opened: Opened) -> None:
+    if opened.scenario is None:
+        _problems(opened.problems)
+        return
+    context = get_script_run_ctx()
+    view = View(
+        opened=opened,
+        scenario=opened.scenario,
+        figures=Figures(st.context.locale or "en-US"),
+        session=context.session_id if context else "",
+    )
+    try:
+        import_module(f"envelope.dashboard.pages.{module}").page(view)
+    except InputError as error:
+        _problems(error.problems)
+    except JobError as error:
+        st.error(str(error))
+
+
+def _problems(problems: tuple[Problem, ...]) -> None:
+    for problem in problems:
+        st.error(escaped(str(problem)))

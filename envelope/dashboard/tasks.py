@@ -1,0 +1,86 @@
+"""What the worker processes do for the pages: functions of ``plan`` and ``report``, called with records.
+
+Each takes ``progress`` and returns a record or the bytes of files. Imports are late: the server names these functions,
+but only the workers run them.
+"""
+
+import tempfile
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from envelope.spec.load import Reporter
+from envelope.spec.scenario import Scenario
+
+if TYPE_CHECKING:
+    from envelope.plan.costs import CostModels, CostStudy
+    from envelope.plan.frontier import Frontier
+    from envelope.plan.results import CandidateResult
+
+
+def candidate(scenario: Scenario, ident: str, *, progress: Reporter) -> "CandidateResult":
+    """Return the verdict on one candidate."""
+    from envelope.plan.evaluate import evaluate_candidate
+
+    chosen = next(c for c in scenario.candidates if c.id == ident)
+    return evaluate_candidate(scenario, chosen, seeds=scenario.simulation.seeds, tick=partial(progress, 0.0))
+
+
+def fixes(scenario: Scenario, result: "CandidateResult", *, progress: Reporter) -> "CandidateResult":
+    """Return an infeasible candidate's verdict with the smallest changes that would mend it."""
+    from envelope.plan.fixes import with_fixes
+
+    return with_fixes(scenario, result, seeds=scenario.simulation.seeds, tick=partial(progress, 0.0))
+
+
+def cost_study(scenario: Scenario, baseline: str | None, *, progress: Reporter) -> "CostStudy":
+    """Return the costs of all candidates with their ranges."""
+    from envelope.plan.costs import cost_study as study
+
+    return study(_models(scenario, progress), baseline=baseline)
+
+
+def cost_files(scenario: Scenario, baseline: str | None, *, progress: Reporter) -> dict[str, bytes]:
+    """Return the files of ``envelope tco --out`` by name."""
+    from envelope.plan.costs import cost_study as study
+    from envelope.report.cost_files import write_cost_study
+
+    models = _models(scenario, progress)
+    with tempfile.TemporaryDirectory() as folder:
+        date = datetime.now(UTC).date().isoformat()
+        written = write_cost_study(study(models, baseline=baseline), models, Path(folder), date=date)
+        return {path.name: path.read_bytes() for path in written}
+
+
+def frontier(
+    scenario: Scenario, x: str, y: str, ranges: tuple[tuple[float, float] | None, ...], *, progress: Reporter
+) -> "Frontier":
+    """Return the map of the cheapest feasible candidate over two inputs."""
+    from envelope.plan.frontier import frontier as mapped
+
+    return mapped(scenario, x, y, x_range=ranges[0], y_range=ranges[1], progress=progress)
+
+
+class _Content:
+    """A scenario as a key of a cache, equal by its content, and who is told of the progress."""
+
+    def __init__(self, scenario: Scenario, progress: Reporter) -> None:
+        self.scenario, self.progress, self.text = scenario, progress, scenario.model_dump_json()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Content) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+def _models(scenario: Scenario, progress: Reporter) -> "CostModels":
+    return _kept_models(_Content(scenario, progress))
+
+
+@lru_cache(maxsize=8)
+def _kept_models(content: _Content) -> "CostModels":
+    from envelope.plan.costs import cost_models
+
+    return cost_models(content.scenario, progress=content.progress)

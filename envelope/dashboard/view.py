@@ -1,0 +1,151 @@
+"""What every page gets: the open scenario, results (kept, or worked out by the worker processes) and the locale."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from envelope.dashboard import tasks
+from envelope.dashboard.figures import Figures
+from envelope.dashboard.jobs import Job, State, Workers, fingerprint
+from envelope.dashboard.opened import Opened
+from envelope.dashboard.worker import Order
+from envelope.spec.data_version import data_version
+from envelope.spec.scenario import Scenario
+
+if TYPE_CHECKING:
+    from envelope.plan.costs import CostStudy
+    from envelope.plan.results import Comparison
+
+_POLL_S = 0.05
+_QUICK_S = 0.25
+"""Waiting time after which a progress bar appears; a bar that flashes up is worse than none."""
+
+
+@st.cache_resource(show_spinner=False, on_release=Workers.close)
+def workers() -> Workers:
+    """Return the worker processes of this server, started at the first call."""
+    return Workers()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The scenario that is open in this session and its results."""
+
+    opened: Opened
+    scenario: Scenario
+    """The open scenario, valid."""
+    figures: Figures
+    """Numbers as the reader's locale writes them."""
+    session: str
+    """Id of this browser tab's session."""
+
+    @property
+    def key(self) -> str:
+        """Content hash of the scenario, evidence included; equal content has an equal hash."""
+        return fingerprint(self.scenario)
+
+    @property
+    def data_version(self) -> str:
+        """Version of the facts that results rest on."""
+        return data_version()
+
+    def comparison(self) -> "Comparison":
+        """Return the verdicts on all candidates, without fixes. Raises ``InputError`` for missing prices."""
+        return self.comparison_of(self.scenario)
+
+    def comparison_of(self, scenario: Scenario) -> "Comparison":
+        """Return the verdicts on another scenario's candidates, such as a changed one.
+
+        Candidates are worked out side by side, and each is kept by what it depends on: a change of one candidate
+        leaves the others as they are.
+        """
+        from envelope.plan.compare import verdict
+
+        jobs = [
+            self.job(tasks.candidate, _alone(scenario, c.id), c.id, label=c.name, affinity=c.id)
+            for c in scenario.candidates
+        ]
+        return verdict(scenario, self.wait(jobs))
+
+    def costs(self, baseline: str | None = None) -> "CostStudy":
+        """Return the cost study with its ranges; ``baseline`` is the candidate that savings count against."""
+        study: CostStudy = self.result(
+            tasks.cost_study, self.scenario, baseline, label="Costs over the years", affinity="costs"
+        )
+        return study
+
+    def result(self, function: Callable[..., Any], *args: Any, label: str, affinity: str = "", **options: Any) -> Any:
+        """Return what a function of records returns, kept or worked out now behind a progress bar.
+
+        The function must be importable and take ``progress``. Raises ``InputError`` as the function does and
+        ``JobError`` if it crashes.
+        """
+        return self.wait([self.job(function, *args, label=label, affinity=affinity, **options)])[0]
+
+    def job(self, function: Callable[..., Any], *args: Any, label: str, affinity: str = "", **options: Any) -> Job:
+        """Return the job of a call, started now unless it is kept or runs already."""
+        version = self.data_version
+        key = self.job_key(function, *args, **options)
+        order = Order(function, args, options, version)
+        return workers().submit(key, order, label=label, affinity=affinity, watcher=self.session)
+
+    def job_key(self, function: Callable[..., Any], *args: Any, **options: Any) -> str:
+        """Return the key by which the result of a call is kept: its content and the data version."""
+        name = f"{function.__module__}.{function.__qualname__}"
+        return fingerprint(name, *args, *(x for item in sorted(options.items()) for x in item), self.data_version)
+
+    def wait(self, jobs: Sequence[Job]) -> list[Any]:
+        """Return the values of jobs, with a progress bar if that takes longer than a blink."""
+        place = st.empty()
+        bar = None
+        waited_s = 0.0
+        for job in jobs:
+            while not job.wait(_POLL_S):
+                waited_s += _POLL_S
+                if waited_s >= _QUICK_S:
+                    share = sum(1.0 if j.ended else j.progress.share for j in jobs) / len(jobs)
+                    doing = next((j for j in jobs if j.state is State.RUNNING), job)
+                    words = doing.progress.doing or doing.label
+                    bar = bar or place.progress(0.0, words)
+                    bar.progress(min(max(share, 0.0), 1.0), words)
+        place.empty()
+        return [job.value() for job in jobs]
+
+    def background(
+        self, function: Callable[..., Any], *args: Any, label: str, start: str | None, key: str, **options: Any
+    ) -> Any:
+        """Return the result of long work, or ``None`` while there is none; the page stays usable meanwhile.
+
+        ``start`` is the label of the button that starts it, ``None`` to start at once. While it runs a panel shows its
+        progress and a button to cancel it. ``key`` names the panel on the page.
+        """
+        job = workers().find(self.job_key(function, *args, **options))
+        if job is None or job.state is State.CANCELLED:
+            words = start or (f"Start again: {label}" if job is not None else None)
+            if words is not None and not st.button(words, key=f"{key}-start", type="primary"):
+                return None
+            job = self.job(function, *args, label=label, **options)
+        if job.ended:
+            return job.value()
+        _panel(job, self.session, key)
+        return None
+
+
+def _alone(scenario: Scenario, ident: str) -> Scenario:
+    """Return a scenario with one candidate and without the words that no result depends on."""
+    chosen = tuple(c for c in scenario.candidates if c.id == ident)
+    return scenario.model_copy(update={"candidates": chosen, "story": "", "question": ""})
+
+
+@st.fragment(run_every=0.5)
+def _panel(job: Job, session: str, key: str) -> None:
+    if job.ended:
+        st.rerun()
+    bar, button = st.columns([6, 1], vertical_alignment="bottom")
+    bar.progress(min(max(job.progress.share, 0.0), 1.0), f"{job.label}: {job.progress.doing}")
+    if button.button("Cancel", key=f"{key}-cancel"):
+        workers().cancel(job, session)
+        job.wait(2.0)
+        st.rerun()

@@ -1,0 +1,105 @@
+"""One worker process of the dashboard: ``python -m envelope.dashboard.worker``, fed through its pipes.
+
+It reads orders from standard input and answers on standard output, both pickled; its parent is its only peer. A pipe
+that ends, because the server ended, ends the worker.
+"""
+
+import logging
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from envelope.errors import InputError, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A function to call; it takes ``progress`` as well."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    data_version: str = ""
+    """State of the data files that the answer must rest on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work is, 0–1, and what is being done."""
+
+    share: float
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the function returned, or what was wrong with its input, or the crash in one line."""
+
+    value: Any = None
+    problems: tuple[Problem, ...] = ()
+    crash: str = ""
+
+
+def main() -> None:
+    """Serve orders until the pipe ends."""
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # Whatever prints must not reach the pipe.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    version = ""
+    while True:
+        try:
+            order: Order = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        if order.data_version != version:
+            _forget()
+            version = order.data_version
+        try:
+            _send(out, _answer(order, out))
+        except BrokenPipeError:
+            return
+
+
+def warm(*, progress: Callable[[float, str], object]) -> None:
+    """Import what most orders need, and load the compiled kernel if there is one, before the first order comes."""
+    import envelope.plan.evaluate  # noqa: F401
+    from envelope.serving.compiled import LOAD_REQUESTS, prepare, worth_compiling
+
+    if worth_compiling(LOAD_REQUESTS + 1):
+        prepare()
+    progress(1.0, "ready")
+
+
+def _answer(order: Order, out: BinaryIO) -> Answer:
+    try:
+        return Answer(
+            order.function(*order.args, **order.options, progress=lambda s, what: _send(out, Progress(s, what)))
+        )
+    except InputError as error:
+        return Answer(problems=error.problems)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        logging.getLogger(__name__).exception("order failed")
+        return Answer(crash=f"{type(error).__name__}: {error}")
+
+
+def _send(out: BinaryIO, message: Progress | Answer) -> None:
+    pickle.dump(message, out)
+    out.flush()
+
+
+def _forget() -> None:
+    from envelope.spec.load import forget
+
+    forget()
+
+
+if __name__ == "__main__":
+    # Orders name classes of this module by its real name, not by __main__.
+    from envelope.dashboard.worker import main as serve
+
+    serve()

@@ -1,0 +1,34 @@
+"""The version of the facts: a hash over every data file that results rest on."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from envelope import __version__
+from envelope.spec.load import data_dirs
+
+
+def data_version() -> str:
+    """Return a short hash over the package's version and the content of all data files, the user's own included.
+
+    Files are read again only if one of them has a new time or size.
+    """
+    folders = data_dirs()
+    kinds = ["hardware_profiles", *sorted(kind.name for kind in folders[-1].iterdir() if kind.is_dir())]
+    stamps = []
+    for folder in folders:
+        for kind in kinds:
+            for file in sorted((folder / kind).rglob("*.yaml")):
+                found = file.stat()
+                stamps.append((str(file), found.st_mtime_ns, found.st_size))
+    return _content_hash(tuple(stamps))
+
+
+@lru_cache(maxsize=4)
+def _content_hash(stamps: tuple[tuple[str, int, int], ...]) -> str:
+    digest = hashlib.sha256(__version__.encode())
+    for name, _, _ in stamps:
+        path = Path(name)
+        digest.update(f"\0{path.parent.name}/{path.name}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
