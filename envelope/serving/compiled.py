@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MODULES = ("layout", "blocks", "clock", "heaps", "batch", "leave", "replica", "ranks", "hosted", "route", "events")
+MODULES = (
+    "layout", "draws", "blocks", "clock", "heaps", "adapters", "drafts", "batch", "leave", "replica", "ranks", "hosted",
+    "route", "events",
+)  # fmt: skip
 """Files of the kernel, those that others use first."""
 
 LOAD_REQUESTS = 2_500

@@ -53,9 +53,19 @@ class ReplicaConfig:
     """Speculative tokens per sequence and step."""
     draft_acceptance_frac: float = 0.0
     """Probability that a speculative token is accepted, given that the one before it was."""
-
     max_adapters: int = 0
-    """Different adapters (LoRA) in one batch at most; requests that need another wait. 0 is no limit."""
+    """Places for adapters (LoRA) on the device: different ones in one batch at most; requests that need another wait.
+    The longest unused one makes place for the next. 0 is no limit."""
+    adapter_blocks: int = 0
+    """KV blocks' worth of memory that each of those places takes, whether it is filled or not."""
+    adapter_load_s: float = 0.0
+    """Time to copy an adapter that is not on the device to it; the engine waits for it."""
+    adapter_step_s: float = 2e-3
+    """Time that a step takes longer if any of its sequences uses an adapter. Punica adds 2 ms per token on
+    Llama-2-7B and 13B with rank 16 on an A100 (Chen et al., Punica: Multi-Tenant LoRA Serving, 2023, abstract,
+    https://arxiv.org/abs/2310.18547)."""
+    adapter_each_s: float = 0.0
+    """The same for each different adapter: reading its weights."""
 
     def __post_init__(self) -> None:
         seqs, tokens = self.max_num_seqs, self.max_num_batched_tokens
@@ -71,6 +81,10 @@ class ReplicaConfig:
                     "must hold one decode step of max_num_seqs sequences",
                 ),
                 ("kv_blocks", self.kv_blocks, self.kv_blocks >= 1, "must be at least 1"),
+                ("max_adapters", self.max_adapters, self.usable_blocks >= 1,
+                 "leaves no KV blocks beside the adapters"),
+                ("adapter_load_s", self.adapter_load_s,
+                 min(self.adapter_load_s, self.adapter_step_s, self.adapter_each_s) >= 0, "must not be negative"),
                 ("block_tokens", self.block_tokens, self.block_tokens >= 1, "must be at least 1"),
                 ("draft_acceptance_frac", self.draft_acceptance_frac, 0 <= self.draft_acceptance_frac < 1,
                  "must be at least 0 and below 1"),
@@ -91,12 +105,9 @@ class ReplicaConfig:
         return (1.0 - a ** (d + 1)) / (1.0 - a)
 
     @property
-    def tokens_per_step_var(self) -> float:
-        """Variance of the tokens per sequence and decode step (truncated geometric)."""
-        a, d = self.draft_acceptance_frac, self.draft_tokens
-        p = [(1 - a) * a**k for k in range(d)] + [a**d]
-        mean = self.tokens_per_step
-        return sum(w * (k + 1 - mean) ** 2 for k, w in enumerate(p))
+    def usable_blocks(self) -> int:
+        """KV blocks that the places of the adapters leave."""
+        return self.kv_blocks - self.max_adapters * self.adapter_blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -141,6 +152,8 @@ class HostedConfig:
     """Requests per minute; ``None`` is no limit."""
     tpm: float | None = None
     """Tokens per minute, input and output."""
+    max_concurrent: int | None = None
+    """Requests that it serves for us at once at most; more are refused like those beyond the rate limits."""
     max_retries: int = 6
     backoff_s: float = 1.0
     """First wait after a refusal; it doubles each time and is shortened by up to half at random."""
@@ -152,9 +165,9 @@ class HostedConfig:
     retired_after_s: float | None = None
     """Time after the start at which the snapshot is retired and refuses everything."""
     cache_ttl_s: float = 300.0
+    """Time for which it keeps a dialogue's context cached."""
     input_thresholds: tuple[int, ...] = ()
     """Prompt lengths (cached or not) above which the tariff changes; usage is counted on either side of each."""
-    """Time for which it keeps a dialogue's context cached."""
     tier: Tier = "frontier"
 
     def __post_init__(self) -> None:
@@ -164,6 +177,12 @@ class HostedConfig:
             ("availability_frac", self.availability_frac, 0 < self.availability_frac <= 1, "must be in (0, 1]"),
             ("rpm", self.rpm, self.rpm is None or self.rpm > 0, "must be above 0"),
             ("tpm", self.tpm, self.tpm is None or self.tpm > 0, "must be above 0"),
+            (
+                "max_concurrent",
+                self.max_concurrent,
+                self.max_concurrent is None or self.max_concurrent > 0,
+                "must be above 0",
+            ),
         ]
         _check("hosted", [(n, v, bool(ok), r) for n, v, ok, r in rules])
 

@@ -117,10 +117,10 @@ class _Layout:
             c = pool.replica
             self.slots.append(self.ints(c.slots * k.S_SIZE))
             self.heaps.append(self.ints(2 * c.slots))
-            self.phases.append(self.ints(stride_of(pool)))
+            self.phases.append(self.ints(c.block_tokens))
             self.queues.append(self.ints(2 * levels))
             self.counts.append(self.ints(self.classes))
-            self.adapters.append(self.ints(self.classes))
+            self.adapters.append(self.ints(self.classes * k.A_SIZE))
             spare = min(c.kv_blocks + 2, 4 * n + 64) if c.prefix_cache else 0
             self.spare_count.append(spare)
             self.spares.append(self.ints(spare * k.E_SIZE))
@@ -171,11 +171,6 @@ MAX_OUTAGES = 4096
 """Outages of the hosted API in one run at most."""
 
 
-def stride_of(pool: PoolConfig) -> int:
-    """Return the decode steps after which a sequence needs another KV block."""
-    return max(1, int(pool.replica.block_tokens / pool.replica.tokens_per_step))
-
-
 def _fill_header(st: Ints, sx: Floats, fleet: Fleet, requests: Requests, at: _Layout, outages: Floats) -> None:
     router, roles = fleet.router, [p.role for p in fleet.pools]
     order = at.first[np.argsort(requests.arrival_s[at.first], kind="stable")]
@@ -215,7 +210,7 @@ def _fill_header(st: Ints, sx: Floats, fleet: Fleet, requests: Requests, at: _La
 
 
 def _fill_hosted(st: Ints, sx: Floats, hosted: HostedConfig) -> None:
-    st[k.H_MAX_RETRIES] = hosted.max_retries
+    st[k.H_MAX_RETRIES], st[k.H_HOSTED_MOST] = hosted.max_retries, hosted.max_concurrent or 0
     rpm = math.inf if hosted.rpm is None else hosted.rpm
     tpm = math.inf if hosted.tpm is None else hosted.tpm
     floats = {
@@ -235,15 +230,15 @@ def _fill_hosted(st: Ints, sx: Floats, hosted: HostedConfig) -> None:
 def _fill_replica(st: Ints, sx: Floats, r: int, pool: PoolConfig, at: _Layout, table: int, requests: Requests) -> None:
     c = pool.replica
     b, x = at.replica + r * k.R_SIZE, at.replica_x + r * k.X_SIZE
-    limit = c.kv_blocks * c.block_tokens if c.max_context_tokens is None else c.max_context_tokens
+    limit = c.usable_blocks * c.block_tokens if c.max_context_tokens is None else c.max_context_tokens
     values = {
         k.R_UP: 1, k.R_SEQS: c.slots, k.R_BUDGET: c.max_num_batched_tokens, k.R_BLOCK: c.block_tokens,
-        k.R_BLOCKS: c.kv_blocks, k.R_FIXED: c.fixed_blocks_per_seq, k.R_CACHE: int(c.prefix_cache),
+        k.R_BLOCKS: c.usable_blocks, k.R_FIXED: c.fixed_blocks_per_seq, k.R_CACHE: int(c.prefix_cache),
         k.R_CHUNKED: int(c.chunked_prefill), k.R_STATIC: int(c.batching == "static"), k.R_CURRENT: -1,
         k.R_HEAD: -1, k.R_TAIL: -1, k.R_SPARE: -1, k.R_SLOT: at.slots[r], k.R_HEAP: at.heaps[r],
         k.R_PHASE: at.phases[r], k.R_QUEUE: at.queues[r], k.R_TABLE: table, k.R_NODES: at.nodes[r],
-        k.R_CHAINS: at.chains[r], k.R_DRAFT: c.draft_tokens, k.R_STRIDE: stride_of(pool),
-        k.R_CLASS: at.counts[r], k.R_ADAPTERS: c.max_adapters, k.R_ADAPTER_USE: at.adapters[r],
+        k.R_CHAINS: at.chains[r], k.R_DRAFT: c.draft_tokens,
+        k.R_CLASS: at.counts[r], k.R_ADAPTERS: c.max_adapters, k.R_ADAPTER: at.adapters[r],
         k.R_MAX_CONTEXT: limit, k.R_INSIDE: int(pool.inside),
         k.R_TIER: TIERS.index(pool.tier), k.R_ROLE: ROLES.index(pool.role), k.R_SLOTS_FREE: at.slots[r],
     }  # fmt: skip
@@ -253,8 +248,10 @@ def _fill_replica(st: Ints, sx: Floats, r: int, pool: PoolConfig, at: _Layout, t
     st[slots + k.S_REQUEST] = np.append(slots[1:], -1)
     st[at.queues[r] : at.queues[r] + 2 * at.levels] = -1
     sx[x + k.X_TIME], sx[x + k.X_GAP], sx[x + k.X_IDLE_W] = k.NEVER, -1.0, c.steps.idle_w
-    sx[x + k.X_GROWTH], sx[x + k.X_GROWTH_VAR] = c.tokens_per_step, c.tokens_per_step_var
-    _fill_blocks(st, b, c.kv_blocks, at, r, len(requests.node_tokens), requests.chains)
+    st[at.adapters[r] + k.A_SIZE * np.arange(at.classes) + k.A_USED] = -1
+    sx[x + k.X_ACCEPTANCE], sx[x + k.X_LOAD_S] = c.draft_acceptance_frac, c.adapter_load_s
+    sx[x + k.X_ADAPTER_S], sx[x + k.X_ADAPTER_EACH_S] = c.adapter_step_s, c.adapter_each_s
+    _fill_blocks(st, b, c.usable_blocks, at, r, len(requests.node_tokens), requests.chains)
 
 
 def _fill_blocks(st: Ints, b: int, blocks: int, at: _Layout, r: int, nodes: int, chains: int) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from envelope.serving.fleet import ReplicaConfig
+from envelope.serving.kernel.draws import uniform
+from envelope.serving.kernel.layout import F_SIZE, F_UNIFORM
 from envelope.serving.requests import Requests
 
 
@@ -22,9 +24,7 @@ class Sequence:
     computed: int = 0
     target: int = 0
     decoding: bool = False
-    steps_left: int = 0
-    steps_done: int = 0
-    phase: int = 0
+    made: int = 0
     admitted: int = 0
     keyed: list = field(default_factory=list)
     private: list = field(default_factory=list)
@@ -47,7 +47,10 @@ class Reference:
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self.admissions = 0
-        self.stride = max(1, int(config.block_tokens / config.tokens_per_step))
+        self.draws = {F_UNIFORM + F_SIZE * i: float(u) for i, u in enumerate(requests.uniform)}
+        self.resident: dict[str, int] = {}
+        self.uses = 0
+        self.loads = 0
 
     # --- blocks ---------------------------------------------------------------------------------------------
     def take(self) -> int:
@@ -108,21 +111,45 @@ class Reference:
                 del self.key_of[self.block_of.pop(key)]
 
     # --- batch ----------------------------------------------------------------------------------------------
-    def growing(self) -> list[Sequence]:
-        return [s for s in self.running if s.decoding and (s.phase + s.steps_done) % self.stride == 0]
+    def lacking(self, s: Sequence) -> int:
+        """Blocks that a decoding sequence lacks for one token and all drafts."""
+        tokens = s.target + s.made + 1 + self.c.draft_tokens
+        have = len(s.private) + len(s.keyed) - s.duplicate
+        return max(0, -(-tokens // self.c.block_tokens) + self.c.fixed_blocks_per_seq - have)
 
     def preempt(self, s: Sequence) -> None:
         computed = s.computed
         if s.decoding:
-            made = int(self.c.tokens_per_step * s.steps_done)
-            s.generated += made
-            computed = s.target + made
+            s.generated += s.made
+            computed = s.target + s.made
         self.give_back(s, computed, True)
         s.decoding = False
         s.preemptions += 1
-        self.running.remove(s)
+        self.leave(s)
         at = next((k for k, w in enumerate(self.waiting) if w.level >= s.level), len(self.waiting))
         self.waiting.insert(at, s)
+
+    def leave(self, s: Sequence) -> None:
+        """Take a sequence out of the batch; its adapter stays on the device."""
+        self.running.remove(s)
+        adapter = self.adapter(s)
+        if adapter is not None and all(self.adapter(w) != adapter for w in self.running):
+            self.uses += 1
+            self.resident[adapter] = self.uses
+
+    def adapter(self, s: Sequence) -> str | None:
+        return self.r.classes[self.r.task[s.i]].adapter
+
+    def load_adapter(self, s: Sequence) -> None:
+        adapter = self.adapter(s)
+        if adapter is None or adapter in self.resident:
+            return
+        used = {self.adapter(w) for w in self.running}
+        idle = sorted((a for a in self.resident if a not in used), key=lambda a: self.resident[a])
+        if self.c.max_adapters and len(self.resident) >= self.c.max_adapters:
+            del self.resident[idle[0]]
+        self.resident[adapter] = 0
+        self.loads += 1
 
     def youngest(self) -> Sequence:
         return max(self.running, key=lambda s: (s.level, s.admitted))
@@ -142,8 +169,8 @@ class Reference:
         return True
 
     def adapter_fits(self, s: Sequence) -> bool:
-        adapter = self.r.classes[self.r.task[s.i]].adapter
-        used = {self.r.classes[self.r.task[w.i]].adapter for w in self.running} - {None}
+        adapter = self.adapter(s)
+        used = {self.adapter(w) for w in self.running} - {None}
         return not self.c.max_adapters or adapter is None or adapter in used or len(used) < self.c.max_adapters
 
     def admit(self, budget: int, tokens: int, parts: list) -> int:
@@ -177,6 +204,7 @@ class Reference:
             s.computed, s.target, s.decoding = usable * bs, target, False
             s.admitted = self.admissions
             self.admissions += 1
+            self.load_adapter(s)
             self.running.append(s)
             parts.append((s.computed, chunk))
             assert self.chunk(s, chunk)
@@ -184,14 +212,17 @@ class Reference:
         return tokens
 
     def begin_decode(self, s: Sequence) -> None:
-        left = int(self.r.output_tokens[s.i]) - s.generated
-        steps = left
-        if self.c.draft_tokens:
-            e, var = self.c.tokens_per_step, self.c.tokens_per_step_var
-            spread = self.r.normal[s.i] * math.sqrt(left * var / e) / e
-            steps = max(1, -(-left // (1 + self.c.draft_tokens)), math.ceil(left / e + spread))
-        s.decoding, s.steps_left, s.steps_done = True, steps, 0
-        s.phase = (s.target % self.c.block_tokens) * self.stride // self.c.block_tokens
+        s.decoding, s.made = True, 0
+
+    def advance(self, s: Sequence) -> bool:
+        """Add the tokens of one step; returns whether the answer is complete."""
+        done = s.generated + s.made
+        u = uniform(self.draws, s.i, done)
+        accepted = 0
+        while accepted < self.c.draft_tokens and u < self.c.draft_acceptance_frac ** (accepted + 1):
+            accepted += 1
+        s.made = min(s.made + 1 + accepted, int(self.r.output_tokens[s.i]) - s.generated)
+        return s.generated + s.made == self.r.output_tokens[s.i]
 
     # --- time -----------------------------------------------------------------------------------------------
     def prefill_attention(self, x: float) -> float:
@@ -220,30 +251,34 @@ class Reference:
         top = t.max_batched_tokens
         dt = t.step_overhead_s + (t.token_s[m] if m <= top else t.token_s[top] * m / top) + t.sampled_s[sampled]
         if n:
-            e = self.c.tokens_per_step
-            mean = sum(s.target + e * s.steps_done + 1 for s in decodes) / n
+            mean = sum(s.target + s.made + 1 for s in decodes) / n
             dt += t.decode_base_s[n] + n * self.decode_attention(n, mean)
         if tokens:
             dt += t.prefill_base_s
             dt += sum(self.prefill_attention(p + c) - self.prefill_attention(p) for p, c in parts)
+        used = {self.adapter(s) for s in self.running} - {None}
+        if used:
+            dt += self.c.adapter_step_s + len(used) * self.c.adapter_each_s + self.loads * self.c.adapter_load_s
         return float(dt)
 
     # --- run ------------------------------------------------------------------------------------------------
     def plan(self) -> tuple[list[Sequence], list]:
         parts: list = []
+        self.loads = 0
         if not self.c.chunked_prefill:
             self.admit(self.c.max_num_batched_tokens, 0, parts)
             if parts:
                 return [], parts
         preempted = False
-        while len(self.growing()) > len(self.free):
+        while sum(self.lacking(s) for s in self.running if s.decoding) > len(self.free):
             self.preempt(self.youngest())
             preempted = True
-        for s in self.growing():
-            block = self.take()
-            self.users[block] = 1
-            s.private.append(block)
         decodes = [s for s in self.running if s.decoding]
+        for s in decodes:
+            for _ in range(self.lacking(s)):
+                block = self.take()
+                self.users[block] = 1
+                s.private.append(block)
         if self.c.chunked_prefill:
             budget = self.c.max_num_batched_tokens - len(decodes) * (1 + self.c.draft_tokens)
             tokens = 0
@@ -266,9 +301,9 @@ class Reference:
         fresh = [s for s in self.running if not s.decoding and s.computed == s.target]
         ended = []
         for s in decodes:
-            s.steps_done += 1
-            if s.steps_done == s.steps_left:
+            if self.advance(s):
                 ended.append(s)
+            self.publish(s, (s.target + s.made) // self.c.block_tokens, ("node", "chain"))
         ended.sort(key=lambda s: s.admitted)
         for s in fresh:
             if s.generated == 0:
@@ -280,7 +315,7 @@ class Reference:
                 self.begin_decode(s)
         for s in ended:
             s.finish = t
-            self.running.remove(s)
+            self.leave(s)
             full = int(self.r.input_tokens[s.i] + self.r.output_tokens[s.i]) - 1 if s.decoding else s.target
             self.give_back(s, full, False)
         return ended

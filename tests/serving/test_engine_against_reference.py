@@ -82,6 +82,10 @@ def five_adapters(seed: int) -> Requests:
 
 CASES = {
     "adapters": (dict(max_adapters=2, max_num_seqs=12), lambda s: five_adapters(s)),
+    "adapters that are loaded": (
+        dict(max_adapters=3, adapter_blocks=50, adapter_load_s=0.02, adapter_each_s=4e-4), lambda s: five_adapters(s),
+    ),
+    "any number of adapters": (dict(adapter_load_s=0.02, adapter_step_s=1e-3), lambda s: five_adapters(s)),
     "adapters and preemption": (dict(max_adapters=2, kv_blocks=120), lambda s: five_adapters(s)),
     "chunked prefill": (dict(), lambda s: drawn(s)),
     "small token budget": (dict(max_num_batched_tokens=64), lambda s: drawn(s, rate=5)),
@@ -98,7 +102,15 @@ CASES = {
     "sessions": (dict(kv_blocks=700, prefix_cache=True), lambda s: with_sessions(s)),
     "sessions, tight": (dict(kv_blocks=150, prefix_cache=True), lambda s: with_sessions(s)),
     "sessions without cache": (dict(kv_blocks=300), lambda s: with_sessions(s)),
-    "speculative decoding": (dict(draft_tokens=3, draft_acceptance_frac=0.7), lambda s: drawn(s)),
+    "drafts": (dict(draft_tokens=3, draft_acceptance_frac=0.7), lambda s: drawn(s)),
+    "drafts and preemption": (dict(draft_tokens=5, draft_acceptance_frac=0.8, kv_blocks=120), lambda s: drawn(s)),
+    "drafts, sessions": (
+        dict(draft_tokens=2, draft_acceptance_frac=0.5, kv_blocks=150, prefix_cache=True), lambda s: with_sessions(s),
+    ),
+    "drafts, whole prompts": (
+        dict(draft_tokens=20, draft_acceptance_frac=0.9, chunked_prefill=False, max_num_batched_tokens=900),
+        lambda s: drawn(s),
+    ),
     "load generator": (
         dict(),
         lambda s: closed_loop(drawn(s).input_tokens, drawn(s).output_tokens, concurrency=20, seed=s),

@@ -1,10 +1,10 @@
 """Who is in the batch: admission, chunks of prefill, growth of the KV blocks and preemption."""
 
-import math
-
 from envelope.serving.compiled import kernel
+from envelope.serving.kernel.adapters import begin_use, end_use
 from envelope.serving.kernel.blocks import cached_blocks, hold_cached, publish, release, take
 from envelope.serving.kernel.clock import prefill_total
+from envelope.serving.kernel.drafts import draft_blocks, draft_need, steps_to_end, take_drafts
 from envelope.serving.kernel.heaps import dequeue, enqueue, first_waiting, push_finish, remove_finish
 from envelope.serving.kernel.layout import (
     BLOCKED_ADAPTER,
@@ -14,11 +14,9 @@ from envelope.serving.kernel.layout import (
     BLOCKED_SEQS,
     BLOCKED_STATIC,
     F_LAST,
-    F_NORMAL,
     F_SIZE,
     FLAG_READY,
     P_PREFILL_TOKEN_S,
-    Q_ADAPTER,
     Q_CLASS,
     Q_FLAGS,
     Q_GENERATED,
@@ -28,8 +26,6 @@ from envelope.serving.kernel.layout import (
     Q_OUTPUT,
     Q_PREEMPTIONS,
     Q_SIZE,
-    R_ADAPTER_USE,
-    R_ADAPTERS_ON,
     R_ADMITTED,
     R_BLOCK,
     R_BLOCKED,
@@ -51,7 +47,6 @@ from envelope.serving.kernel.layout import (
     R_SLOTS_FREE,
     R_STATIC,
     R_STEP,
-    R_STRIDE,
     R_TABLE,
     R_TOKENS_HIT,
     R_TOKENS_IN,
@@ -63,6 +58,7 @@ from envelope.serving.kernel.layout import (
     S_DONE,
     S_DUPLICATE,
     S_FINISH,
+    S_MADE,
     S_PHASE,
     S_REQUEST,
     S_SHARED,
@@ -75,8 +71,6 @@ from envelope.serving.kernel.layout import (
     SLOT_PREFILL,
     X_ATTENTION,
     X_CONTEXT,
-    X_GROWTH,
-    X_GROWTH_VAR,
 )
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
@@ -84,20 +78,20 @@ from envelope.serving.kernel.types import Floats, Ints, Rows
 @kernel
 def grown_blocks(st: Ints, s: int, b: int, steps: int) -> int:
     """Return the blocks that slot ``s`` has needed in its first ``steps`` decode steps."""
-    stride = st[b + R_STRIDE]
+    block = st[b + R_BLOCK]
     c = st[s + S_PHASE]
-    return (c + steps + stride - 1) // stride - (c + stride - 1) // stride
+    return (c + steps + block - 1) // block - (c + block - 1) // block
 
 
 @kernel
 def growth_need(st: Ints, b: int, steps: int) -> int:
     """Return the blocks that all decoding sequences need together in the next ``steps`` steps."""
-    stride = st[b + R_STRIDE]
+    block = st[b + R_BLOCK]
     phase = st[b + R_PHASE]
-    need = (steps // stride) * st[b + R_DECODES]
+    need = (steps // block) * st[b + R_DECODES]
     g = st[b + R_STEP]
-    for j in range(steps % stride):
-        need += st[phase + (-(g + j)) % stride]
+    for j in range(steps % block):
+        need += st[phase + (-(g + j)) % block]
     return need
 
 
@@ -108,12 +102,12 @@ def steps_with_room(st: Ints, b: int, most: int) -> int:
     free = st[b + R_FREE]
     if n == 0 or growth_need(st, b, most) <= free:
         return most
-    stride = st[b + R_STRIDE]
-    steps = (free // n) * stride
+    block = st[b + R_BLOCK]
+    steps = (free // n) * block
     free -= (free // n) * n
     g = st[b + R_STEP] + steps
     while steps < most:
-        need = st[st[b + R_PHASE] + (-g) % stride]
+        need = st[st[b + R_PHASE] + (-g) % block]
         if need > free:
             return steps
         free -= need
@@ -123,11 +117,19 @@ def steps_with_room(st: Ints, b: int, most: int) -> int:
 
 
 @kernel
-def generated_now(st: Ints, sx: Floats, rq: Rows, b: int, x: int, s: int) -> int:
+def made_now(st: Ints, b: int, s: int) -> int:
+    """Return the tokens that slot ``s`` has produced since it began to decode."""
+    if st[b + R_DRAFT] > 0:
+        return st[s + S_MADE]
+    return st[b + R_STEP] - st[s + S_BASE_STEP]
+
+
+@kernel
+def generated_now(st: Ints, rq: Rows, b: int, s: int) -> int:
     """Return the tokens that the sequence of slot ``s`` has produced so far."""
     done = rq[st[s + S_REQUEST] * Q_SIZE + Q_GENERATED]
     if st[s + S_STATE] == SLOT_DECODE:
-        done += int(sx[x + X_GROWTH] * (st[b + R_STEP] - st[s + S_BASE_STEP]))
+        done += made_now(st, b, s)
     return done
 
 
@@ -136,22 +138,18 @@ def begin_decode(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, s: 
     """Turn slot ``s``, whose prompt is in the KV cache, into a decoding one."""
     i = st[s + S_REQUEST]
     q = i * Q_SIZE
-    growth = sx[x + X_GROWTH]
-    left = rq[q + Q_OUTPUT] - rq[q + Q_GENERATED]
-    steps = left
-    if st[b + R_DRAFT] > 0:
-        spread = rx[i * F_SIZE + F_NORMAL] * math.sqrt(left * sx[x + X_GROWTH_VAR] / growth) / growth
-        most = 1 + st[b + R_DRAFT]
-        steps = max(1, (left + most - 1) // most, int(math.ceil(left / growth + spread)))
-    stride = st[b + R_STRIDE]
     context = st[s + S_TARGET]
     block = st[b + R_BLOCK]
+    steps = rq[q + Q_OUTPUT] - rq[q + Q_GENERATED]
+    if st[b + R_DRAFT] > 0:
+        steps = steps_to_end(st, sx, rq, rx, b, x, i)
     st[s + S_STATE] = SLOT_DECODE
+    st[s + S_MADE] = 0
     st[s + S_CONTEXT] = context
     st[s + S_BASE_STEP] = st[b + R_STEP]
     st[s + S_FINISH] = st[b + R_STEP] + steps
-    st[s + S_PHASE] = (context % block) * stride // block
-    st[st[b + R_PHASE] + (st[s + S_PHASE] - st[b + R_STEP]) % stride] += 1
+    st[s + S_PHASE] = context % block
+    st[st[b + R_PHASE] + (st[s + S_PHASE] - st[b + R_STEP]) % block] += 1
     st[st[b + R_CLASS] + rq[q + Q_CLASS]] += 1
     sx[x + X_CONTEXT] += context
     st[b + R_DECODES] += 1
@@ -161,33 +159,22 @@ def begin_decode(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, s: 
 @kernel
 def end_decode(st: Ints, sx: Floats, rq: Rows, b: int, x: int, s: int) -> None:
     """Take slot ``s`` out of the decoding ones (not out of the completion heap)."""
-    steps = st[b + R_STEP] - st[s + S_BASE_STEP]
-    st[s + S_BLOCKS] += grown_blocks(st, s, b, steps)
-    st[st[b + R_PHASE] + (st[s + S_PHASE] - st[s + S_BASE_STEP]) % st[b + R_STRIDE]] -= 1
+    made = made_now(st, b, s)
+    if st[b + R_DRAFT] == 0:
+        st[s + S_BLOCKS] += grown_blocks(st, s, b, made)
+    st[st[b + R_PHASE] + (st[s + S_PHASE] - st[s + S_BASE_STEP]) % st[b + R_BLOCK]] -= 1
     st[st[b + R_CLASS] + rq[st[s + S_REQUEST] * Q_SIZE + Q_CLASS]] -= 1
-    sx[x + X_CONTEXT] -= st[s + S_CONTEXT] + sx[x + X_GROWTH] * steps
+    sx[x + X_CONTEXT] -= st[s + S_CONTEXT] + made
     st[b + R_DECODES] -= 1
     if st[b + R_DECODES] == 0:
         sx[x + X_CONTEXT] = 0.0
 
 
 @kernel
-def count_adapter(st: Ints, rq: Rows, b: int, i: int, change: int) -> None:
-    """Count a running sequence of request ``i``'s adapter in (1) or out (−1)."""
-    adapter = rq[i * Q_SIZE + Q_ADAPTER]
-    if adapter < 0:
-        return
-    at = st[b + R_ADAPTER_USE] + adapter
-    if st[at] == 0 or st[at] + change == 0:
-        st[b + R_ADAPTERS_ON] += change
-    st[at] += change
-
-
-@kernel
 def free_slot(st: Ints, rq: Rows, b: int, s: int, computed: int, comes_back: bool) -> None:
     """Give back the blocks and the place of slot ``s``."""
     release(st, rq, b, st[s + S_REQUEST], s, computed, comes_back)
-    count_adapter(st, rq, b, st[s + S_REQUEST], -1)
+    end_use(st, rq, b, st[s + S_REQUEST])
     st[s + S_REQUEST] = st[b + R_SLOTS_FREE]
     st[b + R_SLOTS_FREE] = s
     st[b + R_RUNNING] -= 1
@@ -218,11 +205,10 @@ def evict_slot(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, s: in
     q = i * Q_SIZE
     computed = st[s + S_DONE]
     if st[s + S_STATE] == SLOT_DECODE:
-        tokens = generated_now(st, sx, rq, b, x, s)
-        steps = st[b + R_STEP] - st[s + S_BASE_STEP]
+        tokens = generated_now(st, rq, b, s)
+        computed = st[s + S_CONTEXT] + made_now(st, b, s)
         remove_finish(st, b, s)
         end_decode(st, sx, rq, b, x, s)
-        computed = st[s + S_CONTEXT] + int(sx[x + X_GROWTH] * steps)
         rq[q + Q_GENERATED] = tokens
         rx[i * F_SIZE + F_LAST] = t
     if s == st[b + R_CURRENT]:
@@ -245,11 +231,17 @@ def preempt(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, s: int, 
 def make_room(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, t: float) -> int:
     """Preempt until every decoding sequence can take its next block, and take them; returns how many went."""
     gone = 0
-    while st[b + R_DECODES] > 0 and growth_need(st, b, 1) > st[b + R_FREE]:
+    drafts = st[b + R_DRAFT] > 0
+    while st[b + R_DECODES] > 0:
+        need = draft_need(st, b) if drafts else growth_need(st, b, 1)
+        if need <= st[b + R_FREE]:
+            if drafts:
+                take_drafts(st, rq, b)
+            else:
+                take(st, rq, b, need)
+            return gone
         preempt(st, sx, rq, rx, b, x, youngest(st, rq, b), t)
         gone += 1
-    if st[b + R_DECODES] > 0:
-        take(st, rq, b, growth_need(st, b, 1))
     return gone
 
 
@@ -289,7 +281,7 @@ def settle_chunk(st: Ints, b: int, s: int) -> None:
 
 
 @kernel
-def open_slot(st: Ints, rq: Rows, b: int, i: int) -> int:
+def open_slot(st: Ints, sx: Floats, rq: Rows, b: int, x: int, i: int) -> int:
     """Give request ``i`` a slot and hold the cached beginning of its prompt."""
     q = i * Q_SIZE
     s = st[b + R_SLOTS_FREE]
@@ -299,7 +291,7 @@ def open_slot(st: Ints, rq: Rows, b: int, i: int) -> int:
     st[s + S_STATE] = SLOT_PREFILL
     st[s + S_TARGET] = rq[q + Q_INPUT] + rq[q + Q_GENERATED]
     hold_cached(st, rq, b, q, s)
-    count_adapter(st, rq, b, i, 1)
+    begin_use(st, sx, rq, b, x, i)
     block = st[b + R_BLOCK]
     usable = min(st[s + S_SHARED], (st[s + S_TARGET] - 1) // block)
     st[s + S_DUPLICATE] = st[s + S_SHARED] - usable
@@ -329,23 +321,35 @@ def admission_need(st: Ints, rq: Rows, b: int, i: int, budget: int) -> tuple[int
 
 
 @kernel
+def take_first(st: Ints, rq: Rows, b: int, s: int) -> None:
+    """Allocate what slot ``s``, which begins to decode while a step is put together, needs for that step."""
+    if st[b + R_DRAFT] > 0:
+        need = draft_blocks(st, b, s)
+        st[s + S_BLOCKS] += need
+    else:
+        need = grown_blocks(st, s, b, 1)
+    if need > 0:
+        take(st, rq, b, need)
+
+
+@kernel
 def admit_ready(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, i: int, t: float) -> bool:
     """Admit a request whose KV came from a prefill replica; returns False if blocks are short."""
     q = i * Q_SIZE
     block = st[b + R_BLOCK]
     target = rq[q + Q_INPUT]
-    need = (target + block - 1) // block + st[b + R_FIXED] + 1
+    need = (target + 1 + st[b + R_DRAFT] + block - 1) // block + st[b + R_FIXED]
     if need > st[b + R_FREE]:
         return False
     dequeue(st, rq, b, i)
-    s = open_slot(st, rq, b, i)
+    s = open_slot(st, sx, rq, b, x, i)
     need = (target + block - 1) // block + st[b + R_FIXED] - st[s + S_SHARED]
     take(st, rq, b, need)
     st[s + S_BLOCKS] = need
     st[s + S_TARGET] = target
     st[s + S_DONE] = target
     begin_decode(st, sx, rq, rx, b, x, s, t)
-    take(st, rq, b, grown_blocks(st, s, b, 1))
+    take_first(st, rq, b, s)
     return True
 
 
@@ -383,7 +387,7 @@ def admit_waiting(
             st[b + R_BLOCKED] = BLOCKED_KV
             return tokens
         dequeue(st, rq, b, i)
-        s = open_slot(st, rq, b, i)
+        s = open_slot(st, sx, rq, b, x, i)
         compute_chunk(st, sx, rq, tb, b, x, s, chunk)
         settle_chunk(st, b, s)
         tokens += chunk

@@ -310,6 +310,8 @@ def release(st: Ints, rq: Rows, b: int, i: int, s: int, computed: int, comes_bac
 
     ``computed`` is the number of tokens whose KV it holds; a preempted request (``comes_back``) may find what is
     left of its blocks later.
+    Blocks of the answer enter the cache only here. Engines enter each as soon as it is full; that makes no difference,
+    because nothing but the dialogue's next call asks for them, and that call waits for the answer.
     """
     q = i * Q_SIZE
     full = computed // st[b + R_BLOCK]

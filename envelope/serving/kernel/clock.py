@@ -23,7 +23,6 @@ from envelope.serving.kernel.layout import (
     R_TABLE,
     X_BASE,
     X_CONTEXT,
-    X_GROWTH,
 )
 from envelope.serving.kernel.types import Floats, Ints
 
@@ -50,8 +49,8 @@ def knot_below(tb: Floats, p: int, c: float) -> int:
 
 
 @kernel
-def decode_sum(tb: Floats, p: int, n: int, context: float, growth: float, count: int) -> float:
-    r"""Return ``Σ_{j<count} g_n(context + j·growth)``, the decode attention of one of ``n`` sequences.
+def decode_sum(tb: Floats, p: int, n: int, context: float, count: int) -> float:
+    r"""Return ``Σ_{j<count} g_n(context + j)``, the decode attention of one of ``n`` sequences.
 
     ``g_n`` is piecewise linear in the context, so each piece is an arithmetic series.
     """
@@ -65,11 +64,11 @@ def decode_sum(tb: Floats, p: int, n: int, context: float, growth: float, count:
     while count > 0:
         m = count
         if k + 1 < knots:
-            m = min(count, int(math.ceil((tb[at + k + 1] - c) / growth)))
+            m = min(count, int(math.ceil(tb[at + k + 1] - c)))
         if m > 0:
             first = tb[level + k] + tb[slope + k] * (c - tb[at + k])
-            total += m * first + tb[slope + k] * growth * (0.5 * m * (m - 1))
-            c += growth * m
+            total += m * first + tb[slope + k] * (0.5 * m * (m - 1))
+            c += m
             count -= m
         k += 1
     return total
@@ -89,9 +88,8 @@ def prefill_total(tb: Floats, p: int, position: float) -> float:
 def run_time(st: Ints, sx: Floats, tb: Floats, b: int, x: int, steps: int) -> float:
     """Return the time of ``steps`` decode steps from the start of the segment under way."""
     n = st[b + R_MOVING]
-    growth = sx[x + X_GROWTH]
     mean = sx[x + X_CONTEXT] / n + 1.0
-    return steps * sx[x + X_BASE] + n * decode_sum(tb, st[b + R_TABLE], n, mean, growth, steps)
+    return steps * sx[x + X_BASE] + n * decode_sum(tb, st[b + R_TABLE], n, mean, steps)
 
 
 @kernel

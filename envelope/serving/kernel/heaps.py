@@ -2,6 +2,8 @@
 
 from envelope.serving.compiled import kernel
 from envelope.serving.kernel.layout import (
+    A_RUNNING,
+    A_SIZE,
     G_HEAP,
     H_EVENTS,
     H_HEAP,
@@ -11,7 +13,7 @@ from envelope.serving.kernel.layout import (
     Q_LEVEL,
     Q_LINK,
     Q_SIZE,
-    R_ADAPTER_USE,
+    R_ADAPTER,
     R_ADAPTERS,
     R_ADAPTERS_ON,
     R_HEAP,
@@ -178,7 +180,7 @@ def first_waiting(st: Ints, rq: Rows, b: int) -> int:
         i = st[st[b + R_QUEUE] + 2 * level]
         while i >= 0:
             adapter = rq[i * Q_SIZE + Q_ADAPTER]
-            if adapter < 0 or st[st[b + R_ADAPTER_USE] + adapter] > 0:
+            if adapter < 0 or st[st[b + R_ADAPTER] + adapter * A_SIZE + A_RUNNING] > 0:
                 return i
             i = rq[i * Q_SIZE + Q_LINK]
     return -1

@@ -4,6 +4,7 @@ import math
 
 from envelope.serving.compiled import kernel
 from envelope.serving.kernel.clock import count_one_gap
+from envelope.serving.kernel.draws import uniform
 from envelope.serving.kernel.heaps import push_event
 from envelope.serving.kernel.layout import (
     EVENT_HOSTED_DONE,
@@ -32,6 +33,7 @@ from envelope.serving.kernel.layout import (
     G_TTFT_SIGMA,
     G_UNCACHED_S,
     H_HAS_HOSTED,
+    H_HOSTED_MOST,
     H_HOSTED_RUNNING,
     H_MAX_RETRIES,
     H_OUTAGES,
@@ -77,15 +79,6 @@ def out_of_service(st: Ints, sx: Floats, t: float) -> bool:
 
 
 @kernel
-def jitter(i: int, attempt: int) -> float:
-    """Return a number in [0, 1) that depends on request and attempt alone."""
-    v = (i * 2654435761 + attempt * 40503 + 12345) % 4294967296
-    v = (v ^ (v >> 15)) * 1597334677 % 4294967296
-    v = (v ^ (v >> 13)) % 4294967296
-    return v / 4294967296.0
-
-
-@kernel
 def try_hosted(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float) -> int:
     """Send request ``i`` to the hosted API at time ``t``.
 
@@ -103,8 +96,9 @@ def try_hosted(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float) -> 
     refill(sx, t)
     tokens = float(rq[q + Q_INPUT] + rq[q + Q_OUTPUT])
     tokens = min(tokens, sx[G_TPM_SIZE])
-    down = out_of_service(st, sx, t)
-    if not down and sx[G_RPM_LEVEL] >= 1.0 and sx[G_TPM_LEVEL] >= tokens:
+    most = st[H_HOSTED_MOST]
+    refused = out_of_service(st, sx, t) or (most > 0 and st[H_HOSTED_RUNNING] >= most)
+    if not refused and sx[G_RPM_LEVEL] >= 1.0 and sx[G_TPM_LEVEL] >= tokens:
         sx[G_RPM_LEVEL] -= 1.0
         sx[G_TPM_LEVEL] -= tokens
         serve_hosted(st, sx, rq, rx, i, t)
@@ -112,7 +106,7 @@ def try_hosted(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float) -> 
     if rq[q + Q_ATTEMPTS] > st[H_MAX_RETRIES]:
         return 2
     wait = sx[G_BACKOFF_S] * 2.0 ** (rq[q + Q_ATTEMPTS] - 1)
-    wait = min(wait, sx[G_BACKOFF_MAX_S]) * (0.5 + 0.5 * jitter(i, rq[q + Q_ATTEMPTS]))
+    wait = min(wait, sx[G_BACKOFF_MAX_S]) * (0.5 + 0.5 * uniform(rx, i, rq[q + Q_ATTEMPTS]))
     push_event(st, sx, t + wait, EVENT_HOSTED_TRY, i)
     return 1
 

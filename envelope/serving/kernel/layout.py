@@ -61,6 +61,8 @@ H_DONE = 34
 H_CLASS_FAIL = 35
 H_DECODE_POOL = 36
 """Pool that takes over after prefill, −1 if none."""
+H_HOSTED_MOST = 37
+"""Requests in the hosted API at once at most; 0 is no limit."""
 H_SIZE = 48
 
 # --- header of sx -------------------------------------------------------------------------------------------
@@ -143,8 +145,8 @@ R_TABLE = 30
 R_NODES = 31
 R_CHAINS = 32
 R_DRAFT = 33
-R_STRIDE = 34
-"""Decode steps per KV block."""
+R_LOADS = 34
+"""Adapters that were copied to the device so far."""
 R_CLASS = 35
 R_MAX_CONTEXT = 36
 R_SLOTS_FREE = 37
@@ -166,12 +168,14 @@ R_RANKS = 50
 R_ADAPTERS = 51
 """Different adapters in the batch at most; 0 is no limit."""
 R_LAST_BIN = 52
-R_ADAPTER_USE = 53
-"""Offset of the number of running sequences per adapter."""
+R_ADAPTER = 53
+"""Offset of the adapters: running sequences and turn of the last use of each (−1: not on the device)."""
 R_ADAPTERS_ON = 54
 R_LEADER = 55
 """Offset of the first of those ranks, which keeps their clock."""
-R_SIZE = 56
+R_ADAPTER_TURN = 56
+"""Running number of the uses of adapters, for LRU."""
+R_SIZE = 57
 
 KIND_IDLE = 0
 KIND_MIXED = 1
@@ -203,9 +207,10 @@ X_CONTEXT = 3
 X_BUSY = 4
 X_ENERGY = 5
 X_POWER = 6
-X_GROWTH = 7
-"""Tokens per sequence and decode step (more than 1 with speculative decoding)."""
-X_GROWTH_VAR = 8
+X_ADAPTER_S = 7
+"""Time that a step takes longer because some of its sequences use an adapter."""
+X_ADAPTER_EACH_S = 8
+"""The same for each different adapter."""
 X_SINCE = 9
 """When the replica last came up, for idle energy."""
 X_IDLE_W = 10
@@ -219,7 +224,13 @@ X_BLOCKED = 17
 X_UP_S = 24
 X_ATTENTION = 25
 """Prefill-attention seconds of the step that is being put together."""
-X_SIZE = 26
+X_LOAD_S = 26
+"""Time to copy one adapter to the device, during which nothing else runs."""
+X_LOADING = 27
+"""Such time in the step that is being put together."""
+X_ACCEPTANCE = 28
+"""Probability that a draft is accepted, given that the one before it was."""
+X_SIZE = 29
 
 # --- slots --------------------------------------------------------------------------------------------------
 S_REQUEST = 0
@@ -244,12 +255,19 @@ S_GIVES = 13
 """Whether its blocks still extend cached entries."""
 S_DUPLICATE = 14
 """Blocks of the held entries that it computes again all the same (the last one of a fully cached prompt)."""
-S_SIZE = 15
+S_MADE = 15
+"""Tokens that a decoding sequence with drafts has produced since decoding began."""
+S_SIZE = 16
 
 SLOT_FREE = 0
 SLOT_PREFILL = 1
 SLOT_FRESH = 2
 SLOT_DECODE = 3
+
+# --- adapters of a replica ----------------------------------------------------------------------------------
+A_RUNNING = 0
+A_USED = 1
+A_SIZE = 2
 
 # --- cache entries ------------------------------------------------------------------------------------------
 E_PREV = 0
@@ -317,9 +335,9 @@ F_FINISH = 3
 F_LAST = 4
 """Time of its latest token, for the gap after a preemption."""
 F_UNIFORM = 5
-"""Uniform draw that decides whether a model fails the task."""
+"""Uniform draw that decides whether a model fails the task, and the seed of all further draws."""
 F_NORMAL = 6
-"""Standard normal draw for the hosted TTFT or the draft acceptance."""
+"""Standard normal draw for the hosted TTFT."""
 F_NORMAL_RATE = 7
 F_QUEUED = 8
 F_LOCAL_S = 9

@@ -1,6 +1,7 @@
 """One replica: putting a step together, letting many decode steps pass at once, and what a step's end brings."""
 
 from envelope.serving.compiled import kernel
+from envelope.serving.kernel.adapters import adapter_time, lose_adapters
 from envelope.serving.kernel.batch import (
     admit_waiting,
     begin_decode,
@@ -16,6 +17,7 @@ from envelope.serving.kernel.batch import (
 )  # fmt: skip
 from envelope.serving.kernel.blocks import discard, take
 from envelope.serving.kernel.clock import count_one_gap, count_run, decode_sum, run_time, token_time
+from envelope.serving.kernel.drafts import advance_drafts
 from envelope.serving.kernel.heaps import dequeue, first_queued, sift_down
 from envelope.serving.kernel.layout import (
     BLOCKED_PREEMPTED,
@@ -54,14 +56,12 @@ from envelope.serving.kernel.layout import (
     R_KIND,
     R_MOVING,
     R_PEAK_BLOCKS,
-    R_PHASE,
     R_PREFILL,
     R_ROLE,
     R_SEQS,
     R_SLOT,
     R_STEP,
     R_STEPS,
-    R_STRIDE,
     R_TABLE,
     R_WAITING,
     ROLE_PREFILL,
@@ -79,7 +79,7 @@ from envelope.serving.kernel.layout import (
     X_BUSY,
     X_CONTEXT,
     X_ENERGY,
-    X_GROWTH,
+    X_LOADING,
     X_POWER,
     X_START,
     X_TIME,
@@ -93,6 +93,7 @@ def schedule(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, x: 
     """Put the next step together at time ``t``: decodes first, then the cut prompt, then waiting requests."""
     st[b + R_FRESH] = 0
     sx[x + X_ATTENTION] = 0.0
+    sx[x + X_LOADING] = 0.0
     tokens = 0
     draft = 1 + st[b + R_DRAFT]
     if st[b + R_CHUNKED] == 0:
@@ -133,7 +134,7 @@ def start_step(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float, token
     m = moving * (1 + st[b + R_DRAFT]) + tokens
     sampled = min(moving + st[b + R_FRESH], int(tb[p + P_MAX_SEQS]))
     base = tb[p + P_STEP_S] + token_time(tb, p, m) + tb[int(tb[p + P_SAMPLED]) + sampled]
-    base += tb[int(tb[p + P_DECODE]) + moving]
+    base += tb[int(tb[p + P_DECODE]) + moving] + adapter_time(st, sx, b, x)
     top = min(m, int(tb[p + P_MAX_TOKENS]))
     sx[x + X_POWER] = tb[int(tb[p + P_POWER]) + top]
     st[b + R_PREFILL] = tokens
@@ -141,14 +142,14 @@ def start_step(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float, token
     if tokens == 0:
         st[b + R_KIND] = KIND_DECODE
         left = st[st[st[b + R_HEAP]] + S_FINISH] - st[b + R_STEP]
-        if st[b + R_BLOCKED] != BLOCKED_PREEMPTED:
+        if st[b + R_BLOCKED] != BLOCKED_PREEMPTED and st[b + R_DRAFT] == 0 and sx[x + X_LOADING] == 0.0:
             st[b + R_STEPS] = 1 + steps_with_room_after(st, b, left - 1)
         sx[x + X_TIME] = t + run_time(st, sx, tb, b, x, st[b + R_STEPS])
         return
     st[b + R_KIND] = KIND_MIXED
     spent = base + tb[p + P_PREFILL_S] + sx[x + X_ATTENTION]
     if moving > 0:
-        spent += moving * decode_sum(tb, p, moving, sx[x + X_CONTEXT] / moving + 1.0, 1.0, 1)
+        spent += moving * decode_sum(tb, p, moving, sx[x + X_CONTEXT] / moving + 1.0, 1)
     sx[x + X_TIME] = t + spent
 
 
@@ -186,12 +187,13 @@ def finish_step(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, 
     moving = st[b + R_MOVING]
     if moving > 0:
         count_run(st, sx, tb, b, x, steps, t - sx[x + X_START])
-        if steps > 1:
-            st[b + R_STEP] += 1
-            take_growth(st, rq, b, steps - 1)
-            st[b + R_STEP] -= 1
+        if st[b + R_DRAFT] > 0:
+            advance_drafts(st, sx, rq, rx, b, x)
+        else:
+            if steps > 1:
+                take_growth(st, rq, b, steps - 1)
+            sx[x + X_CONTEXT] += moving * steps
         st[b + R_STEP] += steps
-        sx[x + X_CONTEXT] += moving * steps * sx[x + X_GROWTH]
         finish_decodes(st, sx, rq, rx, b, x, t)
     if st[b + R_KIND] == KIND_MIXED:
         finish_prompts(st, sx, rq, rx, b, x, t)
@@ -201,12 +203,10 @@ def finish_step(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, 
 
 @kernel
 def take_growth(st: Ints, rq: Rows, b: int, steps: int) -> None:
-    """Allocate the blocks of ``steps`` decode steps of all decoding sequences."""
-    stride = st[b + R_STRIDE]
-    need = (steps // stride) * st[b + R_DECODES]
-    g = st[b + R_STEP]
-    for j in range(steps % stride):
-        need += st[st[b + R_PHASE] + (-(g + j)) % stride]
+    """Allocate the blocks of ``steps`` decode steps of all decoding sequences after the one under way."""
+    st[b + R_STEP] += 1
+    need = growth_need(st, b, steps)
+    st[b + R_STEP] -= 1
     if need > 0:
         take(st, rq, b, need)
 
@@ -255,7 +255,8 @@ def finish_prompts(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, t
 def empty_replica(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
     """Stop a replica at once: its step, batch and cache are lost. Its requests arrive at the router again."""
     account(st, sx, tb, b, x, t)
-    if st[b + R_MOVING] > 0 and (st[b + R_KIND] == KIND_MIXED or st[b + R_KIND] == KIND_DECODE):
+    serving = st[b + R_KIND] == KIND_MIXED or st[b + R_KIND] == KIND_DECODE
+    if st[b + R_MOVING] > 0 and serving and st[b + R_DRAFT] == 0:
         discard(st, b, growth_need(st, b, 1))
     st[b + R_FRESH] = 0
     for k in range(st[b + R_SEQS]):
@@ -265,6 +266,7 @@ def empty_replica(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int
             evict_slot(st, sx, rq, rx, b, x, s, t)
             back_to_router(st, sx, rq, b, i, t, True)
     release_queue(st, sx, rq, b, t)
+    lose_adapters(st, b)
     count = st[b + R_FREE]
     take(st, rq, b, count)
     discard(st, b, count)

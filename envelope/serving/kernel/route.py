@@ -51,6 +51,7 @@ from envelope.serving.kernel.layout import (
     R_BLOCK,
     R_BLOCKS,
     R_CHUNKED,
+    R_DRAFT,
     R_FIXED,
     R_INSIDE,
     R_MAX_CONTEXT,
@@ -174,7 +175,7 @@ def fits(st: Ints, rq: Rows, i: int, r: int) -> bool:
     b = st[H_REPLICA] + r * R_SIZE
     q = i * Q_SIZE
     tokens = rq[q + Q_INPUT] + rq[q + Q_OUTPUT]
-    blocks = (tokens + st[b + R_BLOCK] - 1) // st[b + R_BLOCK] + st[b + R_FIXED] + 1
+    blocks = (tokens + st[b + R_DRAFT] + st[b + R_BLOCK] - 1) // st[b + R_BLOCK] + st[b + R_FIXED] + 1
     if st[b + R_CHUNKED] == 0 and tokens > st[b + R_MAX_CONTEXT]:
         return False
     return tokens <= st[b + R_MAX_CONTEXT] and blocks <= st[b + R_BLOCKS]
