@@ -1,27 +1,30 @@
 """Simulating a candidate's busiest hour and reading off service level and traffic."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
+from envelope.perf.replica import ReplicaSpec
 from envelope.plan.downtime import downtime
 from envelope.plan.fleet import Bench, build_fleet
 from envelope.plan.money import Traffic
+from envelope.plan.operations import running_fracs
+from envelope.plan.period import MOST_REQUESTS, Period, usual_period
 from envelope.plan.results import ClassResult, Percentiles, ServiceLevel
 from envelope.serving.fleet import Fleet
 from envelope.serving.result import ClassResult as Simulated
 from envelope.serving.result import SimulationResult, Spread
 from envelope.serving.simulate import simulate
-from envelope.spec.hosted import TokenKind
+from envelope.spec.hosted import HostedModel, TokenKind
+from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 from envelope.units import DAYS_PER_YEAR
-
-SHORTEST_WINDOW_S = 900.0
-"""A fleet too large to simulate whole for this long is simulated by a share of its replicas."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """One candidate in the busiest hour of one year."""
+    """One candidate in the busiest hour of one year, or in a week of it if its operations take one."""
 
     result: SimulationResult
     fleet: Fleet
@@ -29,45 +32,77 @@ class Peak:
 
 
 def simulate_peak(scenario: Scenario, bench: Bench, *, seeds: int, year: int = 0) -> Peak:
-    """Return the simulation of the busiest hour."""
-    share = replica_share(scenario, bench, year)
-    fleet = build_fleet(scenario, bench, share)
-    settings = scenario.simulation
+    """Return the simulation of the busiest hour, or of a week if the candidate's operations take one.
+
+    One of the same work on the same machines, operated in the same way, is remembered.
+    """
+    return _peak(_Busiest(_work_text(scenario, bench), seeds, year, bench.replicas, bench.hosted, scenario, bench))
+
+
+_REMEMBERED = 96
+"""Simulations that are remembered, so that a change of prices alone simulates nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Busiest:
+    """One simulation to run, equal to another by what its outcome depends on."""
+
+    work: str
+    seeds: int
+    year: int
+    replicas: tuple[ReplicaSpec, ...] = field(hash=False)
+    hosted: HostedModel | None = field(hash=False)
+    scenario: Scenario = field(compare=False)
+    bench: Bench = field(compare=False)
+
+
+_MONEY: Any = {"acquisition": True, "name": True, "note": True, "pools": {"__all__": {"acquisition"}}}
+_AFTERWARDS: Any = {
+    **dict.fromkeys(("id", "name", "question", "story", "failure_not_affordable", "economics", "candidates"), True),
+    "constraints": {"budget_usd", "slo_attainment_min_frac", "served_min_frac", "solved_min_frac"},
+}
+"""Parts of a scenario that count only after the simulation."""
+
+
+def _work_text(scenario: Scenario, bench: Bench) -> str:
+    """Return what is simulated: the work, the rules and the candidate, without how it is paid for."""
+    candidate = bench.candidate.model_dump_json(exclude=_MONEY)
+    return scenario.model_dump_json(exclude=_AFTERWARDS) + candidate
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _peak(busiest: _Busiest) -> Peak:
+    scenario, bench, year = busiest.scenario, busiest.bench, busiest.year
+    return simulated(scenario, bench, usual_period(scenario, bench, year), seeds=busiest.seeds)
+
+
+def simulated(
+    scenario: Scenario,
+    bench: Bench,
+    period: Period,
+    *,
+    seeds: int,
+    fleet: Fleet | None = None,
+    table: Path | None = None,
+    report: Reporter | None = None,
+) -> Peak:
+    """Return the simulation of a part of the week; ``fleet`` is the candidate's own unless given."""
+    fleet = fleet or build_fleet(scenario, bench, period.share, period.clock)
     result = simulate(
         fleet,
         scenario.workload,
-        seed=settings.seed,
+        seed=scenario.simulation.seed,
         seeds=seeds,
-        max_requests=settings.max_requests,
-        share=share,
-        year=year,
+        max_requests=MOST_REQUESTS,
+        window=period.window,
+        share=period.share,
+        year=period.year,
+        warmup_frac=period.warmup_frac,
+        flat=period.flat,
+        table=table,
+        report=report,
     )
-    return Peak(result, fleet, share)
-
-
-def replica_share(
-    scenario: Scenario,
-    bench: Bench,
-    year: int,
-    *,
-    most_requests: float | None = None,
-    span_s: float = SHORTEST_WINDOW_S,
-) -> float:
-    """Return the share of the load (and of every pool's replicas) that is simulated.
-
-    All of it, unless ``span_s`` seconds of the busiest hour would be more requests than ``most_requests`` (those that
-    the scenario's settings allow).
-    """
-    rate = scenario.workload.peak_rate_per_s * scenario.workload.rate_in_year(year)
-    wanted = (most_requests or scenario.simulation.max_requests) / (rate * span_s)
-    if wanted >= 1:
-        return 1.0
-    pools = bench.candidate.pools
-    if not pools:
-        return wanted
-    # Whole replicas of every pool: only multiples of 1/gcd keep the load per replica exactly.
-    parts = math.gcd(*(pool.replicas for pool in pools))
-    return max(1, math.floor(wanted * parts)) / parts
+    return Peak(result, fleet, period.share)
 
 
 def service_level(scenario: Scenario, peak: Peak) -> ServiceLevel:
@@ -129,13 +164,16 @@ def traffic(scenario: Scenario, bench: Bench, peak: Peak) -> Traffic:
     result, overall = peak.result, peak.result.overall
     offered = max(overall.offered, 1)
     per_seed = offered / len(result.seeds)
-    idle_j = bench.device_idle_w * peak.share_frac * result.window_s
+    idle_j = bench.device_idle_w * peak.share_frac * result.window_s * result.running_frac
     hosted: dict[tuple[TokenKind, int], float] = {}
     for band in result.hosted.bands:
         hosted["input", band.above_input_tokens] = band.input_tokens / offered
         hosted["cached_input", band.above_input_tokens] = band.cached_input_tokens / offered
         hosted["output", band.above_input_tokens] = band.output_tokens / offered
-    down = downtime(scenario, bench, result, peak.fleet.faults)
+    operations, faults = scenario.operations_of(bench.candidate), peak.fleet.faults
+    faults = faults and replace(faults, spares=operations.spares)
+    down = downtime(scenario, bench, result, faults)
+    running = running_fracs(scenario, bench.candidate, result.running_frac)
     return Traffic(
         requests_per_year=scenario.workload.daily_requests * DAYS_PER_YEAR,
         input_tokens=overall.mean_input_tokens,
@@ -143,8 +181,9 @@ def traffic(scenario: Scenario, bench: Bench, peak: Peak) -> Traffic:
         served_frac=overall.completed / offered,
         solved_frac=overall.solved_frac,
         dynamic_j=max(result.energy_j - idle_j, 0.0) / per_seed,
-        idle_w=bench.idle_w,
-        own_idle_w=bench.own_idle_w,
+        idle_w=bench.mean_idle_w(running),
+        own_idle_w=bench.mean_idle_w(running, own=True),
+        running_fracs=running,
         own_dynamic_frac=bench.own_power_frac,
         downtime_hours_per_year=down.hours_per_year,
         hosted_tokens={key: tokens for key, tokens in hosted.items() if tokens > 0},
