@@ -1,6 +1,6 @@
 """Choosing the constants of an operator: the device's own, else its family's, else the last resort."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -105,6 +105,24 @@ def pick(hardware: HardwareProfile, engine: Engine, op: str, keys: tuple[str, ..
         if best is not None:
             return Chosen(best.form, best.constants, best.peak, best.evidence, origin)
     raise LookupError(f"no constants for {op} on {hardware.id}: its architecture reaches no generic family")
+
+
+def unmeasured(hardware: HardwareProfile, engine: Engine, needs: Iterable[tuple[str, NumberFormat]]) -> list[str]:
+    """Return which of the needed operators an interrupted probe left out; nothing for any other profile.
+
+    Constants of the device's family must not stand in for them unnoticed: the profile would then mix measurements of
+    this machine with those of others. An engine of which the profile measured nothing is not concerned.
+    """
+    engines = (engine.efficiency_family, *engine.efficiency_fallbacks)
+    interrupted = hardware.conditions is not None and not hardware.conditions.complete
+    if not interrupted or not any(curve.engine in engines for curve in hardware.efficiency):
+        return []
+    missing = (
+        f"{op} of {number_format.name}"
+        for op, number_format in needs
+        if _best(hardware.efficiency, op, format_keys(number_format), engines) is None
+    )
+    return list(dict.fromkeys(missing))
 
 
 def _best(

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from envelope.errors import InputError, Problem
 from envelope.perf.comms import Fabric, fabric
+from envelope.perf.efficiency import unmeasured
 from envelope.perf.work import part_format
 from envelope.spec.deployment import EngineSettings, Parallelism, Pool
 from envelope.spec.engine import Engine
@@ -112,7 +114,8 @@ def resolve(
 ) -> ReplicaSpec:
     """Return the replica that these names (or records) describe.
 
-    Raises ``InputError`` for an unknown name, with the nearest ones. ``file`` says where the names stand.
+    Raises ``InputError`` for an unknown name, with the nearest ones, and for a profile whose probe was interrupted
+    before it measured what this replica needs. ``file`` says where the names stand.
     """
     if isinstance(model, str):
         model = load(Model, "models", model, file=file, path="model")
@@ -120,7 +123,7 @@ def resolve(
         hardware = load(HardwareProfile, "hardware_profiles", hardware, file=file, path="hardware")
     if isinstance(engine, str):
         engine = load(Engine, "engines", engine, file=file, path="engine")
-    return ReplicaSpec(
+    replica = ReplicaSpec(
         model=model,
         hardware=hardware,
         engine=engine,
@@ -132,6 +135,21 @@ def resolve(
         server=load(ServerProfile, "servers", server, file=file, path="server") if server else None,
         expert_skew=expert_skew,
     )
+    _check_measured(replica, file)
+    return replica
+
+
+def _check_measured(replica: ReplicaSpec, file: str) -> None:
+    """Raise ``InputError`` if the probe of the device was interrupted before it reached what is needed."""
+    norm, kv, model = replica.format_of("norm"), replica.kv, replica.model
+    needs = [("gemm", replica.format_of("attention"))]
+    needs += [("gemm", replica.format_of("dense_ffn"))] if model.dense_ffn else []
+    needs += [("moe", replica.format_of("routed_experts"))] if model.moe else []
+    needs += [("decode_attention", kv), ("prefill_attention", kv), ("elementwise", norm)]
+    missing = unmeasured(replica.hardware, replica.engine, needs)
+    if missing:
+        rule = f"its probe was interrupted before it measured {', '.join(missing)}"
+        raise InputError(Problem(file, "hardware", replica.hardware.id, rule, "run envelope probe again"))
 
 
 def from_pool(pool: Pool, *, server: str | None = None, file: str = WHERE) -> ReplicaSpec:

@@ -70,6 +70,31 @@ def test_a_written_profile_loads_by_name_and_predicts(profile: HardwareProfile, 
     assert found.itl_s > 0.5e9 / profile.device_memory.bandwidth_bytes_per_s
 
 
+def test_an_interrupted_profile_serves_what_it_measured_and_refuses_the_rest(
+    profile: HardwareProfile, folder: Path
+) -> None:
+    """Ctrl-C after the products of float32: no experts, no attention."""
+    reached = tuple(c for c in profile.efficiency if c.op in ("gemm", "elementwise", "decode_attention"))
+    whole = tuple(c for c in profile.efficiency if c.op != "moe")
+
+    def saved(curves) -> None:
+        conditions = profile.conditions.model_copy(update={"complete": False})
+        save_record(
+            profile.model_copy(update={"conditions": conditions, "efficiency": curves}), "hardware_profiles", profile.id
+        )
+
+    choice = {"model": "llama-3.2-1b", "hardware": "this-machine", "weights": "onnx-int4"}
+    saved(reached)
+    with pytest.raises(InputError, match=r"interrupted before it measured prefill_attention of .*run envelope probe"):
+        resolve(**choice, engine="onnxruntime")
+    # Constants of llama.cpp come from the processor's family whatever the probe reached.
+    assert estimate(resolve(**choice | {"weights": "q4_0"}, engine="llama.cpp"), 64, 16, 1).itl_s is not None
+    saved(whole)
+    assert estimate(resolve(**choice, engine="onnxruntime"), 64, 16, 1).itl_s is not None
+    with pytest.raises(InputError, match="measured moe of"):
+        resolve(**choice | {"model": "qwen3-30b-a3b"}, engine="onnxruntime")
+
+
 def test_a_probe_replaces_its_own_profile_but_no_one_elses(profile: HardwareProfile, folder: Path) -> None:
     path = save_record(profile, "hardware_profiles", profile.id)
     save_record(profile, "hardware_profiles", profile.id)
