@@ -10,6 +10,7 @@ from envelope.plan.estimate import EstimateQuery, resolve_query
 from envelope.plan.fleet import resolve_bench
 from envelope.plan.sparse import mean_request
 from envelope.provenance import Frozen
+from envelope.spec.deployment import Pool
 from envelope.spec.scenario import Scenario
 
 CONTEXTS = (1_024, 2_048, 4_096, 8_192, 16_384, 32_768, 65_536, 131_072)
@@ -92,6 +93,17 @@ def candidate_memory(scenario: Scenario) -> tuple[PoolMemory, ...]:
                 )
             )  # fmt: skip
     return tuple(found)
+
+
+def pool_query(scenario: Scenario, pool: Pool, *, concurrency: int = 16) -> EstimateQuery:
+    """Return the query of a pool's deployment at the workload's mean request."""
+    prompt, answer = mean_request(scenario)
+    par = pool.parallelism
+    return EstimateQuery(
+        model=pool.model, hardware=pool.hardware, count=par.devices * pool.replicas, weights=pool.weights, kv=pool.kv,
+        tp=par.tp, ep=par.ep, pp=par.pp, dp=par.dp, engine=pool.engine, input=prompt, output=answer,
+        concurrency=concurrency, settings=pool.settings,
+    )  # fmt: skip
 
 
 def fit_map(

@@ -7,19 +7,29 @@ import altair as alt
 
 PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B87D00", "#3C93C8", "#9A8F00", "#AA4499", "#7F7F7F", "#A5603C",
-    "#4E8F3A", "#6F6FD0",
+    "#4E8F3A", "#6F6FD0", "#B5545A",
 )  # fmt: skip
 """Colours after Okabe and Ito (Color Universal Design, 2008); their orange, sky blue and yellow are darkened so that
 each has a contrast of at least 3:1 both on white and on a dark page."""
 DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 6))
 """Dash patterns of lines; they repeat after as many lines, when the colour still differs."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""Letters that name candidates where colour alone would not tell them apart."""
 NEUTRAL = "#7F7F7F"
 """Marks that belong to no series: limits, diagonals, today's position."""
 
 SECONDS = "datum.value >= 1 ? format(datum.value, '~g') + ' s' : format(datum.value * 1000, '~r') + ' ms'"
 """Vega expression that labels an axis in seconds."""
-Rows = Sequence[Mapping[str, object]]
+SHORT = "format(datum.value, datum.value >= 1000 ? '~s' : '~r')"
+"""Vega expression that labels counts: 20k, 300, 0.5."""
+DOLLARS = "format(datum.value, '$~s')"
+TOKENS = "datum.value % 1024 === 0 ? format(datum.value / 1024, '~r') + 'k' : format(datum.value, ',')"
+"""Vega expression that labels contexts, in multiples of 1,024 tokens."""
+_AXIS_PIXELS, _LEGEND_PIXELS, _LEGEND_ROW_PIXELS = 65, 50, 18
+"""Height that the horizontal axis, the legend's margins and each of its rows take."""
+_WHOLE_DECADE = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6"
+_ROUND = "indexof([1, 2, 5], round(datum.value / pow(10, floor(log(datum.value) / LN10 + 1e-9)))) >= 0"
 
 
 def values(rows: Iterable[Mapping[str, object]]) -> alt.InlineData:
@@ -27,22 +37,33 @@ def values(rows: Iterable[Mapping[str, object]]) -> alt.InlineData:
     return alt.InlineData(values=[dict(row) for row in rows])
 
 
-def described(chart: Any, description: str, *, height: float | None = None) -> Any:
-    """Return a chart as wide as its place, with the text that stands for it where it cannot be seen."""
-    size: dict[str, Any] = {"width": "container"}
-    if height is not None:
-        size["height"] = height
-    return chart.properties(description=description, **size)
+def rows_of(chart: Any) -> list[dict[str, Any]]:
+    """Return the rows that a chart draws, of a layered one those of its first layer that has any."""
+    for part in getattr(chart, "layer", None) or [chart]:
+        found = getattr(part.data, "values", None)
+        if found:
+            return [dict(row) for row in found]
+    return []
 
 
-def colour(field: str, names: Sequence[str], *, legend: bool = True, columns: int = 3) -> alt.Color:
+def described(chart: Any, description: str, *, height: float, legend_rows: int = 0) -> Any:
+    """Return a chart as wide as its place, with the text that stands for it where it cannot be seen.
+
+    ``height`` is that of the plot alone; room for the horizontal axis and the legend's rows is added.
+    """
+    total = height + _AXIS_PIXELS + (_LEGEND_PIXELS + _LEGEND_ROW_PIXELS * legend_rows if legend_rows else 0)
+    fitted = alt.AutoSizeParams(type="fit", contains="padding")
+    return chart.properties(description=description, width="container", height=total, autosize=fitted)
+
+
+def colour(field: str, names: Sequence[str], *, columns: int = 3) -> alt.Color:
     """Return the colour channel of named series: equal names in equal order have equal colours."""
     return alt.Color(
         f"{field}:N",
         title=None,
         sort=None,
         scale=alt.Scale(domain=list(names), range=_cycled(PALETTE, len(names))),
-        legend=below(columns) if legend else None,
+        legend=below(columns),
     )
 
 
@@ -69,13 +90,23 @@ def shape(field: str, names: Sequence[str], *, columns: int = 3) -> alt.Shape:
 
 
 def below(columns: int) -> alt.Legend:
-    """Return a legend under the chart, narrow enough for a phone with two columns."""
-    return alt.Legend(orient="bottom", columns=columns, labelLimit=150 if columns > 1 else 300, symbolStrokeWidth=2)
+    """Return a legend under the chart, narrow enough for a phone."""
+    limits = {1: 320, 2: 150, 3: 95}
+    return alt.Legend(orient="bottom", columns=columns, labelLimit=limits[columns])
 
 
-def seconds_axis(**more: Any) -> alt.Axis:
-    """Return an axis whose labels read ``20 ms`` or ``3 s``."""
-    return alt.Axis(labelExpr=SECONDS, **more)
+def label_axis() -> alt.Axis:
+    """Return the axis of named bars, its labels short enough for a phone."""
+    return alt.Axis(labelLimit=200)
+
+
+def log_axis(label: str, **more: Any) -> alt.Axis:
+    """Return a logarithmic axis with lines at the powers of ten and labels at 1, 2 and 5 times those.
+
+    ``label`` is the Vega expression of a label's text.
+    """
+    decades = {"condition": {"test": _WHOLE_DECADE, "value": 1}, "value": 0}
+    return alt.Axis(labelExpr=f"{_ROUND} ? ({label}) : ''", gridOpacity=decades, labelOverlap=True, **more)
 
 
 def limit_rule(field: str, value: float, label: str, *, along: str) -> Any:

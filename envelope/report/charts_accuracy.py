@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import altair as alt
 
-from envelope.report.charts import NEUTRAL, PALETTE, colour, described, shape, values
+from envelope.report.charts import NEUTRAL, PALETTE, SHORT, colour, described, log_axis, shape, values
 
 
 class Scored(Protocol):
@@ -72,13 +72,13 @@ def accuracy_scatter(rows: Iterable[Scored], worst: Sequence[str], title: str, u
         .encode(tooltip=tips)
     )
     told = f"{title}: {len(points)} rows, predicted against measured in {unit}; {_within(points)} lie within 25 %."
-    return described(alt.layer(_guides(points), marks, rings), told, height=380)
+    return described(alt.layer(_guides(points), marks, rings), told, height=360, legend_rows=-(-len(classes) // 2))
 
 
 def _axis(kind: Any, field: str, unit: str) -> Any:
     return kind(
         f"{field}:Q", title=f"{field}, {unit}", scale=alt.Scale(type="log", nice=True),
-        axis=alt.Axis(format="~r", tickCount=6),
+        axis=log_axis(SHORT),
     )  # fmt: skip
 
 

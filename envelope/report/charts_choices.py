@@ -10,7 +10,21 @@ from envelope.plan.sparse import SparseView
 from envelope.plan.tuning import TuningBench
 from envelope.plan.tuning_curve import tuning_curve
 from envelope.report import text
-from envelope.report.charts import NEUTRAL, PALETTE, colour, dash, described, limit_rule, shape, values
+from envelope.report.charts import (
+    DOLLARS,
+    NEUTRAL,
+    PALETTE,
+    SHORT,
+    TOKENS,
+    colour,
+    dash,
+    described,
+    label_axis,
+    limit_rule,
+    log_axis,
+    shape,
+    values,
+)  # fmt: skip
 from envelope.units import GB
 
 
@@ -22,7 +36,7 @@ def weight_bytes_by_batch(view: SparseView) -> Any:
         for batch, size in r.active_bytes_per_token.items()
     ]
     return _model_lines(
-        view, rows, ("batch", "sequences in the batch"), ("gb", "GB of weights read per token"),
+        view, rows, ("batch", "sequences in the batch"), ("gb", "GB read per token"),
         "Weight bytes read for each token by batch",
     )  # fmt: skip
 
@@ -35,7 +49,7 @@ def cache_by_context(view: SparseView) -> Any:
         for context, size in r.kv_bytes_per_sequence.items()
     ]
     return _model_lines(
-        view, rows, ("context", "context, tokens"), ("gb", "GB of KV cache per sequence"), "KV cache by context"
+        view, rows, ("context", "context, tokens (k is 1,024)"), ("gb", "GB per sequence"), "KV cache by context"
     )
 
 
@@ -47,7 +61,7 @@ def rate_by_batch(view: SparseView) -> Any:
         for batch, rate in r.output_tokens_per_s.items()
     ]
     return _model_lines(
-        view, rows, ("batch", "sequences in the batch"), ("rate", "output tokens/s of the smallest node"),
+        view, rows, ("batch", "sequences in the batch"), ("rate", "output tokens/s"),
         "Decode rate of the smallest node by batch",
     )  # fmt: skip
 
@@ -57,15 +71,15 @@ def _model_lines(
 ) -> Any:
     models = [r.model for r in view.rows]
     base = alt.Chart(values(rows)).encode(
-        x=alt.X(f"{x[0]}:Q", title=x[1], scale=alt.Scale(type="log", base=2), axis=alt.Axis(format="~s")),
-        y=alt.Y(f"{y[0]}:Q", title=y[1], scale=alt.Scale(type="log"), axis=alt.Axis(format="~r", tickCount=5)),
+        x=alt.X(f"{x[0]}:Q", title=x[1], scale=alt.Scale(type="log", base=2), axis=alt.Axis(labelExpr=TOKENS)),
+        y=alt.Y(f"{y[0]}:Q", title=y[1], scale=alt.Scale(type="log"), axis=log_axis(SHORT)),
         color=colour("model", models, columns=1),
         tooltip=["model:N", alt.Tooltip(f"{x[0]}:Q", format=","), alt.Tooltip(f"{y[0]}:Q", format=",.3~g")],
     )
     lines = base.mark_line(strokeWidth=2).encode(strokeDash=dash("model", models, columns=1))
     points = base.mark_point(filled=True, size=50).encode(shape=shape("model", models, columns=1))
     ends = "; ".join(f"{m} {', '.join(format(float(r[y[0]]), '.3g') for r in rows if r['model'] == m)}" for m in models)
-    return described(alt.layer(lines, points), f"{told}, {y[1]}: {ends}.", height=300)
+    return described(alt.layer(lines, points), f"{told}, {y[1]}: {ends}.", height=260, legend_rows=len(models))
 
 
 def tuning_break_even(bench: TuningBench) -> Any:
@@ -76,8 +90,13 @@ def tuning_break_even(bench: TuningBench) -> Any:
         alt.Chart(values(rows))
         .mark_line(strokeWidth=2)
         .encode(
-            x=alt.X("requests:Q", title="requests a day", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s")),
-            y=alt.Y("usd:Q", title="US dollars a year", scale=alt.Scale(type="log"), axis=alt.Axis(format="$~s")),
+            x=alt.X("requests:Q", title="requests a day", scale=alt.Scale(type="log"), axis=log_axis(SHORT)),
+            y=alt.Y(
+                "usd:Q",
+                title="US dollars a year",
+                scale=alt.Scale(type="log"),
+                axis=log_axis(DOLLARS),
+            ),
             color=colour("method", methods, columns=3),
             strokeDash=dash("method", methods, columns=3),
             tooltip=["method:N", alt.Tooltip("requests:Q", format=",.0f"), alt.Tooltip("usd:Q", format="$,.0f")],
@@ -91,7 +110,7 @@ def tuning_break_even(bench: TuningBench) -> Any:
         if b.requests_per_day
     )
     told = f"Yearly cost by requests a day; cheapest at {asked:,.0f} is {bench.cheapest}. {found or 'No crossings'}."
-    return described(alt.layer(lines, rule), told, height=320)
+    return described(alt.layer(lines, rule), told, height=300, legend_rows=2)
 
 
 def gate_bounds(gates: Sequence[GateStatus]) -> Any:
@@ -104,7 +123,7 @@ def gate_bounds(gates: Sequence[GateStatus]) -> Any:
         for g in gates
     ]  # fmt: skip
     names = list(dict.fromkeys(str(row["gate"]) for row in rows))
-    base = alt.Chart(values(rows)).encode(y=alt.Y("gate:N", title=None, sort=names, axis=alt.Axis(labelLimit=190)))
+    base = alt.Chart(values(rows)).encode(y=alt.Y("gate:N", title=None, sort=names, axis=label_axis()))
     tips = ["gate:N", "state:N", "trials:N", *(alt.Tooltip(f"{k}:Q", format=".2%") for k in ("upper", "limit"))]
     bars = base.mark_bar(height=10, opacity=0.7).encode(
         x=alt.X("upper:Q", title="failure rate, upper bound", axis=alt.Axis(format=".1%")),
@@ -114,7 +133,7 @@ def gate_bounds(gates: Sequence[GateStatus]) -> Any:
     limits = base.mark_tick(thickness=3, size=24, color=NEUTRAL).encode(x="limit:Q", tooltip=tips)
     told = "; ".join(f"{r['gate']} {r['upper']:.2%} against {r['limit']:.2%}, {r['state']}" for r in rows)
     return described(alt.layer(bars, limits), f"Upper bounds of failure rates and their limits: {told}.",
-                     height=max(len(names), 2) * 30)  # fmt: skip
+                     height=max(len(names), 2) * 30, legend_rows=1)  # fmt: skip
 
 
 def difficulty_intervals(tasks: Sequence[TaskEvidence]) -> Any:
@@ -128,7 +147,7 @@ def difficulty_intervals(tasks: Sequence[TaskEvidence]) -> Any:
         for t in tasks
     ]  # fmt: skip
     names = list(dict.fromkeys(str(row["task"]) for row in rows))
-    base = alt.Chart(values(rows)).encode(y=alt.Y("task:N", title=None, sort=names, axis=alt.Axis(labelLimit=190)))
+    base = alt.Chart(values(rows)).encode(y=alt.Y("task:N", title=None, sort=names, axis=label_axis()))
     tips = ["task:N", "kind:N", "basis:N", *(alt.Tooltip(f"{k}:Q", format=".1%") for k in ("used", "low", "high"))]
     axis = alt.X("low:Q", title="share of tasks that fail", axis=alt.Axis(format=".0%"))
     ranges = base.mark_rule(strokeWidth=3, color=PALETTE[0]).encode(x=axis, x2="high:Q")
@@ -139,4 +158,6 @@ def difficulty_intervals(tasks: Sequence[TaskEvidence]) -> Any:
         tooltip=tips,
     )
     told = "; ".join(f"{r['task']} {text.percent(r['used'])} {r['kind']}" for r in rows)
-    return described(alt.layer(ranges, marks), f"Share of tasks that fail: {told}.", height=max(len(names), 2) * 26)
+    return described(
+        alt.layer(ranges, marks), f"Share of tasks that fail: {told}.", height=max(len(names), 2) * 22, legend_rows=1
+    )

@@ -2,17 +2,31 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, get_args
 
 import altair as alt
 
 from envelope.plan.costs import CandidateCosts, CostStudy
 from envelope.plan.results import Comparison
 from envelope.report import text
-from envelope.report.charts import NEUTRAL, PALETTE, colour, dash, described, shape, values
+from envelope.report.charts import (
+    NEUTRAL,
+    PALETTE,
+    SHORT,
+    below,
+    colour,
+    dash,
+    described,
+    label_axis,
+    log_axis,
+    shape,
+    values,
+)
+from envelope.spec.economics import Group
 
 _DOLLARS = "$~s"
 _SHOWN_BARS = 15
+_LOG = alt.Scale(type="log", zero=False)
 
 
 def cost_by_heading(result: Comparison) -> Any:
@@ -28,12 +42,17 @@ def cost_by_heading(result: Comparison) -> Any:
         .mark_bar()
         .encode(
             x=alt.X("usd:Q", title="US dollars, present value", stack="zero", axis=alt.Axis(format=_DOLLARS)),
-            y=alt.Y("candidate:N", title=None, sort="x", axis=alt.Axis(labelLimit=190)),
-            color=colour("heading", _names(rows, "heading")),
+            y=alt.Y("candidate:N", title=None, sort="x", axis=label_axis()),
+            color=_heading_colour(rows),
             tooltip=["candidate:N", "heading:N", _usd("usd", "present value")],
         )
     )
-    return described(chart, f"Present value of costs by heading: {'; '.join(totals)}.", height=_bars(len(totals)))
+    return described(
+        chart,
+        f"Present value of costs by heading: {'; '.join(totals)}.",
+        height=_bars(len(totals)),
+        legend_rows=_rows(rows, "heading"),
+    )
 
 
 def cash_flow(costs: CandidateCosts) -> Any:
@@ -50,12 +69,14 @@ def cash_flow(costs: CandidateCosts) -> Any:
         .encode(
             x=alt.X("year:O", title="year (0 is the purchase)", axis=alt.Axis(labelAngle=0)),
             y=alt.Y("usd:Q", title="US dollars, nominal", axis=alt.Axis(format=_DOLLARS)),
-            color=colour("heading", _names(rows, "heading")),
+            color=_heading_colour(rows),
             tooltip=["year:O", "heading:N", _usd("usd", "paid")],
         )
     )
     years = ", ".join(f"year {i} {text.money(usd)}" for i, usd in enumerate(costs.result.by_year_usd))
-    return described(chart, f"Payments of {costs.name} by year and heading: {years}.", height=300)
+    return described(
+        chart, f"Payments of {costs.name} by year and heading: {years}.", height=280, legend_rows=_rows(rows, "heading")
+    )
 
 
 def cumulated_cost(study: CostStudy) -> Any:
@@ -70,15 +91,15 @@ def cumulated_cost(study: CostStudy) -> Any:
         alt.Chart(values(rows))
         .mark_line(strokeWidth=2)
         .encode(
-            x=alt.X("month:Q", title="month"),
+            x=alt.X("month:Q", title="month", scale=alt.Scale(nice=False)),
             y=alt.Y("usd:Q", title="US dollars paid so far", axis=alt.Axis(format=_DOLLARS)),
-            color=colour("candidate", names, columns=2),
-            strokeDash=dash("candidate", names, columns=2),
+            color=colour("candidate", names, columns=1),
+            strokeDash=dash("candidate", names, columns=1),
             tooltip=["candidate:N", "month:Q", _usd("usd", "paid so far")],
         )
     )
     ends = "; ".join(f"{c.name} {text.money(c.result.total_usd)}" for c in study.candidates)
-    return described(chart, f"Cumulated payments by month; at the end: {ends}.", height=320)
+    return described(chart, f"Cumulated payments by month; at the end: {ends}.", height=300, legend_rows=len(names))
 
 
 def tornado(costs: CandidateCosts) -> Any:
@@ -97,19 +118,19 @@ def tornado(costs: CandidateCosts) -> Any:
             "point:Q", title="US dollars, present value", scale=alt.Scale(zero=False), axis=alt.Axis(format=_DOLLARS)
         ),
         x2="usd:Q",
-        y=alt.Y("input:N", title=None, sort=[bar.input for bar in bars], axis=alt.Axis(labelLimit=190)),
+        y=alt.Y("input:N", title=None, sort=[bar.input for bar in bars], axis=label_axis()),
         color=colour("at", names, columns=2),
         tooltip=["input:N", "at:N", _usd("usd", "cost there"), _usd("point", "point estimate")],
     )
     marks = base.mark_point(filled=True, size=45).encode(
         x="usd:Q",
         y=alt.Y("input:N", sort=[bar.input for bar in bars]),
-        color=colour("at", names, legend=False),
+        color=colour("at", names),
         shape=shape("at", names, columns=2),
     )
     widest = "; ".join(f"{b.input} {text.money(b.low_usd)} to {text.money(b.high_usd)}" for b in bars[:3])
     told = f"What one input at a time does to the cost of {costs.name}, {text.money(point)} as planned: {widest}."
-    return described(alt.layer(ends, marks), told, height=_bars(len(bars), 22))
+    return described(alt.layer(ends, marks), told, height=_bars(len(bars), 22), legend_rows=1)
 
 
 def cost_fan(study: CostStudy, ident: str) -> Any:
@@ -123,7 +144,7 @@ def cost_fan(study: CostStudy, ident: str) -> Any:
     )
     line = base.mark_line(point=True, color=PALETTE[0], strokeWidth=2).encode(y="p50:Q", tooltip=["year:O", *tips])
     told = "; ".join(f"year {r['year']} {text.money(float(r['p10']))} to {text.money(float(r['p90']))}" for r in rows)
-    return described(alt.layer(band, line), f"Cost by year from P10 to P90: {told}.", height=280)
+    return described(alt.layer(band, line), f"Cost by year from P10 to P90: {told}.", height=260)
 
 
 def cost_ranges(study: CostStudy) -> Any:
@@ -137,7 +158,7 @@ def cost_ranges(study: CostStudy) -> Any:
         for u in study.uncertainty.candidates
     ]  # fmt: skip
     base = alt.Chart(values(rows)).encode(
-        y=alt.Y("candidate:N", title=None, sort=alt.EncodingSortField("p50"), axis=alt.Axis(labelLimit=190))
+        y=alt.Y("candidate:N", title=None, sort=alt.EncodingSortField("p50"), axis=label_axis())
     )
     tips: list[Any] = ["candidate:N", _usd("p10", "P10"), _usd("p50", "P50"), _usd("p90", "P90")]
     tips += [_usd("point", "point estimate"), alt.Tooltip("cheapest:Q", title="cheapest in", format=".0%")]
@@ -166,22 +187,31 @@ def break_even(study: CostStudy) -> Any:
                 )  # fmt: skip
     names = ["volume of work", "API price"]
     base = alt.Chart(values(rows)).encode(
-        y=alt.Y("candidate:N", title=None, axis=alt.Axis(labelLimit=190)), yOffset=alt.YOffset("what:N", sort=names)
+        y=alt.Y("candidate:N", title=None, axis=label_axis()), yOffset=alt.YOffset("what:N", sort=names)
     )
     tips = ["candidate:N", "what:N", *(alt.Tooltip(f"{k}:Q", format=".3~g") for k in ("p10", "p50", "p90", "point"))]
     tips.append(alt.Tooltip("exists:Q", title="draws with a break-even", format=".0%"))
-    axis = alt.X("p10:Q", title="factor of the planned value (1 is as planned)", scale=alt.Scale(type="log"))
+    axis = alt.X("p10:Q", title="factor of the planned value (1 is as planned)", axis=log_axis(SHORT), scale=_LOG)
     bars = base.mark_bar(height=8, opacity=0.5).encode(
         x=axis, x2="p90:Q", color=colour("what", names, columns=2), tooltip=tips
     )
     marks = base.mark_point(filled=True, size=60).encode(
-        x="p50:Q", color=colour("what", names, legend=False), shape=shape("what", names, columns=2), tooltip=tips
+        x="p50:Q", color=colour("what", names), shape=shape("what", names, columns=2), tooltip=tips
     )
     told = "; ".join(f"{r['candidate']} by {r['what']} at {r['p50']:.3g} times the plan" for r in rows)
     return described(
         alt.layer(bars, marks), f"Break-even against the baseline: {told or 'none within the range searched'}.",
-        height=_bars(len({r["candidate"] for r in rows})),
+        height=_bars(len({r["candidate"] for r in rows})), legend_rows=1,
     )  # fmt: skip
+
+
+def _heading_colour(rows: Iterable[dict[str, Any]]) -> alt.Color:
+    """Return the colours of the headings that occur; a heading has the same colour in every chart."""
+    every = [name.replace("_", " ") for name in get_args(Group)]
+    present = _names(rows, "heading")
+    shown = [name for name in every if name in present]
+    scale = alt.Scale(domain=shown, range=[PALETTE[every.index(name)] for name in shown])
+    return alt.Color("heading:N", title=None, sort=None, scale=scale, legend=below(3))
 
 
 def _usd(field: str, title: str) -> alt.Tooltip:
@@ -194,6 +224,11 @@ def _upright() -> alt.Axis:
 
 def _bars(count: int, step: int = 34) -> float:
     return max(count, 2) * step
+
+
+def _rows(rows: Iterable[dict[str, Any]], field: str, columns: int = 3) -> int:
+    """Return the rows of a legend with so many columns."""
+    return -(-len(_names(rows, field)) // columns)
 
 
 def _names(rows: Iterable[dict[str, Any]], field: str) -> list[str]:

@@ -8,10 +8,10 @@ from typing import Any
 import altair as alt
 
 from envelope.plan.frontier import AxisInfo, Frontier
-from envelope.report.charts import colour, described, values
+from envelope.report.charts import LETTERS, PALETTE, SHORT, below, described, log_axis, values
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NONE = "– nothing fits"
+_NOBODY = "#B8B8B8"
 
 
 def frontier_map(found: Frontier, names: Mapping[str, str] | None = None) -> Any:
@@ -19,7 +19,7 @@ def frontier_map(found: Frontier, names: Mapping[str, str] | None = None) -> Any
 
     ``names`` maps a candidate's id to what the legend says.
     """
-    labels = [f"{_LETTERS[i % 26]} {(names or {}).get(c, c)}" for i, c in enumerate(found.candidates)]
+    labels = [f"{LETTERS[i % 26]} {(names or {}).get(c, c)}" for i, c in enumerate(found.candidates)]
     shown = [labels[i] for i in range(len(labels)) if any(i in row for row in found.cells)]
     if any(-1 in row for row in found.cells):
         shown.append(_NONE)
@@ -27,37 +27,55 @@ def frontier_map(found: Frontier, names: Mapping[str, str] | None = None) -> Any
     parts = "; ".join(f"{r.name} {r.frac:.0%} ({r.reason})" for r in found.regions)
     line = f" {found.line.text}." if found.line is not None else ""
     told = f"Cheapest feasible candidate by {found.x.label} and {found.y.label}: {parts}.{line}"
-    return described(alt.layer(*layers).resolve_scale(strokeDash="independent"), told, height=420)
+    return described(
+        alt.layer(*layers).resolve_scale(strokeDash="independent"), told, height=400, legend_rows=len(shown)
+    )
 
 
 def _regions(found: Frontier, labels: Sequence[str], shown: Sequence[str]) -> Any:
-    """Return the cells as rectangles; neighbours in a row that have the same winner are one."""
+    """Return the cells as rectangles, equal neighbours joined."""
     across, up = _edges(found.x), _edges(found.y)
-    rows = []
-    for j, row in enumerate(found.cells):
-        start = 0
-        for winner, run in groupby(row):
-            end = start + len(list(run))
-            rows.append(
-                {
-                    "x": across[start], "x2": across[end], "y": up[j], "y2": up[j + 1],
-                    "cheapest": labels[winner] if winner >= 0 else _NONE,
-                }
-            )  # fmt: skip
-            start = end
-    # A hair of the same colour closes the gaps that anti-aliasing leaves between rectangles.
+    rows = [
+        {
+            "x": across[left], "x2": across[right], "y": up[low], "y2": up[high],
+            "cheapest": labels[winner] if winner >= 0 else _NONE,
+        }
+        for (winner, left, right), low, high in _joined(found.cells)
+    ]  # fmt: skip
+    colours = [_NOBODY if name == _NONE else PALETTE[labels.index(name) % len(PALETTE)] for name in shown]
     return (
         alt.Chart(values(rows))
-        .mark_rect(opacity=0.75)
+        .mark_rect(opacity=0.85)
         .encode(
             x=_channel(alt.X, "x", found.x),
             x2="x2:Q",
             y=_channel(alt.Y, "y", found.y),
             y2="y2:Q",
-            color=colour("cheapest", shown, columns=1),
+            color=alt.Color(
+                "cheapest:N", title=None, sort=None, scale=alt.Scale(domain=list(shown), range=colours), legend=below(1)
+            ),
             tooltip=["cheapest:N"],
         )
     )
+
+
+_Run = tuple[int, int, int]
+"""Winner, first column and the column after the last."""
+
+
+def _joined(cells: Sequence[Sequence[int]]) -> list[tuple[_Run, int, int]]:
+    """Return runs of equal cells with their first row and the row after the last; equal runs above each other join."""
+    done: list[tuple[_Run, int, int]] = []
+    open_since: dict[_Run, int] = {}
+    for j, row in enumerate([*cells, []]):
+        now, start = set(), 0
+        for winner, run in groupby(row):
+            end = start + len(list(run))
+            now.add((winner, start, end))
+            start = end
+        done += [(run, low, j) for run, low in open_since.items() if run not in now]
+        open_since = {run: open_since.get(run, j) for run in now}
+    return done
 
 
 def _letters(found: Frontier, labels: Sequence[str]) -> Any:
@@ -124,4 +142,5 @@ def _edges(axis: AxisInfo) -> list[float]:
 def _channel(kind: Any, field: str, axis: AxisInfo) -> Any:
     edges = _edges(axis)
     scale = alt.Scale(type="log" if axis.log else "linear", domain=[edges[0], edges[-1]], nice=False, zero=False)
-    return kind(f"{field}:Q", title=axis.label, scale=scale, axis=alt.Axis(format="~s", tickCount=6, grid=False))
+    drawn = log_axis(SHORT, grid=False) if axis.log else alt.Axis(labelExpr=SHORT, tickCount=6, grid=False)
+    return kind(f"{field}:Q", title=axis.label, scale=scale, axis=drawn)

@@ -9,7 +9,20 @@ from envelope.perf.estimate import MemoryUse
 from envelope.plan.fit_map import FitMap
 from envelope.plan.operator_roofline import OperatorRoofline
 from envelope.report import text
-from envelope.report.charts import DASHES, NEUTRAL, PALETTE, below, colour, described, shape, values
+from envelope.report.charts import (
+    DASHES,
+    NEUTRAL,
+    PALETTE,
+    SHORT,
+    TOKENS,
+    below,
+    colour,
+    described,
+    label_axis,
+    log_axis,
+    shape,
+    values,
+)
 from envelope.units import GB
 
 _PARTS = ("weights", "activations", "overhead", "KV cache", "kept free", "short by")
@@ -24,9 +37,9 @@ def memory_bars(uses: Mapping[str, MemoryUse]) -> Any:
     rows = [row for label, use in uses.items() for row in _memory_rows(label, use)]
     labels = list(dict.fromkeys(row["where"] for row in rows))
     base = alt.Chart(values(rows))
-    bars = base.mark_bar(size=22).encode(
+    bars = base.mark_bar(size=22, stroke=NEUTRAL, strokeWidth=0.5).encode(
         x=alt.X("gb:Q", title="GB per device (10⁹ bytes)", stack="zero"),
-        y=alt.Y("where:N", title=None, sort=labels, axis=alt.Axis(labelLimit=190)),
+        y=alt.Y("where:N", title=None, sort=labels, axis=label_axis()),
         color=alt.Color(
             "part:N", title=None, sort=list(_PARTS), legend=below(3),
             scale=alt.Scale(domain=list(_PARTS), range=list(_PART_COLOURS)),
@@ -40,12 +53,14 @@ def memory_bars(uses: Mapping[str, MemoryUse]) -> Any:
         tooltip=["where:N", alt.Tooltip("max(capacity_gb):Q", title="capacity, GB", format=",.1f")],
     )
     told = "; ".join(f"{label}: {use.equation}" for label, use in uses.items())
-    return described(alt.layer(bars, ends), f"Memory by device. {told}", height=max(len(labels), 2) * 40)
+    return described(alt.layer(bars, ends), f"Memory by device. {told}", height=max(len(labels), 1) * 40, legend_rows=2)
 
 
 def _memory_rows(label: str, use: MemoryUse) -> list[dict[str, Any]]:
     rows = []
     for domain in use.domains:
+        if domain.name != "device" and not domain.weights_bytes:
+            continue
         need = domain.weights_bytes + domain.activations_bytes + domain.overhead_bytes
         sizes: tuple[float, ...] = (
             domain.weights_bytes, domain.activations_bytes, domain.overhead_bytes, domain.kv_bytes,
@@ -87,7 +102,7 @@ def fit_heat_map(found: FitMap) -> Any:
                 }
             )  # fmt: skip
     base = alt.Chart(values(rows)).encode(
-        x=alt.X("context:O", title="context, tokens", axis=alt.Axis(format="~s", labelAngle=0)),
+        x=alt.X("context:O", title="context, tokens (k is 1,024)", axis=alt.Axis(labelExpr=TOKENS, labelAngle=0)),
         y=alt.Y("concurrency:O", title="sequences at once", sort="descending"),
         tooltip=[
             alt.Tooltip("context:Q", title="context, tokens", format=","), "concurrency:Q", "fits:N",
@@ -111,7 +126,8 @@ def fit_heat_map(found: FitMap) -> Any:
     return described(
         alt.layer(cells, crosses),
         f"Sequences that {found.model} on {found.hardware} holds at once by context: {told}. Crosses do not fit.",
-        height=300,
+        height=max(len(found.concurrencies), 5) * 26,
+        legend_rows=2,
     )
 
 
@@ -159,7 +175,8 @@ def roofline(found: OperatorRoofline) -> Any:
     return described(
         alt.layer(lines, points).resolve_scale(color="independent", shape="independent", strokeDash="independent"),
         f"Roofline of {found.model} on {found.hardware}: {'; '.join(roofs)}; the longest operators: {worst}.",
-        height=340,
+        height=320,
+        legend_rows=1,
     )
 
 
@@ -177,8 +194,8 @@ def _roof_rows(found: OperatorRoofline, names: list[str]) -> list[dict[str, Any]
 
 
 def _intensity() -> alt.X:
-    return alt.X("intensity:Q", title="FLOP per byte moved", scale=alt.Scale(type="log"), axis=alt.Axis(format="~r"))
+    return alt.X("intensity:Q", title="FLOP per byte moved", scale=alt.Scale(type="log"), axis=log_axis(SHORT))
 
 
 def _rate() -> alt.Y:
-    return alt.Y("rate:Q", title="FLOP/s", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=5))
+    return alt.Y("rate:Q", title="FLOP/s", scale=alt.Scale(type="log"), axis=log_axis("format(datum.value, '~s')"))
