@@ -8,9 +8,10 @@ import difflib
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -48,6 +49,14 @@ def set_data_dirs(dirs: tuple[Path, ...]) -> None:
     _search_path = dirs
     _index.cache_clear()
     _load_by_id.cache_clear()
+
+
+def use_data_dirs(dirs: tuple[Path, ...]) -> None:
+    """Search the same folders as the process that ``data_dirs`` was asked in, if this one does not yet."""
+    mine = tuple(folder for folder in data_dirs() if folder not in _packaged())
+    theirs = tuple(folder for folder in dirs if folder not in _packaged())
+    if mine != theirs:
+        set_data_dirs(theirs)
 
 
 def data_dirs() -> tuple[Path, ...]:
@@ -129,6 +138,55 @@ def to_yaml(record: BaseModel) -> str:
     """Return a record as the text of its data file; defaults are left out."""
     data = record.model_dump(mode="json", exclude_defaults=True)
     return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110))
+
+
+def flow_text(value: Any) -> str:
+    """Return a plain value as YAML on one line."""
+    shown = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**9)
+    return str(shown).removesuffix("\n").removesuffix("\n...")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands in a YAML text, in characters; the text after a block's last value is not part of it."""
+
+    start: int
+    end: int
+    column: int
+    kind: Literal["scalar", "flow", "block"]
+
+
+def places(text: str, name: str) -> dict[tuple[str | int, ...], Place]:
+    """Return where each value stands in a YAML text, by its path; ``name`` stands for the file in errors."""
+    parse_yaml(text, name)
+    found: dict[tuple[str | int, ...], Place] = {}
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is not None:
+        _note_places(root, (), text, found)
+    return found
+
+
+def _note_places(
+    node: yaml.Node, path: tuple[str | int, ...], text: str, found: dict[tuple[str | int, ...], Place]
+) -> int:
+    """Note the places of a node and of all inside it; return where the last value ends."""
+    start = node.start_mark
+    end = start.index + len(text[start.index : node.end_mark.index].rstrip())
+    if isinstance(node, yaml.MappingNode):
+        inner = [(str(key.value), value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        inner = list(enumerate(node.value))
+    else:
+        inner = []
+    ends = [_note_places(value, (*path, step), text, found) for step, value in inner]
+    flow = getattr(node, "flow_style", None)
+    kind: Literal["scalar", "flow", "block"] = "scalar" if isinstance(node, yaml.ScalarNode) else "block"
+    if kind == "block" and flow:
+        kind = "flow"
+    if kind == "block" and ends:
+        end = ends[-1]
+    found[path] = Place(start.index, end, start.column, kind)
+    return end
 
 
 def validate(cls: type[T], data: Any, name: str, *, at: str = "") -> T:
