@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from envelope import __version__
+from envelope.version import __version__
 from envelope.errors import EnvelopeError, ExitCode, InputError, MissingExtraError, nearest
 
 _COMMANDS = {
@@ -26,6 +26,7 @@ _COMMANDS = {
     "probe": "measure this machine, or an endpoint, and write a profile",
     "calibrate": "fit engine constants to an endpoint's measurements",
     "validate": "score predictions against measured results",
+    "model": "import a model from its config.json or GGUF header",
     "models": "list open-weight models, or show one",
     "hardware": "list hardware profiles, or show one",
     "servers": "list whole servers, or show one",
@@ -45,7 +46,7 @@ _MODULE = {
     "economics": "economics", "cloud": "catalog", "size": "size", "frontier": "frontier", "sparse": "sparse",
     "tuning": "tuning", "evidence": "evidence", "ledger": "ledger",
     "replay": "replay", "validate": "validate", "schema": "catalog", "workload": "logs", "import": "logs",
-    "probe": "probe", "calibrate": "probe",
+    "probe": "probe", "calibrate": "probe", "model": "model",
     "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",
     "licences": "catalog", "formats": "catalog", "engines": "catalog", "scenarios": "catalog",
 }  # fmt: skip
