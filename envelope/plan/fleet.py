@@ -8,6 +8,7 @@ from envelope.perf.replica import ReplicaSpec, from_pool
 from envelope.perf.step import compile_step
 from envelope.perf.work import kv_bytes, kv_bytes_per_token
 from envelope.plan.money import Share, shares
+from envelope.plan.operations import Clock, operated, scalable
 from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfig, RouterPolicy
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import load
@@ -38,12 +39,25 @@ class Bench:
     @property
     def idle_w(self) -> float:
         """Power while nothing runs: of the servers with their hosts if they are named, else of the devices."""
-        return sum(self._idle_w(share) for share in shares(self.candidate))
+        return self.mean_idle_w()
 
     @property
     def own_idle_w(self) -> float:
         """The part of ``idle_w`` that machines draw which the company owns or leases."""
-        return sum(self._idle_w(share) for share in shares(self.candidate) if not share.how.is_rented)
+        return self.mean_idle_w(own=True)
+
+    def mean_idle_w(self, running_fracs: tuple[float, ...] = (), *, own: bool = False) -> float:
+        """Return ``idle_w`` on average if each pool is switched on for such a share of the time, by default for all.
+
+        ``own`` leaves rented machines out, whose power the landlord pays.
+        """
+        found = [share for share in shares(self.candidate) if not (own and share.how.is_rented)]
+        return sum(self._idle_w(share) * self._running_frac(share, running_fracs) for share in found)
+
+    def _running_frac(self, share: Share, fracs: tuple[float, ...]) -> float:
+        """Return the share of the time for which the devices that are paid for in one way are switched on."""
+        devices = {p: self.candidate.pools[p].devices for p in share.positions}
+        return sum(n * fracs[p] for p, n in devices.items()) / sum(devices.values()) if fracs else 1.0
 
     @property
     def own_power_frac(self) -> float:
@@ -89,6 +103,7 @@ def resolve_bench(scenario: Scenario, candidate: Candidate) -> Bench:
 
     Raises ``InputError`` for an unknown name, naming the scenario and the candidate.
     """
+    candidate = scalable(scenario, candidate)
     where = f"{scenario.id}: candidate {candidate.id}"
     replicas = tuple(
         from_pool(pool, server=candidate.acquisition_of(pool).server, file=where) for pool in candidate.pools
@@ -102,8 +117,12 @@ def resolve_bench(scenario: Scenario, candidate: Candidate) -> Bench:
     return Bench(candidate, replicas, fits, hosted, tuple(reasons))
 
 
-def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0) -> Fleet:
-    """Return the fleet of a candidate; ``replica_share`` keeps that share of each pool's replicas (at least one)."""
+def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0, clock: Clock | None = None) -> Fleet:
+    """Return the fleet of a candidate with its operations.
+
+    ``replica_share`` keeps that share of each pool's replicas (at least one); ``clock`` says where the simulated time
+    lies, by default in the busiest hour of the first year.
+    """
     candidate = bench.candidate
     seats = any(pool.role == "seat" for pool in candidate.pools)
     pools = tuple(
@@ -129,7 +148,9 @@ def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0) ->
         private_stays=scenario.constraints.private_stays,
     )
     hosted = _hosted(candidate.hosted, bench.hosted) if candidate.hosted and bench.hosted else None
-    return Fleet(pools=pools, hosted=hosted, router=router, kv_transfer_s_per_token=_kv_transfer_s(bench))
+    fleet = Fleet(pools=pools, hosted=hosted, router=router, kv_transfer_s_per_token=_kv_transfer_s(bench))
+    when = clock or Clock(scenario.workload.peak_hour * 3600.0, 3600.0)
+    return operated(fleet, scenario, candidate, next(iter(bench.replicas), None), when, replica_share)
 
 
 def _kv_transfer_s(bench: Bench) -> float:
@@ -200,6 +221,7 @@ def _hosted(use: HostedUse, api: HostedModel) -> HostedConfig:
         context_s_per_token=latency.ttft_s_per_context_token,
         rpm=use.rpm or limits.rpm,
         tpm=use.tpm or limits.tpm,
+        max_concurrent=limits.concurrent,
         availability_frac=api.availability.frac,
         tier=use.tier,
         input_thresholds=tuple(sorted({line.above_input_tokens for line in api.tariff} - {0})),

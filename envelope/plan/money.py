@@ -31,11 +31,14 @@ class Traffic:
     dynamic_j: float
     """Energy above idle per offered request."""
     idle_w: float
-    """Power of all local machines while nothing runs, hosts included."""
+    """Power of all local machines while nothing runs, hosts included, mean over the year."""
     own_idle_w: float = 0.0
     """The part of ``idle_w`` that the company pays for: machines that it owns or leases."""
     own_dynamic_frac: float = 0.0
     """The part of ``dynamic_j`` that it pays for."""
+    running_fracs: tuple[float, ...] = ()
+    """Share of the year's hours for which each pool's machines are switched on; empty means always. ``idle_w`` and
+    ``own_idle_w`` are means over these hours and the others."""
     downtime_hours_per_year: float = 0.0
     """Hours without full service for a user."""
     hosted_tokens: dict[tuple[TokenKind, int], float] = field(default_factory=dict)
@@ -47,6 +50,9 @@ def economics_of(scenario: Scenario, candidate: Candidate) -> Economics:
     use, update = candidate.hosted, dict[str, object]()
     if candidate.acquisition.site is not None:
         update["site"] = candidate.acquisition.site
+    if scenario.operations_of(candidate).spares:
+        # Spares that are bought as such replace the planning share for cold spares.
+        update["skip"] = (*scenario.economics.skip, "spares")
     if use is not None and use.commitment_usd_per_year is not None:
         update["hosted_commitment_usd_per_year"] = use.commitment_usd_per_year
     if use is not None and use.discount_frac is not None:
@@ -74,8 +80,8 @@ def annual_usage(
         on_seats = any(pool.role == "seat" for pool in candidate.pools)
         usages.append(
             AnnualUsage(
-                owned=_owned(candidate, replicas),
-                rented=_rented(candidate, replicas),
+                owned=_owned(candidate, replicas, scenario.operations_of(candidate).spares),
+                rented=_rented(candidate, replicas, traffic.running_fracs, scenario.operations_of(candidate).spares),
                 hosted=_hosted(scenario, candidate, hosted, traffic, requests, year),
                 it_kwh=0.0 if on_seats else idle_kwh + dynamic_kwh * traffic.own_dynamic_frac,
                 # A laptop is on anyway: only the energy above idle is the assistant's.
@@ -124,27 +130,31 @@ def shares(candidate: Candidate) -> list[Share]:
     return result
 
 
-def _owned(candidate: Candidate, replicas: tuple[ReplicaSpec, ...]) -> tuple[OwnedAsset, ...]:
+def _owned(candidate: Candidate, replicas: tuple[ReplicaSpec, ...], spares: int) -> tuple[OwnedAsset, ...]:
+    """Return the machines that are bought or leased, spares of the first pool's replicas among them."""
     assets: list[OwnedAsset] = []
     for share in shares(candidate):
         if share.how.is_rented:
             continue
+        spare = {p: spares * candidate.pools[p].parallelism.devices if p == 0 else 0 for p in share.positions}
         if share.server is not None:
-            assets.append(_server_asset(candidate, share, share.server))
+            devices = sum(candidate.pools[p].devices + spare[p] for p in share.positions)
+            assets.append(_server_asset(candidate, share, share.server, -(-devices // share.server.device_count)))
         else:
             assets += [
-                _device_asset(candidate, share.how, candidate.pools[p].devices, replicas[p]) for p in share.positions
+                _device_asset(candidate, share.how, candidate.pools[p].devices + spare[p], replicas[p])
+                for p in share.positions
             ]
     return tuple(assets)
 
 
-def _server_asset(candidate: Candidate, share: Share, server: ServerProfile) -> OwnedAsset:
+def _server_asset(candidate: Candidate, share: Share, server: ServerProfile, count: int) -> OwnedAsset:
     own = _own_price(share.how)
     if own is None and server.price is None:
         raise _no_price(candidate, server.id)
     price = own.scaled(server.device_count) if own else _spread(server.price, server.source_of("price"))
     return OwnedAsset(
-        id=server.id, kind="server", count=share.servers, unit_price_usd=price, devices_per_unit=server.device_count,
+        id=server.id, kind="server", count=count, unit_price_usd=price, devices_per_unit=server.device_count,
         max_w=server.power_max_w, rack_units=server.rack_units or 0.0, leased=share.how.kind == "lease",
     )  # fmt: skip
 
@@ -167,22 +177,30 @@ def _device_asset(candidate: Candidate, how: Acquisition, count: int, replica: R
     )
 
 
-def _rented(candidate: Candidate, replicas: tuple[ReplicaSpec, ...]) -> tuple[RentedDevices, ...]:
+def _rented(
+    candidate: Candidate, replicas: tuple[ReplicaSpec, ...], running: tuple[float, ...], spares: int
+) -> tuple[RentedDevices, ...]:
+    """Return the devices that are paid for by the hour.
+
+    On demand and spot they are paid for while they are switched on, and a spare is rented when it is needed; a
+    reservation is paid for around the clock, its spares too.
+    """
     rented = []
-    for pool, replica in zip(candidate.pools, replicas, strict=True):
+    for place, (pool, replica) in enumerate(zip(candidate.pools, replicas, strict=True)):
         how, ident = candidate.acquisition_of(pool), replica.hardware.id
         if how.kind not in {"on_demand", "spot", "reserved_1y", "reserved_3y"}:
             continue
         price = _own_price(how) or rental_price(ident, how.kind, file=candidate.id, path="acquisition")
-        # A reservation is paid for around the clock, whatever the hours of use.
-        hours = how.hours_per_day if how.kind in {"on_demand", "spot"} else 24.0
+        reserved = how.kind not in {"on_demand", "spot"}
+        hours = 24.0 if reserved else min(how.hours_per_day, 24.0 * (running[place] if running else 1.0))
+        devices = pool.devices + (spares * pool.parallelism.devices if reserved and place == 0 else 0)
         rented.append(
             RentedDevices(
                 id=ident,
                 mode=how.kind,
-                device_hours=pool.devices * hours * DAYS_PER_YEAR,
+                device_hours=devices * hours * DAYS_PER_YEAR,
                 usd_per_device_hour=price,
-                devices=pool.devices,
+                devices=devices,
             )  # fmt: skip
         )
     return tuple(rented)

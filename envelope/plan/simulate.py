@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,45 +10,22 @@ from envelope.errors import InputError, Problem
 from envelope.plan.capacity import at_demand
 from envelope.plan.fleet import Bench, build_fleet, resolve_bench
 from envelope.plan.money import shares
+from envelope.plan.period import Horizon, Period, period_of
 from envelope.plan.run_summary import cost_drivers, empty_class, energy, left_building, run_class, timeline
 from envelope.plan.scenarios import chosen_candidates
-from envelope.plan.service import Peak, replica_share
+from envelope.plan.service import Peak, simulated
 from envelope.plan.service_run import Energy, Left, LoadPoint, LoadSweep, RunTimeline, ServiceRun
-from envelope.serving.arrivals import Window, window_of
 from envelope.serving.fleet import Faults, Fleet, Strike
 from envelope.serving.result import NOTHING_RAN, HostedUsage, Interval
-from envelope.serving.simulate import WARMUP_FRAC
-from envelope.serving.simulate import simulate as simulate_fleet
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.units import SECONDS_PER_DAY
 
-Horizon = Literal["hour", "day", "week"]
-"""What is simulated: the busiest hour at its own rate, the day around it, or the whole week from Monday 00:00."""
-
-MOST_REQUESTS = 2_000_000
-"""Requests of one seed at most when the time to simulate is given."""
-
-_SPANS_S = {"day": SECONDS_PER_DAY, "week": 7 * SECONDS_PER_DAY}
-_WARMUP_S = 1800.0
-"""Longest part of the simulated time that fills queues and caches and is not counted."""
 _REPAIR_S = 4 * 3600.0
 _PLANNED = (0.25, 0.5, 1.0)
 _HIGHEST = 64.0
 _HALVINGS = 3
 _NODE_DEVICES = 8
 """Devices of a node where the candidate names no server."""
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """A part of the week that is simulated."""
-
-    text: str
-    window: Window
-    flat: bool
-    """Whether the load stays that of the first hour."""
-    share: float
 
 
 def simulate(
@@ -66,10 +43,11 @@ def simulate(
 ) -> ServiceRun:
     """Return what the users of one candidate experience, with everything that happened to the fleet.
 
-    ``horizon`` is the busiest hour unless given; ``hours`` from the start of the busiest hour (or of the horizon)
-    replaces its length and follows the curve of the load. ``load`` multiplies the work, ``year`` applies its growth.
-    ``fail_node_at`` takes one node down so many seconds after the start, or in the middle of the busiest hour
-    (``peak``). ``table`` gets one row per request of the first seed.
+    Simulated is the busiest hour, or a week if the candidate's operations take one, unless ``horizon`` names another
+    part of the week; ``hours`` counts from its start (by default that of the busiest hour), and the load follows the
+    curve. ``load`` multiplies the work, ``year`` applies its growth. ``fail_node_at`` takes one node down so many
+    seconds after the start, or in the middle of the busiest hour (``peak``). ``table`` gets one row per request of
+    the first seed.
 
     A candidate that cannot run at all is a result with ``reasons``. Raises ``InputError`` for an unknown candidate
     and for numbers out of range.
@@ -80,26 +58,15 @@ def simulate(
     bench = resolve_bench(work, candidate)
     if not bench.runs:
         return _not_run(work, candidate, bench, load)
-    period = _period(work, bench, horizon, hours, year)
-    fleet = build_fleet(work, bench, period.share)
+    whole = fail_node_at is not None and bool(candidate.pools)
+    period = period_of(work, bench, horizon=horizon, hours=hours, year=year, whole=whole)
+    fleet = build_fleet(work, bench, period.share, period.clock)
     if fail_node_at is not None and fleet.pools:
         fleet = _struck(fleet, bench, _seconds_of(fail_node_at, work, period))
-    settings = work.simulation
-    result = simulate_fleet(
-        fleet,
-        work.workload,
-        seed=settings.seed,
-        seeds=seeds or settings.seeds,
-        max_requests=MOST_REQUESTS,
-        window=period.window,
-        share=period.share,
-        year=year,
-        warmup_frac=min(WARMUP_FRAC, _WARMUP_S / period.window.span_s),
-        flat=period.flat,
-        table=table,
-        report=progress,
+    peak = simulated(
+        work, bench, period, seeds=seeds or work.simulation.seeds, fleet=fleet, table=table, report=progress
     )
-    return _run(work, bench, Peak(result, fleet, period.share), period, load, year)
+    return _run(work, bench, peak, period, load)
 
 
 def load_sweep(
@@ -160,27 +127,6 @@ def _check(scenario: Scenario, *, load: float, hours: float | None, year: int) -
         raise InputError(problems)
 
 
-def _period(scenario: Scenario, bench: Bench, horizon: Horizon | None, hours: float | None, year: int) -> Period:
-    """Return what is simulated; a time that is asked for is simulated whole, if need be with a share of the fleet."""
-    work, name = scenario.workload, horizon or "hour"
-    growth = work.rate_in_year(year)
-    peak = work.peak_hour * 3600.0
-    if name == "hour" and hours is None:
-        share = replica_share(scenario, bench, year)
-        window = window_of(work, max_requests=scenario.simulation.max_requests, share=share * growth)
-        return Period("the busiest hour at its own rate", window, True, share)
-    start = {"hour": peak, "day": peak // SECONDS_PER_DAY * SECONDS_PER_DAY, "week": 0.0}[name]
-    span = hours * 3600.0 if hours is not None else _SPANS_S[name]
-    expected = work.mean_rate_per_s * growth * span
-    share = replica_share(scenario, bench, year, most_requests=MOST_REQUESTS / 4, span_s=span)
-    if expected * share > MOST_REQUESTS:
-        rule = f"gives about {expected * share:,.0f} requests a seed; at most {MOST_REQUESTS:,} are simulated"
-        raise InputError(Problem("arguments", "hours" if hours else "horizon", hours or name, rule, "shorten the time"))
-    begin = {"hour": "the busiest hour", "day": "the busiest day", "week": "the week"}[name]
-    text = begin if hours is None else f"{hours:g} hours from the start of {begin}"
-    return Period(text, Window(start, span), False, share)
-
-
 def _seconds_of(moment: float | Literal["peak"], scenario: Scenario, period: Period) -> float:
     """Return when a node fails: a time after the start, or the middle of the busiest hour."""
     span = period.window.span_s
@@ -203,7 +149,7 @@ def _struck(fleet: Fleet, bench: Bench, at_s: float) -> Fleet:
     return replace(fleet, faults=replace(faults, strikes=(Strike(at_s, replicas, faults.repair_s),)))
 
 
-def _run(scenario: Scenario, bench: Bench, peak: Peak, period: Period, load: float, year: int) -> ServiceRun:
+def _run(scenario: Scenario, bench: Bench, peak: Peak, period: Period, load: float) -> ServiceRun:
     """Return what a simulation says of the whole fleet."""
     result, share = peak.result, peak.share_frac
     replicas = sum(pool.replicas for pool in peak.fleet.pools)
@@ -213,7 +159,7 @@ def _run(scenario: Scenario, bench: Bench, peak: Peak, period: Period, load: flo
             "period": period.text,
             "clock_start_s": period.window.start_s,
             "requests_per_s": per_seed / share / max(result.window_s, 1e-9),
-            "year": year,
+            "year": period.year,
             "seeds": result.seeds,
             "window_s": result.window_s,
             "warmup_s": result.warmup_s,
@@ -236,7 +182,7 @@ def _run(scenario: Scenario, bench: Bench, peak: Peak, period: Period, load: flo
             "bottleneck": result.bottleneck,
             "hosted": result.hosted,
             "energy": energy(result),
-            "cost_drivers": cost_drivers(scenario, bench, peak, year),
+            "cost_drivers": cost_drivers(scenario, bench, peak, period.year),
             "faults": result.log,
             "fault_counts": result.events,
             "notes": (*result.notes, *_notes(bench, peak)),

@@ -102,7 +102,9 @@ def _model_at(scenario: Scenario, bench: Bench, grown: Growth, factor: float, ca
         )
         larger = replace(bench, candidate=bench.candidate.model_copy(update={"pools": pools}))
         use = replace(
-            grown.traffic, requests_per_year=grown.traffic.requests_per_year * factor, own_idle_w=larger.own_idle_w
+            grown.traffic,
+            requests_per_year=grown.traffic.requests_per_year * factor,
+            own_idle_w=larger.mean_idle_w(grown.traffic.running_fracs, own=True),
         )
         years.append(annual_usage(scenario, larger.candidate, larger.replicas, larger.hosted, use)[year])
     return build(economics_of(scenario, bench.candidate), years)

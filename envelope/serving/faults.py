@@ -25,7 +25,7 @@ def start_faults(controls: Controls, faults: Faults, seed: np.random.SeedSequenc
         if rate > 0:
             controls.active = True
             env.process(_failures(controls, faults, r, rate, np.random.default_rng(seeds[place])))
-        if math.isfinite(faults.maintenance_every_s):
+        if faults.maintenance_at_s is None and math.isfinite(faults.maintenance_every_s):
             controls.active = True
             env.process(_maintenance(controls, faults, r))
     if faults.power_cuts_per_year > 0:
@@ -89,7 +89,7 @@ def _maintenance(controls: Controls, faults: Faults, r: int) -> Process:
 
 def _rounds(controls: Controls, faults: Faults) -> Process:
     """Maintain one replica after the other from each given time on."""
-    for at in faults.maintenance_at_s:
+    for at in faults.maintenance_at_s or ():
         if at > controls.env.now:
             yield controls.env.timeout(at - controls.env.now)
         for r in controls.units:

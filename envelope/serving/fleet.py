@@ -242,8 +242,8 @@ class Faults:
     maintenance_every_s: float = math.inf
     """Time between planned maintenance of each replica; running requests finish first."""
     maintenance_s: float = 1800.0
-    maintenance_at_s: tuple[float, ...] = ()
-    """Times at which a round of maintenance begins, one replica after the other."""
+    maintenance_at_s: tuple[float, ...] | None = None
+    """Times at which a round of maintenance begins, one replica after the other; ``None``: each replica by itself."""
     strikes: tuple[Strike, ...] = ()
     """Failures that happen for certain."""
 

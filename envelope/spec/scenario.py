@@ -12,6 +12,7 @@ from envelope.spec.economics import Economics
 from envelope.spec.evidence import EvidenceSet
 from envelope.spec.hosted import Processing
 from envelope.spec.ledger import LedgerRules
+from envelope.spec.operations import Operations
 from envelope.spec.ranges import Range
 from envelope.spec.references import check_names
 from envelope.spec.replace import replaced
@@ -125,6 +126,8 @@ class Candidate(Frozen):
     hosted: HostedUse | None = None
     routing: Routing | None = None
     """``None`` means local only with pools and hosted only without."""
+    operations: Operations | None = None
+    """Faults, spares, schedule and scaling, where they are not the scenario's."""
     acquisition: Acquisition = Acquisition()
     """How the devices are paid for; a pool may have its own, as in a fleet of own and rented machines."""
     on_premises: bool = True
@@ -151,6 +154,19 @@ class Candidate(Frozen):
     def _one_site(self) -> Self:
         if any(pool.acquisition is not None and pool.acquisition.site is not None for pool in self.pools):
             raise ValueError("acquisition.site is set for the candidate, not for one of its pools")
+        return self
+
+    @model_validator(mode="after")
+    def _can_scale(self) -> Self:
+        scaling = self.operations.autoscale if self.operations else None
+        if scaling is not None and any(pool.role == "seat" for pool in self.pools):
+            raise ValueError("operations.autoscale cannot switch the devices of seats off")
+        if (
+            scaling is not None
+            and self.pools
+            and scaling.min_replicas > (scaling.max_replicas or self.pools[0].replicas)
+        ):
+            raise ValueError(f"operations.autoscale.min_replicas is above the pool's {self.pools[0].replicas} replicas")
         return self
 
     def acquisition_of(self, pool: Pool) -> Acquisition:
@@ -193,6 +209,8 @@ class Scenario(Frozen):
     constraints: Constraints = Constraints()
     economics: Economics
     simulation: SimulationSettings = SimulationSettings()
+    operations: Operations = Operations()
+    """What fails, when machines are switched off and how they scale, for all candidates."""
     evidence: EvidenceSet = EvidenceSet()
     """Results of one's own evaluations; also read from ``evidence/<id>.yaml`` beside the scenario's file."""
     candidates: tuple[Candidate, ...] = Field(min_length=1)
@@ -205,6 +223,13 @@ class Scenario(Frozen):
                 raise ValueError(f"two candidates are called {candidate.id!r}")
             seen.add(candidate.id)
         return self
+
+    def operations_of(self, candidate: Candidate) -> Operations:
+        """Return how a candidate is operated: as the scenario says, except for what the candidate gives itself."""
+        own = candidate.operations
+        if own is None:
+            return self.operations
+        return self.operations.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
 
     @overload
     def replace(self, path: str, value: Any, /) -> Self: ...
