@@ -3,12 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from envelope.version import __version__
+
 if TYPE_CHECKING:
     from envelope.plan.compare import compare
     from envelope.plan.estimate import estimate
     from envelope.plan.scenarios import load_scenario
-
-__version__ = "0.1.0"
 
 __all__ = ["__version__", "compare", "estimate", "load_scenario"]
 

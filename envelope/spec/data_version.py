@@ -4,7 +4,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from envelope import __version__
+from envelope.version import __version__
 from envelope.spec.load import data_dirs
 
 
