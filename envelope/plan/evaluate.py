@@ -35,16 +35,19 @@ class _Found:
     tco: TcoResult
 
 
-def evaluate_candidate(scenario: Scenario, candidate: Candidate, *, seeds: int, tick: Tick) -> CandidateResult:
+def evaluate_candidate(
+    scenario: Scenario, candidate: Candidate, *, seeds: int, tick: Tick, static_first: bool = False
+) -> CandidateResult:
     """Return everything about one candidate of a scenario; ``tick`` is told what is being done.
 
+    With ``static_first`` a candidate that a constraint without simulation rules out is not simulated.
     Raises ``InputError`` for unknown names and missing prices.
     """
     scenario, measured = measured_work(scenario, candidate)
     bench = resolve_bench(scenario, candidate)
     constraints = static_constraints(candidate_facts(scenario, bench))
     constraints += [gate_constraint(status) for status in gates_of(scenario, candidate) if status.hard]
-    if not bench.runs:
+    if not bench.runs or (static_first and not all(c.satisfied for c in constraints)):
         return _result(bench, constraints, None)
     tick(f"{candidate.name}: busiest hour")
     peak = simulate_peak(scenario, bench, seeds=seeds)

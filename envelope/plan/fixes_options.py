@@ -1,117 +1,154 @@
-"""Elementary changes that may mend one broken constraint: of the deployment, or of the limit itself."""
+"""Elementary changes of a deployment that may mend one broken constraint."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from envelope.plan.fixes_path import applied
-from envelope.plan.fleet import resolve_bench
+from envelope.plan.fixes_trials import Option
+from envelope.plan.money import shares
 from envelope.plan.results import CandidateResult, Change, ConstraintResult
 from envelope.spec.deployment import Pool
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import load, load_all
+from envelope.spec.model import Model
 from envelope.spec.scenario import Candidate, Scenario
 
-Option = tuple[Change, ...]
+SERVED = frozenset({"slo_attainment", "served", "growth"})
+"""Constraints on how much a fleet carries."""
 
-_SERVED = {"slo_attainment", "served", "growth"}
 _API_TERMS = {"pinned_model", "data_terms", "region"}
+_SITE = {"power", "cooling", "rack_space", "staff", "budget"}
+_NO_DEPLOYMENT = {"offline", "liquid_cooling"}
 _WEIGHT_STEPS = ("bf16", "fp8", "awq-int4", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m")
-_CONTEXT_STEPS = (98_304, 65_536, 49_152, 32_768, 16_384, 8_192)
 _SAME_CLASS = 2.0
 """Factor on the price of an output token within which another API is taken to be of the same class."""
+_MOST_TIMES = 8
+_CONTEXT_STEP = 1024
+_SHORTEST_CONTEXT = 2048
+_NEAR_FRAC = 0.6
+"""Share of the limit below which devices that are mostly idle are taken to be too slow for the work."""
+_IDLE_FRAC = 0.5
 
 
-def deployment_options(scenario: Scenario, candidate: Candidate, broken: ConstraintResult) -> Iterator[Option]:
-    """Yield changes of the deployment that may mend a constraint, except for the number of replicas."""
-    where = f"candidates[{candidate.id}]"
-    if broken.id == "privacy" and candidate.pools:
-        yield from _moved_inside(candidate, where)
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A number that mends a constraint the better the further it moves from ``start`` to ``end``."""
+
+    start: int
+    end: int
+    step: int
+    make: Callable[[int], Option]
+
+
+def levers(
+    scenario: Scenario, candidate: Candidate, result: CandidateResult, broken: ConstraintResult
+) -> Iterator[Option | Scale]:
+    """Yield the changes of the deployment that may mend a constraint, the slight ones first."""
+    where, head = f"candidates[{candidate.id}]", broken.id.split(".")[0]
+    if broken.id == "privacy":
+        yield from _moved_inside(candidate, where) if candidate.pools else _local_pools(scenario, candidate, where)
     elif broken.id in _API_TERMS:
         yield from _other_apis(scenario, candidate, where)
     elif broken.id == "solved":
         yield from _escalations(scenario, candidate, where)
-    elif broken.id in _SERVED:
+        yield from _other_models(scenario, candidate, where)
+    elif broken.id in SERVED:
+        if not hopeless(result, broken):
+            yield from _more_replicas(candidate, where)
+            yield from _more_tokens(candidate, where)
+            yield from _lighter(candidate, where)
+            yield from _wider(candidate, where)
+            yield from _higher_limits(candidate, where)
+        else:
+            yield from _other_models(scenario, candidate, where)
+        yield from _longer(candidate, where)
+        yield from _overflow(scenario, candidate, where)
+    elif broken.id in _SITE:
+        yield from _fewer_replicas(candidate, where)
+        yield from _narrower(candidate, where)
+    elif head in {"licence", "ledger", "evidence"}:
+        yield from _other_models(scenario, candidate, where)
+    elif broken.id not in _NO_DEPLOYMENT:
         yield from _lighter(candidate, where)
         yield from _wider(candidate, where)
-    elif broken.id in {"power", "rack_space", "staff", "budget", "offline", "privacy"} or "." in broken.id:
-        return
-    else:
-        yield from _runnable(scenario, candidate, where)
+        yield from _shorter(candidate, where)
+        yield from _engines(candidate, where)
 
 
-def limit_options(original: Scenario, broken: ConstraintResult) -> Iterator[Option]:
-    """Yield concessions: a limit of the original scenario moved just as far as this candidate needs it."""
-    rules, value = original.constraints, broken.value
-    flags = {
-        "privacy": ("private_stays", False, "if private requests may leave the building"),
-        "offline": ("offline", False, "if a network may be relied on"),
-        "pinned_model": ("pinned_model", False, "if the model may change at the provider's will"),
-        "data_terms": ("hosted_may_train", True, "if the provider may train on the requests"),
-        "region": ("hosted_regions", (), "if requests may be processed anywhere"),
-    }
-    if broken.id in flags:
-        name, new, text = flags[broken.id]
-        yield (_limit(name, new, text),)
-    elif value is None:
-        return
-    elif broken.id in {"slo_attainment", "growth", "served", "solved"}:
-        name = {"served": "served_min_frac", "solved": "solved_min_frac"}.get(broken.id, "slo_attainment_min_frac")
-        new = math.floor(value * 1000) / 1000
-        old = getattr(rules, name)
-        what = {"served": "served", "solved": "solved"}.get(broken.id, "within their SLO")
-        yield (_limit(name, new, f"{new:.1%} {what} instead of {old:.1%}"),)
-    elif broken.id == "budget":
-        new = _up(value)
-        yield (_limit("budget_usd", new, f"a budget of ${new:,.0f} instead of ${rules.budget_usd or 0:,.0f}"),)
-    elif broken.id == "power":
-        new = _up(value)
-        yield (
-            _limit(
-                "max_power_w", new, f"power of {new / 1e3:.1f} kW instead of {(rules.max_power_w or 0) / 1e3:.1f} kW"
-            ),
-        )
-    elif broken.id == "staff":
-        new = _up(value)
-        yield (_limit("max_staff_fte", new, f"{new:g} people instead of {rules.max_staff_fte:g}"),)
-    elif broken.id == "rack_space":
-        yield (_limit("max_rack_units", value, f"{value:g} rack units instead of {rules.max_rack_units:g}"),)
+def hopeless(result: CandidateResult, broken: ConstraintResult) -> bool:
+    """Return whether more or lighter replicas cannot mend a service level.
+
+    Either what is not served is too long for the model, or the devices are far too slow although mostly idle.
+    """
+    service = result.service
+    if service is None or not broken.limit:
+        return False
+    offered = max(sum(c.requests for c in service.classes), 1)
+    too_long = sum(c.too_long_frac * c.requests for c in service.classes) / offered
+    alone = broken.value is not None and result.devices >= 1 and broken.value < _NEAR_FRAC * broken.limit
+    slow = alone and service.device_utilisation_frac is not None and service.device_utilisation_frac < _IDLE_FRAC
+    return too_long > 1.0 - broken.limit or slow
 
 
-def slo_option(scenario: Scenario, result: CandidateResult, factor: float) -> Option:
-    """Return the limits of the task classes that miss the attainment asked for, ``factor`` times as long."""
-    wanted = scenario.constraints.slo_attainment_min_frac
-    classes = result.service.classes if result.service else ()
-    missed = {c.id for c in classes if c.slo_attainment_frac is not None and c.slo_attainment_frac < wanted}
-    changes = []
-    for task in scenario.workload.tasks:
-        for name in ("ttft_s", "tpot_s", "e2e_s"):
-            old = getattr(task.slo, name)
-            if task.id in missed and old is not None:
-                new = _up(old * factor)
-                text = f"{name.removesuffix('_s').upper()} of {task.id} {new:g} s instead of {old:g} s"
-                path = f"workload.tasks[{task.id}].slo.{name}"
-                changes.append(Change(path=path, value=new, text=text, concession=True))
-    return tuple(changes)
+def _more_replicas(candidate: Candidate, where: str) -> Iterator[Scale]:
+    for index, pool in enumerate(candidate.pools):
+        if pool.role != "seat":
+            yield _replicas(where, index, pool, pool.replicas * _MOST_TIMES)
 
 
-def replica_option(candidate: Candidate, count: int) -> Option:
-    """Return the first pool with another number of replicas."""
-    pool = candidate.pools[0]
+def _fewer_replicas(candidate: Candidate, where: str) -> Iterator[Scale]:
+    for index, pool in enumerate(candidate.pools):
+        if pool.role != "seat" and pool.replicas > 1:
+            yield _replicas(where, index, pool, 1)
+
+
+def _replicas(where: str, index: int, pool: Pool, end: int) -> Scale:
     devices = pool.parallelism.devices
-    text = f"{count} replicas ({count * devices} devices) instead of {pool.replicas} ({pool.devices})"
-    return (Change(path=f"candidates[{candidate.id}].pools[0].replicas", value=count, text=text),)
+
+    def make(count: int) -> Option:
+        text = f"{count} replicas ({count * devices} devices) instead of {pool.replicas} ({pool.devices})"
+        return (Change(path=f"{where}.pools[{index}].replicas", value=count, text=text),)
+
+    return Scale(pool.replicas, end, 1, make)
 
 
-def _limit(name: str, value: object, text: str) -> Change:
-    return Change(path=f"constraints.{name}", value=value, text=text, concession=True)
+def _shorter(candidate: Candidate, where: str) -> Iterator[Scale]:
+    for index, pool in enumerate(candidate.pools):
+        now = pool.settings.max_context_tokens or _own_context(pool)
+        if now > _SHORTEST_CONTEXT:
+            yield _context(where, index, now, _SHORTEST_CONTEXT)
 
 
-def _up(value: float) -> float:
-    """Return a value rounded up to three digits."""
-    step = 10.0 ** (math.floor(math.log10(value)) - 2)
-    return round(math.ceil(value / step - 1e-9) * step, 10)
+def _longer(candidate: Candidate, where: str) -> Iterator[Scale]:
+    for index, pool in enumerate(candidate.pools):
+        now, most = pool.settings.max_context_tokens, _own_context(pool)
+        if now is not None and now < most:
+            yield _context(where, index, now, most)
+
+
+def _own_context(pool: Pool) -> int:
+    return load(Model, "models", pool.model, file="candidate", path="pools.model").max_context_tokens
+
+
+def _context(where: str, index: int, now: int, end: int) -> Scale:
+    def make(tokens: int) -> Option:
+        text = f"a longest context of {tokens:,} tokens instead of {now:,}"
+        return (Change(path=f"{where}.pools[{index}].settings.max_context_tokens", value=tokens, text=text),)
+
+    return Scale(now, end, _CONTEXT_STEP, make)
+
+
+def _more_tokens(candidate: Candidate, where: str) -> Iterator[Option]:
+    """Yield larger and smaller steps: prefill in fewer steps, or answers that wait less for prompts."""
+    for index, pool in enumerate(candidate.pools):
+        now = pool.settings.max_num_batched_tokens
+        for tokens in (2048, 8192, 16_384):
+            if pool.role != "seat" and pool.engine != "llama.cpp" and tokens != now:
+                text = f"{tokens:,} tokens a step instead of " + (f"{now:,}" if now else "the engine's default")
+                path = f"{where}.pools[{index}].settings.max_num_batched_tokens"
+                yield (Change(path=path, value=tokens, text=text),)
 
 
 def _moved_inside(candidate: Candidate, where: str) -> Iterator[Option]:
@@ -125,21 +162,35 @@ def _moved_inside(candidate: Candidate, where: str) -> Iterator[Option]:
     )
 
 
+def _local_pools(scenario: Scenario, candidate: Candidate, where: str) -> Iterator[Option]:
+    """Yield pools of the scenario's other candidates that take the private requests of a hosted one."""
+    for other in scenario.candidates:
+        inside = other.pools and all(other.is_inside(p) for p in other.pools)
+        if inside and other.id != candidate.id and len(shares(other)) == 1:
+            text = f"private requests served by {other.name}"
+            yield (
+                Change(path=f"{where}.pools", value=[p.model_dump() for p in other.pools], text=text),
+                Change(path=f"{where}.acquisition", value=other.acquisition.model_dump(), text="its machines"),
+                Change(path=f"{where}.tier", value=other.tier, text=f"of the {other.tier} tier"),
+                Change(path=f"{where}.routing", value={"policy": "by_sensitivity"}, text="routed by sensitivity"),
+            )
+
+
 def _other_apis(scenario: Scenario, candidate: Candidate, where: str) -> Iterator[Option]:
-    """Yield hosted models of about the same price, the nearest first; the caller tries their terms."""
+    """Yield hosted models of about the same price whose terms are kept, the nearest first."""
     assert candidate.hosted is not None
     now = load(HostedModel, "hosted", candidate.hosted.api, file=candidate.id, path="hosted.api")
     regions, months = set(scenario.constraints.hosted_regions), scenario.economics.horizon_months
     found = []
     for other in load_all(HostedModel, "hosted"):
-        if other.weights != now.weights:
+        if other.weights != now.weights or other.id == now.id:
             continue
         ratio = _output_usd(other) / max(_output_usd(now), 1e-12)
         keeps = not regions or bool(regions & set(other.data.regions))
         keeps = keeps and (scenario.constraints.hosted_may_train or other.data.trains_by_default is False)
         lasts = bool(other.lifecycle.pinned) and other.lifecycle.life_months >= months
         keeps = keeps and (lasts or not scenario.constraints.pinned_model)
-        if keeps and other.id != now.id and 1 / _SAME_CLASS <= ratio <= _SAME_CLASS:
+        if keeps and 1 / _SAME_CLASS <= ratio <= _SAME_CLASS:
             found.append((other.provider != now.provider, abs(math.log(ratio)), other.id, other.name))
     for _, _, ident, name in sorted(found)[:3]:
         text = f"{name} instead of {now.name} (taken to be as able; its own evidence is needed)"
@@ -151,15 +202,57 @@ def _output_usd(api: HostedModel) -> float:
 
 
 def _escalations(scenario: Scenario, candidate: Candidate, where: str) -> Iterator[Option]:
-    """Yield hard tasks sent to an API that another candidate of the scenario uses."""
+    yield from _hybrids(scenario, candidate, where, "escalate", "hard tasks that may leave go to")
+
+
+def _overflow(scenario: Scenario, candidate: Candidate, where: str) -> Iterator[Option]:
+    yield from _hybrids(scenario, candidate, where, "overflow", "what may leave overflows to")
+
+
+def _hybrids(scenario: Scenario, candidate: Candidate, where: str, policy: str, text: str) -> Iterator[Option]:
+    """Yield the candidate with an API that another candidate of the scenario uses."""
     if not candidate.pools or candidate.hosted is not None:
         return
+    for api in dict.fromkeys(c.hosted for c in scenario.candidates if c.hosted is not None):
+        yield (
+            Change(path=f"{where}.hosted", value=api.model_dump(), text=f"{text} {api.api}"),
+            Change(path=f"{where}.routing", value={"policy": policy}, text=f"routing: {policy}"),
+        )
+
+
+def _other_models(scenario: Scenario, candidate: Candidate, where: str) -> Iterator[Option]:
+    """Yield the models that other candidates of the scenario run, on this candidate's devices."""
+    if len(candidate.pools) != 1:
+        return
+    seen = {candidate.pools[0].model}
     for other in scenario.candidates:
-        if other.hosted is not None:
-            text = f"hard tasks that may leave go to {other.hosted.api}"
+        for pool in other.pools[:1]:
+            if pool.model in seen:
+                continue
+            seen.add(pool.model)
+            weights = pool.weights if pool.engine == candidate.pools[0].engine else "native"
             yield (
-                Change(path=f"{where}.hosted", value=other.hosted.model_dump(), text=text),
-                Change(path=f"{where}.routing", value={"policy": "escalate"}, text="escalation after failure"),
+                Change(path=f"{where}.pools[0].model", value=pool.model, text=f"{pool.model} as the model"),
+                Change(path=f"{where}.pools[0].weights", value=weights, text=f"in its {weights} format"),
+                Change(path=f"{where}.tier", value=other.tier, text=f"of the {other.tier} tier"),
+            )
+
+
+def _higher_limits(candidate: Candidate, where: str) -> Iterator[Option]:
+    """Yield a larger contract with the provider."""
+    if candidate.hosted is None:
+        return
+    api = load(HostedModel, "hosted", candidate.hosted.api, file=candidate.id, path="hosted.api")
+    now = {n: getattr(candidate.hosted, n) or getattr(api.limits, n) for n in ("rpm", "tpm")}
+    for factor in (2, 4, 10):
+        raised = {n: int(v * factor) for n, v in now.items() if v}
+        if raised:
+            words = {"rpm": "requests", "tpm": "tokens"}
+            yield tuple(
+                Change(
+                    path=f"{where}.hosted.{n}", value=v, text=f"{v:,} {words[n]} a minute instead of {int(now[n]):,}"
+                )
+                for n, v in raised.items()
             )
 
 
@@ -186,34 +279,21 @@ def _lighter_weights(pool: Pool) -> tuple[str, ...]:
 
 def _wider(candidate: Candidate, where: str) -> Iterator[Option]:
     """Yield each first-pool replica over two, four or eight times the devices."""
-    pool = candidate.pools[0] if candidate.pools else None
-    if pool is None or pool.role == "seat":
-        return
-    for factor in (2, 4, 8):
-        tp, ep = pool.parallelism.tp * factor, pool.parallelism.ep
-        wider = pool.parallelism.model_copy(update={"tp": tp, "ep": ep * factor if ep > 1 else 1})
-        text = f"each replica on {wider.devices} devices instead of {pool.parallelism.devices}"
-        yield (Change(path=f"{where}.pools[0].parallelism", value=wider.model_dump(), text=text),)
+    if candidate.pools and candidate.pools[0].role != "seat":
+        yield from (_split(candidate.pools[0], where, factor) for factor in (2, 4, 8))
 
 
-def _runnable(scenario: Scenario, candidate: Candidate, where: str) -> Iterator[Option]:
-    """Yield changes with which a candidate that cannot run at all does run (memory, engine, split)."""
-    for option in (*_lighter(candidate, where), *_wider(candidate, where), *_contexts(candidate, where),
-                   *_engines(candidate, where)):  # fmt: skip
-        changed = applied(scenario, option)
-        other = next(c for c in changed.candidates if c.id == candidate.id)
-        if resolve_bench(changed, other).runs:
-            yield option
+def _narrower(candidate: Candidate, where: str) -> Iterator[Option]:
+    if candidate.pools and candidate.pools[0].role != "seat":
+        tp = candidate.pools[0].parallelism.tp
+        yield from (_split(candidate.pools[0], where, 1 / f) for f in (2, 4, 8) if tp % f == 0)
 
 
-def _contexts(candidate: Candidate, where: str) -> Iterator[Option]:
-    for index, pool in enumerate(candidate.pools):
-        now = pool.settings.max_context_tokens
-        for tokens in _CONTEXT_STEPS:
-            if now is None or tokens < now:
-                was = f" instead of {now:,}" if now else ""
-                text = f"a longest context of {tokens:,} tokens{was}"
-                yield (Change(path=f"{where}.pools[{index}].settings.max_context_tokens", value=tokens, text=text),)
+def _split(pool: Pool, where: str, factor: float) -> Option:
+    tp, ep = int(pool.parallelism.tp * factor), pool.parallelism.ep
+    other = pool.parallelism.model_copy(update={"tp": tp, "ep": max(1, int(ep * factor)) if ep > 1 else 1})
+    text = f"each replica on {other.devices} devices instead of {pool.parallelism.devices}"
+    return (Change(path=f"{where}.pools[0].parallelism", value=other.model_dump(), text=text),)
 
 
 def _engines(candidate: Candidate, where: str) -> Iterator[Option]:

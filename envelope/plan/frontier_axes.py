@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from envelope.errors import InputError, Problem, nearest
-from envelope.plan.fixes_path import value_at, with_value
 from envelope.spec.economics import facts
 from envelope.spec.ranges import Spread
+from envelope.spec.replace import value_at, with_value
 from envelope.spec.scenario import Scenario
 from envelope.spec.workload import Difficulty, TaskClass
 from envelope.tco.inputs import resolve

@@ -7,7 +7,6 @@ import pytest
 
 from envelope.cli import main
 from envelope.plan.compare import compare
-from envelope.plan.fixes_path import with_value
 from envelope.plan.ledger import ledger_of, ledger_rows
 from envelope.plan.scenarios import load_scenario
 from envelope.spec import load
@@ -15,6 +14,7 @@ from envelope.spec.engine import Engine
 from envelope.spec.ledger import Ledger
 from envelope.spec.model import Model
 from envelope.spec.number_format import NumberFormat
+from envelope.spec.replace import with_value
 
 FIELD = load_scenario("field-devices")
 TODAY = date(2026, 11, 23)

@@ -6,7 +6,6 @@ import pytest
 
 from envelope.plan.constraints import static_constraints
 from envelope.plan.evaluate import candidate_facts
-from envelope.plan.fixes_path import with_value
 from envelope.plan.fleet import resolve_bench
 from envelope.plan.licence_terms import changes_weights, licence_constraint
 from envelope.plan.results import ConstraintResult
@@ -16,6 +15,7 @@ from envelope.spec.hosted import HostedModel
 from envelope.spec.licence import Licence, Territory
 from envelope.spec.load import load
 from envelope.spec.model import Model
+from envelope.spec.replace import with_value
 from envelope.spec.scenario import Scenario
 
 CODING = load_scenario("coding-assistant")

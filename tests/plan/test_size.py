@@ -9,12 +9,12 @@ from envelope.cli import main
 from envelope.errors import InputError
 from envelope.perf.replica import from_pool
 from envelope.plan.compare import compare
-from envelope.plan.fixes_path import with_value
 from envelope.plan.fleet import resolve_bench
 from envelope.plan.scenarios import load_scenario
 from envelope.plan.service import simulate_peak
 from envelope.plan.size import Grid, Sized, configurations, grid_for, pareto, size
 from envelope.plan.size_bounds import requests_per_s_bound
+from envelope.spec.replace import with_value
 from envelope.spec.scenario import Scenario
 
 TUTOR = load_scenario("math-tutor")
