@@ -72,6 +72,18 @@ def choice(
     return chosen
 
 
+def choices(
+    label: str, options: Sequence[str], *, param: str, default: Sequence[str], show: Callable[[str], str] = str
+) -> list[str]:
+    """Draw a box in which several options are chosen, which stand in the address with commas between; as ``choice``."""
+    wanted = [name for name in get(param).split(",") if name in options] or [n for n in default if n in options]
+    if any(name not in options for name in st.session_state.get(param, [""])):
+        st.session_state[param] = wanted
+    chosen = [str(name) for name in st.multiselect(label, options, format_func=show, key=param)]
+    put(param, "" if chosen == list(default) else ",".join(chosen))
+    return chosen
+
+
 def number(label: str, low: float, high: float, *, param: str, default: float, **widget: Any) -> float:
     """Draw a slider whose value stands in the address as ``param`` and return the value."""
     if not low <= st.session_state.get(param, low - 1) <= high:

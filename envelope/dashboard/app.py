@@ -27,8 +27,27 @@ class _Page(NamedTuple):
 _SECTIONS = {
     "Decide": (
         _Page("verdict", "Verdict", "🧭"),
+        _Page("compare", "Compare", "⚖️"),
+        _Page("line", "The line", "🗺️"),
+        _Page("scenario", "Scenario", "✏️"),
     ),
-}  # fmt: skip
+    "Service": (
+        _Page("fit", "Fit", "📦"),
+        _Page("latency", "Latency", "⏱️"),
+        _Page("faults", "Faults", "⚡"),
+    ),
+    "Models": (
+        _Page("sparse", "Dense vs sparse", "🧩"),
+        _Page("tuning", "Tuning bench", "🎛️"),
+    ),
+    "Money": (_Page("tco", "TCO", "💶"),),
+    "Facts": (
+        _Page("assumptions", "Assumptions and sources", "📑"),
+        _Page("evidence", "Evidence", "🧪"),
+        _Page("accuracy", "Accuracy", "🎯"),
+        _Page("hardware", "Hardware", "🖥️"),
+    ),
+}
 """Section → its pages in order. The first page of all is the start page."""
 
 
@@ -55,7 +74,7 @@ def main() -> None:
 
 def _draw(module: str, opened: Opened) -> None:
     if opened.scenario is None:
-        _problems(opened.problems)
+        _wrong(opened, module)
         return
     context = get_script_run_ctx()
     view = View(
@@ -70,6 +89,15 @@ def _draw(module: str, opened: Opened) -> None:
         _problems(error.problems)
     except JobError as error:
         st.error(str(error))
+
+
+def _wrong(opened: Opened, module: str) -> None:
+    """Draw what is wrong with the scenario; its own page lets it be mended."""
+    if module == "scenario":
+        import_module("envelope.dashboard.pages.scenario").draw(opened)
+        return
+    _problems(opened.problems)
+    st.info("Mend the scenario on its page, or undo the change in the sidebar.")
 
 
 def _problems(problems: tuple[Problem, ...]) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from envelope.dashboard import tasks
 from envelope.dashboard.view import View
 from envelope.report.chart_files import chart_image
+from envelope.report.charts import rows_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -26,20 +27,25 @@ _FILES = {
 def show_chart(chart: "alt.Chart", name: str, data: pd.DataFrame | None = None) -> None:
     """Draw a chart over the page's width with its downloads below; ``name`` names files and keys.
 
+    ``data`` is by default what the chart draws.
+
     The chart's ``description`` is its text alternative.
     """
-    description = chart.description if isinstance(chart.description, str) else None
-    st.altair_chart(chart, width="stretch", alt=description, key=f"chart-{name}")
+    st.altair_chart(chart, width="stretch", key=f"chart-{name}")
     with st.popover("⬇ Chart", help="PNG, SVG and data of this chart", type="tertiary", key=f"download-{name}"):
         _button("PNG", lambda: chart_image(chart, "png"), f"{name}.png", "image/png")
         _button("SVG", lambda: chart_image(chart, "svg"), f"{name}.svg", "image/svg+xml")
-        if data is not None:
-            _table_buttons(data, name)
+        _table_buttons(pd.DataFrame(rows_of(chart)) if data is None else data, f"{name}-data")
 
 
 def show_table(data: pd.DataFrame, name: str, *, shown: pd.DataFrame | None = None, **options: Any) -> None:
     """Draw a table with its downloads below; ``shown`` is the same table as people read it."""
     st.dataframe(data if shown is None else shown, hide_index=True, width="stretch", key=f"table-{name}", **options)
+    table_downloads(data, name)
+
+
+def table_downloads(data: pd.DataFrame, name: str) -> None:
+    """Draw the downloads of a table alone."""
     with st.popover("⬇ Table", help="CSV and Parquet of this table", type="tertiary", key=f"download-{name}"):
         _table_buttons(data, name)
 

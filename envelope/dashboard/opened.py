@@ -1,11 +1,13 @@
 """The scenario that is open: its text, what is wrong with it, and whether it differs from the saved one."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from envelope.dashboard import store
 from envelope.errors import InputError, Problem
 from envelope.plan.scenarios import read_scenario
+from envelope.spec.data_version import data_version
 from envelope.spec.scenario import Scenario
 
 
@@ -48,6 +50,13 @@ def open_scenario(name: str, draft: str = "") -> Opened:
 
 def checked(text: str, path: Path) -> tuple[Scenario | None, tuple[Problem, ...]]:
     """Return the scenario in a text, or what is wrong with it, as the command line would say it of ``path``."""
+    beside = path.parent / "evidence" / path.name
+    stamp = beside.stat().st_mtime_ns if beside.is_file() else 0
+    return _checked(text, path, stamp, data_version())
+
+
+@lru_cache(maxsize=64)
+def _checked(text: str, path: Path, _evidence: int, _data: str) -> tuple[Scenario | None, tuple[Problem, ...]]:
     try:
         return read_scenario(text, path), ()
     except InputError as error:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from envelope.errors import InputError, Problem
-from envelope.spec.load import forget, ids, parse_yaml, path_of, writable_data_dir
+from envelope.spec.load import forget, ids, path_of, writable_data_dir
 
 MAX_TEXT_BYTES = 512 * 1024
 """Largest text of a scenario that is kept; keeps an upload from filling the disk."""
@@ -108,9 +108,9 @@ def restore(name: str) -> None:
     forget()
 
 
-def parsed(text: str) -> object:
-    """Return the content of YAML text, for display. Raises ``InputError``."""
-    return parse_yaml(text, "draft")
+def refused(what: str, rule: str) -> InputError:
+    """Return the error for something that cannot be kept."""
+    return InputError(Problem("scenarios", what, None, rule))
 
 
 def _root() -> Path:

@@ -14,9 +14,12 @@ from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 
 if TYPE_CHECKING:
+    from envelope.plan.assumptions import Assumption
+    from envelope.plan.cost_difference import CostDifference
     from envelope.plan.costs import CostModels, CostStudy
     from envelope.plan.frontier import Frontier
     from envelope.plan.results import CandidateResult
+    from envelope.tco.prices import PriceAge
 
 
 def candidate(scenario: Scenario, ident: str, *, progress: Reporter) -> "CandidateResult":
@@ -53,6 +56,28 @@ def cost_files(scenario: Scenario, baseline: str | None, *, progress: Reporter) 
         return {path.name: path.read_bytes() for path in written}
 
 
+def cost_difference(before: Scenario, after: Scenario, label: str, *, progress: Reporter) -> "CostDifference":
+    """Return what changed from the costs of one scenario (``label``) to those of another, and what each change did."""
+    from envelope.plan.cost_difference import difference
+
+    return difference(_quick_models(before, progress).models, _quick_models(after, progress), label=label)
+
+
+def assumptions(scenario: Scenario, *, progress: Reporter) -> "tuple[Assumption, ...]":
+    """Return the assumptions behind the costs of all candidates."""
+    from envelope.plan.assumptions import assumptions as listed
+
+    return listed(_quick_models(scenario, progress), today=datetime.now(UTC).date())
+
+
+def stale_prices(days: int, *, progress: Reporter) -> "list[PriceAge]":
+    """Return the prices of the catalog that are older than so many days."""
+    from envelope.tco.prices import stale_prices as old
+
+    progress(0.0, "reading the catalog")
+    return old(datetime.now(UTC).date(), days=days)
+
+
 def frontier(
     scenario: Scenario, x: str, y: str, ranges: tuple[tuple[float, float] | None, ...], *, progress: Reporter
 ) -> "Frontier":
@@ -77,6 +102,13 @@ class _Content:
 
 def _models(scenario: Scenario, progress: Reporter) -> "CostModels":
     return _kept_models(_Content(scenario, progress))
+
+
+def _quick_models(scenario: Scenario, progress: Reporter) -> "CostModels":
+    """Return the cost models without the larger volumes that only break-even asks for."""
+    from envelope.plan.costs import cost_models
+
+    return cost_models(scenario, volumes=False, progress=progress)
 
 
 @lru_cache(maxsize=8)

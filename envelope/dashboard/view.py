@@ -1,7 +1,7 @@
 """What every page gets: the open scenario, results (kept, or worked out by the worker processes) and the locale."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -27,6 +27,17 @@ _QUICK_S = 0.25
 def workers() -> Workers:
     """Return the worker processes of this server, started at the first call."""
     return Workers()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of long work and what it is called on the page."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    label: str
+    affinity: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,7 @@ class View:
         from envelope.plan.compare import verdict
 
         jobs = [
-            self.job(tasks.candidate, _alone(scenario, c.id), c.id, label=c.name, affinity=c.id)
+            self.job(tasks.candidate, alone(scenario, c.id), c.id, label=c.name, affinity=c.id)
             for c in scenario.candidates
         ]
         return verdict(scenario, self.wait(jobs))
@@ -75,6 +86,11 @@ class View:
             tasks.cost_study, self.scenario, baseline, label="Costs over the years", affinity="costs"
         )
         return study
+
+    def costs_if_ready(self) -> "CostStudy | None":
+        """Return the cost study if it has been worked out already, else start it and return ``None``."""
+        job = self.job(tasks.cost_study, self.scenario, None, label="Costs over the years", affinity="costs")
+        return job.value() if job.ended and job.state is State.DONE else None
 
     def result(self, function: Callable[..., Any], *args: Any, label: str, affinity: str = "", **options: Any) -> Any:
         """Return what a function of records returns, kept or worked out now behind a progress bar.
@@ -94,7 +110,8 @@ class View:
     def job_key(self, function: Callable[..., Any], *args: Any, **options: Any) -> str:
         """Return the key by which the result of a call is kept: its content and the data version."""
         name = f"{function.__module__}.{function.__qualname__}"
-        return fingerprint(name, *args, *(x for item in sorted(options.items()) for x in item), self.data_version)
+        named = (part for item in sorted(options.items()) for part in item)
+        return fingerprint(name, *args, *named, self.data_version)
 
     def wait(self, jobs: Sequence[Job]) -> list[Any]:
         """Return the values of jobs, with a progress bar if that takes longer than a blink."""
@@ -114,38 +131,53 @@ class View:
         return [job.value() for job in jobs]
 
     def background(
-        self, function: Callable[..., Any], *args: Any, label: str, start: str | None, key: str, **options: Any
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        label: str,
+        start: str | None,
+        key: str,
+        affinity: str = "",
+        **options: Any,
     ) -> Any:
         """Return the result of long work, or ``None`` while there is none; the page stays usable meanwhile.
 
         ``start`` is the label of the button that starts it, ``None`` to start at once. While it runs a panel shows its
         progress and a button to cancel it. ``key`` names the panel on the page.
         """
-        job = workers().find(self.job_key(function, *args, **options))
-        if job is None or job.state is State.CANCELLED:
-            words = start or (f"Start again: {label}" if job is not None else None)
-            if words is not None and not st.button(words, key=f"{key}-start", type="primary"):
-                return None
-            job = self.job(function, *args, label=label, **options)
-        if job.ended:
-            return job.value()
-        _panel(job, self.session, key)
-        return None
+        return self.background_all([Call(function, args, label, affinity, options)], start=start, key=key)[0]
+
+    def background_all(self, calls: Sequence[Call], *, start: str | None, key: str) -> list[Any]:
+        """Return the results of several calls of long work as ``background`` does, ``None`` for those without one."""
+        found = [workers().find(self.job_key(c.function, *c.args, **c.options)) for c in calls]
+        cancelled = any(job is not None and job.state is State.CANCELLED for job in found)
+        if any(job is None or job.state is State.CANCELLED for job in found):
+            words = start or (f"Start again: {calls[0].label}" if cancelled else None)
+            if words is None or st.button(words, key=f"{key}-start", type="primary"):
+                found = [self.job(c.function, *c.args, label=c.label, affinity=c.affinity, **c.options) for c in calls]
+        started = [job for job in found if job is not None and job.state is not State.CANCELLED]
+        if not all(job.ended for job in started):
+            _panel(started, self.session, key)
+        return [job.value() if job is not None and job in started and job.ended else None for job in found]
 
 
-def _alone(scenario: Scenario, ident: str) -> Scenario:
+def alone(scenario: Scenario, ident: str) -> Scenario:
     """Return a scenario with one candidate and without the words that no result depends on."""
     chosen = tuple(c for c in scenario.candidates if c.id == ident)
     return scenario.model_copy(update={"candidates": chosen, "story": "", "question": ""})
 
 
 @st.fragment(run_every=0.5)
-def _panel(job: Job, session: str, key: str) -> None:
-    if job.ended:
+def _panel(jobs: Sequence[Job], session: str, key: str) -> None:
+    """Draw the progress of jobs until the last has ended."""
+    running = next((job for job in jobs if job.state is State.RUNNING), jobs[0])
+    if all(job.ended for job in jobs):
         st.rerun()
-    bar, button = st.columns([6, 1], vertical_alignment="bottom")
-    bar.progress(min(max(job.progress.share, 0.0), 1.0), f"{job.label}: {job.progress.doing}")
+    share = sum(1.0 if job.ended else min(max(job.progress.share, 0.0), 1.0) for job in jobs) / len(jobs)
+    bar, button = st.columns([5, 1], vertical_alignment="center")
+    bar.progress(share, f"{running.label}: {running.progress.doing}")
     if button.button("Cancel", key=f"{key}-cancel"):
-        workers().cancel(job, session)
-        job.wait(2.0)
+        for job in jobs:
+            workers().cancel(job, session)
+            job.wait(2.0)
         st.rerun()

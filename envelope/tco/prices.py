@@ -33,7 +33,7 @@ class PriceAge(Frozen):
 def price_ages(today: Date) -> list[PriceAge]:
     """Return the age of every price in the catalog, the oldest first."""
     ages = [
-        PriceAge(kind=kind, id=ident, date=day, age_days=(today - _latest(day)).days, source=source, evidence=evidence)
+        PriceAge(kind=kind, id=ident, date=day, age_days=age_days(day, today), source=source, evidence=evidence)
         for kind, ident, day, source, evidence in _prices()
     ]
     return sorted(ages, key=lambda age: (-age.age_days, age.kind, age.id))
@@ -105,6 +105,11 @@ def _prices() -> Iterator[tuple[str, str, str, str, Evidence]]:
             yield "servers", server.id, server.price.date, origin.source, origin.evidence
     for name, default in facts().defaults.items():
         yield "economics", name, default.date, default.source, default.evidence
+
+
+def age_days(day: str, today: Date) -> int:
+    """Return the days since a date; one without month or day is taken as the end of its year or month."""
+    return (today - _latest(day)).days
 
 
 def _latest(text: str) -> Date:
