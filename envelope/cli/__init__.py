@@ -6,15 +6,17 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from envelope.version import __version__
 from envelope.errors import EnvelopeError, ExitCode, InputError, MissingExtraError, nearest
+from envelope.version import __version__
 
-_COMMANDS = {
+COMMANDS = {
     "compare": "compare the candidates of a scenario: verdict, service level, cost, recommendation",
+    "simulate": "candidates under load: latency by class, timelines, limits, faults, and where they break",
     "estimate": "memory, latency, throughput and energy of one deployment",
     "tco": "costs over the years: cash flows, ranges, break-even, workbook",
     "size": "the cheapest deployment that keeps every constraint, with its Pareto set",
     "frontier": "where the line between owning and renting runs, over two inputs",
+    "sweep": "thousands of what-ifs: grids, samples, seeds, on all cores or a cluster",
     "sparse": "dense and sparse models side by side for a scenario's work",
     "tuning": "long prompt, retrieval, LoRA or full fine-tuning: cost and break-even",
     "evidence": "private evaluation results: posteriors, gates, trials still needed",
@@ -38,15 +40,18 @@ _COMMANDS = {
     "engines": "list serving engines, or show one",
     "scenarios": "list the scenarios that ship with the package",
     "schema": "print the JSON Schema of a kind of data file",
+    "doctor": "what is installed, what is measured, what is stale",
+    "completion": "print a completion script for bash, zsh or fish",
 }
 """Command → one line of help. A command's module is imported only when it is called."""
 
-_MODULE = {
-    "compare": "compare", "estimate": "estimate", "tco": "tco", "prices": "prices",
-    "economics": "economics", "cloud": "catalog", "size": "size", "frontier": "frontier", "sparse": "sparse",
-    "tuning": "tuning", "evidence": "evidence", "ledger": "ledger",
+MODULES = {
+    "compare": "compare", "simulate": "simulate", "estimate": "estimate", "tco": "tco", "prices": "prices",
+    "economics": "economics", "cloud": "catalog", "size": "size", "frontier": "frontier", "sweep": "sweep",
+    "sparse": "sparse", "tuning": "tuning", "evidence": "evidence", "ledger": "ledger",
     "replay": "replay", "validate": "validate", "schema": "catalog", "workload": "logs", "import": "logs",
     "probe": "probe", "calibrate": "probe", "model": "model",
+    "doctor": "doctor", "completion": "completion",
     "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",
     "licences": "catalog", "formats": "catalog", "engines": "catalog", "scenarios": "catalog",
 }  # fmt: skip
@@ -90,14 +95,14 @@ def _run(args: list[str]) -> int:
     if known.command is None:
         top.print_help()
         return ExitCode.OK
-    if known.command not in _COMMANDS:
-        close = nearest(known.command, _COMMANDS)
+    if known.command not in COMMANDS:
+        close = nearest(known.command, COMMANDS)
         hint = f"; nearest {close[0]!r}" if close else ""
         print(f"error: unknown command {known.command!r}{hint}; list: envelope --help", file=sys.stderr)
         return ExitCode.BAD_INPUT
-    parser = _Parser(prog=f"envelope {known.command}", description=_COMMANDS[known.command])
+    parser = _Parser(prog=f"envelope {known.command}", description=COMMANDS[known.command])
     _add_data_dir(parser)
-    module = import_module(f"envelope.cli.{_MODULE[known.command]}")
+    module = import_module(f"envelope.cli.{MODULES[known.command]}")
     module.add_arguments(parser, known.command)
     options = parser.parse_args(known.rest)
     _use_data_dirs([*(known.data_dir or []), *(options.data_dir or [])])
@@ -105,7 +110,7 @@ def _run(args: list[str]) -> int:
 
 
 def _top_parser() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:<11} {text}" for name, text in _COMMANDS.items())
+    listing = "\n".join(f"  {name:<11} {text}" for name, text in COMMANDS.items())
     parser = _Parser(
         prog="envelope",
         usage="envelope [--data-dir DIR] COMMAND …",

@@ -74,13 +74,18 @@ def worth_compiling(requests: int, replicas: int = 1) -> bool:
     return requests > (LOAD_REQUESTS if _on_disk() else COMPILE_REQUESTS) and available()
 
 
+def is_ready() -> bool:
+    """Return whether machine code is at hand, in memory or on disk, so that no run waits for the compiler."""
+    return bool(_compiled.cache_info().currsize) or _on_disk()
+
+
 def ready_for(requests: int) -> bool:
     """Compile the kernel if a command that will simulate so many requests in all gains by it.
 
     Single runs decide for themselves, but many short ones would each stay in plain mode. Returns whether the
     kernel was compiled now.
     """
-    if _compiled.cache_info().currsize or _on_disk() or requests <= COMPILE_REQUESTS:
+    if is_ready() or requests <= COMPILE_REQUESTS:
         return False
     return prepare()
 
