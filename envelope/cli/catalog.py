@@ -204,6 +204,7 @@ def _scenarios(options: argparse.Namespace) -> int:
 
 _SCHEMAS = {
     "scenario": ("envelope.spec.scenario", "Scenario"),
+    "sweep": ("envelope.plan.sweep.study", "Study"),
     "workload": ("envelope.spec.workload", "Workload"),
     "model": ("envelope.spec.model", "Model"),
     "hardware": ("envelope.spec.hardware", "HardwareProfile"),

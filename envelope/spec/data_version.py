@@ -4,8 +4,8 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from envelope.version import __version__
 from envelope.spec.load import data_dirs
+from envelope.version import __version__
 
 
 def data_version() -> str:

@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any
 
 from envelope.errors import EnvelopeError, MissingExtraError
 from envelope.plan.sweep.crew import Crew
@@ -25,13 +26,13 @@ def dask_crew(address: str, workers: int) -> Iterator[Crew]:
 
     Raises ``EnvelopeError`` if the scheduler cannot be reached.
     """
-    from distributed import Client, LocalCluster
+    distributed: Any = import_module("distributed")
 
     # What is lost is done again and told in the progress; its stack traces only frighten.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     cluster = None
     if not address:
-        cluster = LocalCluster(
+        cluster = distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
@@ -39,7 +40,7 @@ def dask_crew(address: str, workers: int) -> Iterator[Crew]:
             silence_logs=logging.CRITICAL,
         )
     try:
-        with _client(Client, cluster or f"tcp://{address}") as client:
+        with _client(distributed.Client, cluster or f"tcp://{address}") as client:
             scheduler = _scheduler(client)
             executor = client.get_executor(pure=False)
             yield Crew(

@@ -60,7 +60,7 @@ class Sweep(Displayed):
         return ranking(self.rows, by, top=top)
 
     def effects(self, by: str = BEST_BY, *, candidate: str | None = None) -> tuple[Effect, ...]:
-        """Return how much each step of each axis changes a figure of a candidate (that of the best variant, if none)."""
+        """Return how much each step of each axis changes a figure of a candidate (by default the best one)."""
         chosen = candidate or self._leader(by)
         return effects(self.rows(), self.study, by, chosen) if chosen else ()
 

@@ -23,9 +23,11 @@ from envelope.plan.sweep.study import Study
 from envelope.plan.sweep.tables import Format, require_format, write_tables
 from envelope.plan.sweep.variants import Variants, variants_of
 from envelope.spec.data_version import data_version
-from envelope.spec.load import Reporter, data_dirs, read_yaml, validate
+from envelope.spec.load import Reporter, data_dirs, ids, path_of, read_yaml, validate
 from envelope.spec.scenario import Scenario
 from envelope.version import __version__
+
+_KIND = "scenarios/sweeps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,16 @@ def sweep(
     return run_study(study, scenarios, Path(out) if out is not None else None, way, progress=progress)
 
 
+def find_sweep_file(name: str) -> Path | None:
+    """Return the sweep file that a name means, if it means one: a path, or the id of one that ships."""
+    path = Path(name)
+    if path.is_file():
+        data = read_yaml(path)
+        # A scenario has candidates; a sweep file names scenarios.
+        return path if isinstance(data, Mapping) and "scenarios" in data and "candidates" not in data else None
+    return path_of(_KIND, name) if name in ids(_KIND) else None
+
+
 def read_study_file(path: Path) -> tuple[Study, list[Scenario]]:
     """Return the study in a sweep file with its scenarios, which are looked up beside the file first."""
     study = validate(Study, read_yaml(path), str(path))
@@ -100,8 +112,7 @@ def read_study_file(path: Path) -> tuple[Study, list[Scenario]]:
 
 def scenarios_of(study: Study, folder: Path) -> list[Scenario]:
     """Return the scenarios of a study; files are looked up in ``folder`` first."""
-    beside = (folder / name for name in study.scenarios)
-    return [load_scenario(file if file.is_file() else name) for name, file in zip(study.scenarios, beside, strict=True)]
+    return [load_scenario(folder / name if (folder / name).is_file() else name) for name in study.scenarios]
 
 
 def run_study(
