@@ -81,13 +81,13 @@ def list_scenarios() -> list[tuple[Scenario, Path]]:
     return [(load_scenario(load.path_of(_KIND, i)), load.path_of(_KIND, i)) for i in load.ids(_KIND)]
 
 
-def chosen_candidates(scenario: Scenario, only: Sequence[str] | None) -> list[Candidate]:
+def chosen_candidates(scenario: Scenario, only: Sequence[str] | None, where: str = "--only") -> list[Candidate]:
     """Return the candidates named in ``only``, in that order, or all of them.
 
-    Raises ``InputError`` for an id that the scenario does not have.
+    Raises ``InputError`` for an id that the scenario does not have; ``where`` says where it was written.
     """
     known = {c.id: c for c in scenario.candidates}
     for name in only or ():
         if name not in known:
-            raise unknown_name("command line", "--only", name, known, "scenarios")
+            raise unknown_name("command line", where, name, known, "scenarios")
     return [known[name] for name in only] if only else list(scenario.candidates)

@@ -56,6 +56,7 @@ def autoscale(controls: Controls, rule: Autoscale) -> Process:
     for r in pool[rule.min_replicas :]:
         controls.down(r, "scaled", at_once=True)
     controls.peak_replicas = rule.min_replicas
+    controls.note("at the least")
     starting: set[int] = set()
     while True:
         yield env.timeout(rule.every_s)
