@@ -24,7 +24,16 @@ _TITLES = {
 def chosen_candidate(view: View, *, local: bool = False) -> str:
     """Draw the choice of a candidate and return its id; ``local`` leaves out those without devices."""
     names = {c.id: c.name for c in view.scenario.candidates if c.pools or not local}
-    return address.choice("Candidate", list(names), param="candidate", show=lambda ident: names[ident])
+    return address.choice(
+        "Candidate", list(names), param="candidate", default=with_servers(view), show=lambda ident: names[ident]
+    )
+
+
+def with_servers(view: View) -> str | None:
+    """Return the first candidate that runs on servers rather than on each seat, else on anything local."""
+    local = [c for c in view.scenario.candidates if c.pools]
+    found = next((c for c in local if all(pool.role != "seat" for pool in c.pools)), local[0] if local else None)
+    return found.id if found else None
 
 
 def show_service(view: View, run: "ServiceRun", beside: "ServiceRun | None" = None) -> None:

@@ -84,7 +84,10 @@ def _model_lines(
 
 def tuning_break_even(bench: TuningBench) -> Any:
     """Return lines: yearly cost of each method by load; a line marks the load that was asked for."""
-    rows = [{"method": p.method, "requests": p.requests_per_day, "usd": p.usd_per_year} for p in tuning_curve(bench)]
+    rows = [
+        {"method": p.method.replace("_", " "), "requests": p.requests_per_day, "usd": p.usd_per_year}
+        for p in tuning_curve(bench)
+    ]
     methods = list(dict.fromkeys(str(row["method"]) for row in rows))
     lines = (
         alt.Chart(values(rows))

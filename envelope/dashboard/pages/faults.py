@@ -52,7 +52,7 @@ def page(view: View) -> None:
     with log:
         _events(view, run)
     more = f" --horizon {horizon} --fail-node-at peak"
-    page_downloads(view, f"envelope simulate {scenario_argument(view)} --candidate {ident}{more}")
+    page_downloads(view, f"envelope simulate {scenario_argument(view)} {ident}{more}")
 
 
 def _verdict(view: View, run: "ServiceRun") -> None:

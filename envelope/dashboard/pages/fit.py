@@ -8,6 +8,7 @@ import streamlit as st
 from envelope.dashboard import address, tasks_detail
 from envelope.dashboard.downloads import page_downloads, show_chart, show_table
 from envelope.dashboard.figures import escaped
+from envelope.dashboard.service_figures import with_servers
 from envelope.dashboard.terms import help_of, term
 from envelope.dashboard.view import View
 from envelope.units import GB
@@ -56,14 +57,17 @@ def _query(view: View, pools: "tuple[PoolMemory, ...]") -> "EstimateQuery":
     st.subheader("One deployment, other formats", anchor=False)
     labels = {f"{p.candidate}.{p.pool}": _label(p) for p in pools}
     left, weights_at, kv_at = st.columns([3, 1, 1])
-    chosen = address.choice("Deployment", list(labels), param="pool", show=lambda k: labels[k], place=left)
+    first = f"{with_servers(view)}.0"
+    chosen = address.choice(
+        "Deployment", list(labels), param="pool", default=first, show=labels.__getitem__, place=left
+    )
     pool = _pool(view, chosen)
     offered = list(dict.fromkeys([pool.weights, *WEIGHTS]))
     weights = address.choice("Weights", offered, param="weights", default=pool.weights, place=weights_at)
     caches = list(dict.fromkeys([pool.kv, *KV_FORMATS]))
     kv = address.choice("KV cache", caches, param="kv", default=pool.kv, help=term("KV cache"), place=kv_at)
     base = pool_query(view.scenario, pool)
-    many = int(address.number("Requests at once", 1, 512, param="at_once", default=float(base.concurrency)))
+    many = int(address.number("Requests at once", 1, 512, param="at_once", default=float(base.concurrency), step=1))
     return base.model_copy(update={"weights": weights, "kv": kv, "concurrency": many})
 
 

@@ -23,7 +23,7 @@ def page(view: View) -> None:
     with left:
         ident = chosen_candidate(view)
     with middle:
-        load = address.number("Load, times the plan", 0.25, 8.0, param="load", default=1.0, step=0.25)
+        load = address.number("Load, times the plan", 0.25, 8.0, param="load", default=1.0, step=0.25, format="%g")
     horizon = address.choice("Simulate", list(_HORIZONS), param="horizon", show=lambda h: _HORIZONS[h], place=right)
     run = view.result(
         tasks_detail.service_run, view.scenario, ident, load=load, horizon=horizon, label="Simulation", affinity=ident
@@ -46,7 +46,7 @@ def page(view: View) -> None:
     with money:
         _pareto(view)
     more = f" --load {load:g}" if load != 1 else ""
-    page_downloads(view, f"envelope simulate {scenario_argument(view)} --candidate {ident} --horizon {horizon}{more}")
+    page_downloads(view, f"envelope simulate {scenario_argument(view)} {ident} --horizon {horizon}{more}")
 
 
 def _distributions(view: View, run: "ServiceRun") -> None:

@@ -44,11 +44,17 @@ def _query(view: View) -> "TuningQuery":
     left, middle, right = st.columns(3)
     with left:
         load = address.number(
-            "Requests a day", 100.0, 1_000_000.0, param="a_day", default=min(max(asked, 100.0), 1e6), step=100.0
+            "Requests a day",
+            100.0,
+            1_000_000.0,
+            param="a_day",
+            default=min(max(asked, 100.0), 1e6),
+            step=100.0,
+            format="localized",
         )
         prompt = address.number(
             "Tokens of instructions", 100, 20_000, param="instructions", default=float(fields["prompt_tokens"].default),
-            step=100, help=help_of(TuningQuery, "prompt_tokens"),
+            step=100, format="localized", help=help_of(TuningQuery, "prompt_tokens"),
         )  # fmt: skip
     with middle:
         changes = address.number(
