@@ -88,13 +88,15 @@ def simulated(
 ) -> Peak:
     """Return the simulation of a part of the week; ``fleet`` is the candidate's own unless given."""
     fleet = fleet or build_fleet(scenario, bench, period.share, period.clock)
+    # A recorded log has a busiest hour of its own, whatever the rate of the workload says.
+    recorded = scenario.workload.trace is not None
     result = simulate(
         fleet,
         scenario.workload,
         seed=scenario.simulation.seed,
         seeds=seeds,
-        max_requests=MOST_REQUESTS,
-        window=period.window,
+        max_requests=scenario.simulation.max_requests if recorded else MOST_REQUESTS,
+        window=None if recorded and period.flat else period.window,
         share=period.share,
         year=period.year,
         warmup_frac=period.warmup_frac,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from envelope.plan.capacity import at_demand
 from envelope.plan.fleet import Bench, build_fleet, resolve_bench
 from envelope.plan.money import shares
 from envelope.plan.period import Horizon, Period, period_of
+from envelope.plan.prepare import prepare_for
 from envelope.plan.run_summary import cost_drivers, empty_class, energy, left_building, run_class, timeline
 from envelope.plan.scenarios import chosen_candidates
 from envelope.plan.service import Peak, simulated
@@ -22,6 +24,8 @@ from envelope.spec.scenario import Candidate, Scenario
 
 _REPAIR_S = 4 * 3600.0
 _PLANNED = (0.25, 0.5, 1.0)
+_SWEEP_RUNS = 10
+"""Simulations of a sweep, about."""
 _HIGHEST = 64.0
 _HALVINGS = 3
 _NODE_DEVICES = 8
@@ -58,6 +62,8 @@ def simulate(
     bench = resolve_bench(work, candidate)
     if not bench.runs:
         return _not_run(work, candidate, bench, load)
+    tell = progress or _silent
+    prepare_for(work, [candidate], runs=_runs(seeds or work.simulation.seeds, horizon, hours), tell=partial(tell, 0.0))
     whole = fail_node_at is not None and bool(candidate.pools)
     period = period_of(work, bench, horizon=horizon, hours=hours, year=year, whole=whole)
     fleet = build_fleet(work, bench, period.share, period.clock)
@@ -83,7 +89,7 @@ def load_sweep(
     doubled until it breaks (at most 64 times the plan), and the step in which it breaks is halved three times in
     ratio. Given factors are simulated in order up to the first at which it breaks.
     """
-    tell = progress or (lambda _share, _what: None)
+    tell = progress or _silent
     candidate = chosen_candidates(scenario, [candidate_id])[0]
     bench = resolve_bench(scenario, candidate)
     limit = scenario.constraints.slo_attainment_min_frac
@@ -94,6 +100,7 @@ def load_sweep(
     if not bench.runs:
         return empty.model_copy(update={"reasons": tuple(str(reason) for reason in bench.reasons)})
     points: list[LoadPoint] = []
+    prepare_for(scenario, [candidate], runs=_SWEEP_RUNS * (seeds or 1), tell=partial(tell, 0.0))
 
     def keeps(factor: float) -> bool:
         tell(min(len(points) / 12, 0.95), f"{factor:.3g} × the load")
@@ -113,6 +120,16 @@ def load_sweep(
     return empty.model_copy(
         update={"points": tuple(points), "keeps_up_to": max(kept, default=None), "breaks_at": broken}
     )
+
+
+def _runs(seeds: int, horizon: Horizon | None, hours: float | None) -> int:
+    """Return how many busiest hours the simulation is worth."""
+    span_h = hours or {"day": 24.0, "week": 168.0}.get(horizon or "hour", 1.0)
+    return math.ceil(seeds * span_h)
+
+
+def _silent(_share: float, _what: str) -> None:
+    return None
 
 
 def _check(scenario: Scenario, *, load: float, hours: float | None, year: int) -> None:

@@ -3,8 +3,9 @@
 import csv
 import json
 import math
+from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,9 @@ OPTIONAL = ("prompt_id", "hash_ids")
 
 _MOST_PROBLEMS = 20
 """Wrong lines that are reported before reading stops."""
+
+_MOST_TOKENS = 10**9
+"""Longest prompt or answer that can be meant."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,25 +44,36 @@ def read_trace(path: Path) -> Trace:
     Columns: ``arrival_s`` (seconds), ``input_tokens``, ``output_tokens``, optionally ``prompt_id`` or ``hash_ids``
     (numbers separated by spaces, or a JSON list). Raises ``InputError`` with every wrong line, up to twenty.
     """
+    rows = _Rows()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             columns = _columns(path, next(reader, []))
-            rows = list(_rows(path, reader, columns))
+            _read(path, reader, columns, rows)
     except FileNotFoundError:
         raise InputError(Problem(str(path), "", None, "no such file")) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(Problem(str(path), "", None, f"cannot be read: {error}")) from None
-    if not rows:
+    if not rows.arrival_s:
         raise InputError(Problem(str(path), "", None, "holds no requests"))
-    arrival, given, made, prompts, hashes = zip(*rows, strict=True)
     return Trace(
-        arrival_s=np.array(arrival, dtype=np.float64),
-        input_tokens=np.array(given, dtype=np.int64),
-        output_tokens=np.array(made, dtype=np.int64),
-        prompt_id=np.array(prompts, dtype=np.int64) if "prompt_id" in columns else None,
-        hash_ids=list(hashes) if "hash_ids" in columns else None,
+        arrival_s=np.array(rows.arrival_s, dtype=np.float64),
+        input_tokens=np.array(rows.input_tokens, dtype=np.int64),
+        output_tokens=np.array(rows.output_tokens, dtype=np.int64),
+        prompt_id=np.array(rows.prompt_id, dtype=np.int64) if "prompt_id" in columns else None,
+        hash_ids=rows.hash_ids if "hash_ids" in columns else None,
     )
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Columns while they are read, eight bytes a cell, so that a million rows take little memory."""
+
+    arrival_s: "array[float]" = field(default_factory=lambda: array("d"))
+    input_tokens: "array[int]" = field(default_factory=lambda: array("q"))
+    output_tokens: "array[int]" = field(default_factory=lambda: array("q"))
+    prompt_id: "array[int]" = field(default_factory=lambda: array("q"))
+    hash_ids: list[list[int]] = field(default_factory=list)
 
 
 def _columns(path: Path, header: list[str]) -> dict[str, int]:
@@ -75,44 +90,76 @@ def _columns(path: Path, header: list[str]) -> dict[str, int]:
     return columns
 
 
-Row = tuple[float, int, int, int, list[int]]
-
-
-def _rows(path: Path, reader: Iterator[list[str]], columns: dict[str, int]) -> Iterator[Row]:
+def _read(path: Path, reader: Iterator[list[str]], columns: dict[str, int], rows: _Rows) -> None:
+    """Read all rows into ``rows``; raises ``InputError`` with the wrong ones, up to twenty."""
     problems: list[Problem] = []
     for number, cells in enumerate(reader, 2):
         if not any(cell.strip() for cell in cells):
             continue
         try:
-            yield _row(cells, columns)
-        except (ValueError, IndexError) as error:
-            problems.append(Problem(str(path), f"line {number}", ",".join(cells)[:60], str(error)))
+            _add(cells, columns, rows)
+        except _Wrong as error:
+            problems.append(Problem(str(path), f"line {number}{error.column}", error.value, error.rule))
             if len(problems) >= _MOST_PROBLEMS:
                 break
     if problems:
         raise InputError(problems)
 
 
-def _row(cells: list[str], columns: dict[str, int]) -> Row:
+class _Wrong(Exception):
+    """One cell that cannot be read."""
+
+    def __init__(self, column: str, value: str, rule: str) -> None:
+        self.column, self.value, self.rule = f", column {column}" if column else "", value[:60], rule
+
+
+def _add(cells: list[str], columns: dict[str, int], rows: _Rows) -> None:
     if len(cells) <= max(columns.values()):
-        raise ValueError(f"has {len(cells)} fields, the header promises more")
-    arrival = float(cells[columns["arrival_s"]])
-    if not math.isfinite(arrival) or arrival < 0:
-        raise ValueError("arrival_s must be a finite number of at least 0")
+        raise _Wrong("", ",".join(cells), f"has {len(cells)} fields, the header promises more")
+    arrival = _seconds(cells[columns["arrival_s"]])
     given, made = (_count(cells[columns[name]], name) for name in ("input_tokens", "output_tokens"))
-    prompt = int(cells[columns["prompt_id"]]) if "prompt_id" in columns else 0
-    hashes = _hashes(cells[columns["hash_ids"]]) if "hash_ids" in columns else []
-    return arrival, given, made, prompt, hashes
+    if "prompt_id" in columns:
+        rows.prompt_id.append(_whole(cells[columns["prompt_id"]]))
+    if "hash_ids" in columns:
+        rows.hash_ids.append(_hashes(cells[columns["hash_ids"]]))
+    rows.arrival_s.append(arrival)
+    rows.input_tokens.append(given)
+    rows.output_tokens.append(made)
+
+
+def _seconds(cell: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise _Wrong("arrival_s", cell, "must be a number of seconds of at least 0")
+    return value
 
 
 def _count(cell: str, name: str) -> int:
-    value = float(cell)
-    if not value.is_integer() or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1")
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not (1 <= value <= _MOST_TOKENS and value.is_integer()):
+        raise _Wrong(name, cell, f"must be a whole number from 1 to {_MOST_TOKENS:,}")
     return int(value)
+
+
+def _whole(cell: str) -> int:
+    try:
+        value = int(cell)
+    except ValueError:
+        raise _Wrong("prompt_id", cell, "must be a whole number") from None
+    if abs(value) >= 2**63:
+        raise _Wrong("prompt_id", cell, "must have fewer than 64 bits")
+    return value
 
 
 def _hashes(cell: str) -> list[int]:
     text = cell.strip()
-    values = json.loads(text) if text.startswith("[") else text.split()
-    return [int(value) for value in values]
+    try:
+        return [int(value) for value in (json.loads(text) if text.startswith("[") else text.split())]
+    except (ValueError, TypeError):
+        raise _Wrong("hash_ids", cell, "must be whole numbers separated by spaces, or a JSON list of them") from None

@@ -50,9 +50,15 @@ def test_a_load_test_keeps_its_concurrency(capsys: pytest.CaptureFixture[str]) -
     ("text", "expected"),
     [
         ("arrival_s,input_tokens\n0,5\n", "the column 'output_tokens' is missing"),
-        ("arrival_s,input_tokens,output_tokens\n0,5,-1\n", "line 2: '0,5,-1' output_tokens must be a whole number"),
-        ("arrival_s,input_tokens,output_tokens\n0,nan,1\n", "line 2"),
-        ("arrival_s,input_tokens,output_tokens\nzero,5,1\n", "line 2"),
+        ("arrival_s,input_tokens,output_tokens\n0,5,-1\n", "line 2, column output_tokens: '-1' must be a whole number"),
+        ("arrival_s,input_tokens,output_tokens\n0,nan,1\n", "line 2, column input_tokens: 'nan'"),
+        (
+            "arrival_s,input_tokens,output_tokens\n0,5,1\nzero,5,1\n",
+            "line 3, column arrival_s: 'zero' must be a number",
+        ),
+        ("arrival_s,input_tokens,output_tokens\n0,5e30,1\n", "line 2, column input_tokens"),
+        ("arrival_s,input_tokens,output_tokens,prompt_id\n0,5,1,x\n", "line 2, column prompt_id: 'x'"),
+        ("arrival_s,input_tokens,output_tokens,hash_ids\n0,5,1,[1\n", "line 2, column hash_ids: '[1'"),
         ("arrival_s,input_tokens,output_tokens\n1,2\n", "has 2 fields"),
         ("arrival_s,input_tokens,output_tokens\n", "holds no requests"),
         ("", "is missing"),
