@@ -43,6 +43,7 @@ def _probe_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--quick", action="store_true", help="under 30 s instead of under 4 min")
     machine.add_argument("--full", action="store_true", help="everything (the default)")
     machine.add_argument("--patience", type=float, metavar="S", help="on a busy machine wait up to S s for quiet")
+    machine.add_argument("--gpu", type=int, metavar="N", help="this GPU only (default: one of each kind)")
     machine.add_argument("--no-gpu", action="store_true", help="leave GPUs alone")
     machine.add_argument("--storage-dir", metavar="DIR", help="folder whose reading speed counts (default: temporary)")
     endpoint = parser.add_argument_group("endpoint (OpenAI-compatible, streaming)")
@@ -76,44 +77,22 @@ def run(options: argparse.Namespace, command: str) -> int:
 
 def _machine(options: argparse.Namespace) -> int:
     _require_runtime()
-    from envelope.probe.cpu import FULL, QUICK, patient, probe_cpu
-    from envelope.probe.cpu_profile import cpu_profile, default_id
-    from envelope.probe.power import assumed_power, read_power
-    from envelope.probe.storage import storage_time
+    from envelope.probe.machine import probe
 
     if options.quick and options.full:
         raise InputError(Problem("command line", "--quick", None, "cannot be combined with --full"))
-    plan = QUICK if options.quick else FULL
-    plan = patient(plan, options.patience) if options.patience else plan
     with progress("probe", enabled=not options.json) as report:
-        found = probe_cpu(plan, lambda share, what: report(0.95 * share, what))
-        report(0.96, "storage and power")
-        folder = Path(options.storage_dir) if options.storage_dir else _temporary_folder()
-        if not folder.is_dir():
-            raise InputError(Problem("command line", "--storage-dir", str(folder), "is not a folder"))
-        storage = storage_time(folder, (64 if options.quick else 512) << 20) if found.complete else None
-        power = read_power(_busy) or assumed_power(found.limit.cores)
-    profile = cpu_profile(found, options.name or default_id(found), power=power, storage=storage)
+        profile = probe(
+            quick=options.quick, patience_s=options.patience, storage_dir=options.storage_dir, name=options.name,
+            progress=report,
+        )  # fmt: skip
     saved = [_save(profile, "hardware_profiles", options)]
     notes = [] if options.no_gpu else _gpus(options, saved)
     if options.json:
         write_json({"profile": profile.model_dump(mode="json"), "files": [str(p) for p in saved if p], "notes": notes})
     else:
         _show_machine(profile, [p for p in saved if p], notes)
-    return ExitCode.OK if found.complete else ExitCode.PARTIAL
-
-
-def _temporary_folder() -> Path:
-    import tempfile
-
-    return Path(tempfile.gettempdir())
-
-
-def _busy() -> None:
-    import numpy as np
-
-    square = np.ones((512, 512), dtype=np.float32)
-    square @ square
+    return ExitCode.OK if profile.conditions and profile.conditions.complete else ExitCode.PARTIAL
 
 
 def _save(record: Any, kind: str, options: argparse.Namespace) -> Path | None:
@@ -123,32 +102,41 @@ def _save(record: Any, kind: str, options: argparse.Namespace) -> Path | None:
 
 
 def _gpus(options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
-    """Probe each kind of GPU once; return notes for the user."""
-    from envelope.probe.gpu import gpu_facts, gpu_watts
-    from envelope.probe.gpu_kernels import backend
-    from envelope.probe.gpu_measure import measure_gpu
-    from envelope.probe.gpu_profile import gpu_id, gpu_profile
+    """Probe each kind of GPU once, or the one that was asked for; return notes for the user."""
+    from envelope.probe.gpu import gpu_facts, kinds
 
     facts = gpu_facts()
     if isinstance(facts, str):
+        if options.gpu is not None:
+            raise InputError(Problem("command line", "--gpu", options.gpu, facts))
         return [facts]
-    kernels = backend()
+    chosen = kinds(facts) if options.gpu is None else [f for f in facts if f.index == options.gpu]
+    if not chosen:
+        raise InputError(Problem("command line", "--gpu", options.gpu, f"must be 0 to {len(facts) - 1}"))
+    seen = [f"GPU {f.index}: {f.name}, {text.gib(f.memory_bytes)}, {', '.join(f.near)}" for f in facts]
+    return seen + [note for gpu in chosen for note in _one_gpu(gpu, options, saved)]
+
+
+def _one_gpu(gpu: Any, options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
+    """Time the kernels of one GPU, write its profile and return notes."""
+    from envelope.probe.gpu import gpu_watts
+    from envelope.probe.gpu_kernels import backend
+    from envelope.probe.gpu_measure import FULL_GPU, QUICK_GPU, loaded_watts, measure_gpu
+    from envelope.probe.gpu_profile import gpu_id, gpu_profile
+
+    # A slice under MIG has an id of its own, which the driver does not list here.
+    kernels = backend(gpu.index, "" if gpu.mig else gpu.uuid)
     if isinstance(kernels, str):
-        named = ", ".join(f"{f.name} ({text.gib(f.memory_bytes)})" for f in facts)
-        return [f"found {named}", kernels]
-    with progress("GPU", enabled=not options.json) as report:
-        idle = gpu_watts(facts[0].index, None)
-        measured = measure_gpu(kernels, "quick" if options.quick else "full", report)
-        load = kernels.product("fp16", 4096, 8192, 8192, 4)
-
-        def busy() -> None:
-            load()
-            kernels.synchronize()
-
-        loaded = gpu_watts(facts[0].index, busy)
-    profile = gpu_profile(facts[0], measured, gpu_id(facts[0]), idle_w=idle, loaded_w=loaded, units=None)
-    saved.append(_save(profile, "hardware_profiles", options))
-    return [f"probed {facts[0].name} through {measured.backend}", *measured.unsupported]
+        return [kernels]
+    with progress(f"GPU {gpu.index}", enabled=not options.json) as report:
+        idle_w = gpu_watts(gpu.index, None)
+        measured = measure_gpu(kernels, QUICK_GPU if options.quick else FULL_GPU, report)
+        loaded_w = loaded_watts(kernels, gpu.index)
+    ident = gpu_id(gpu) if options.gpu is None or not options.name else options.name
+    saved.append(
+        _save(gpu_profile(gpu, measured, ident, idle_w=idle_w, loaded_w=loaded_w), "hardware_profiles", options)
+    )
+    return [f"probed {gpu.name} through {measured.backend}: {ident}", *measured.unsupported]
 
 
 def _show_machine(profile: Any, saved: list[Path], notes: list[str]) -> None:

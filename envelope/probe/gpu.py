@@ -31,30 +31,57 @@ class GpuFacts:
     pcie_generation: int | None
     pcie_lanes: int | None
     driver: str
+    uuid: str = ""
+    """Names the device whatever order a library counts in."""
+    near: tuple[str, ...] = ()
+    """How each GPU is joined to this one, by index: ``self``, ``nvlink``, ``pcie switch``, ``host bridge`` …"""
 
 
-def gpu_facts() -> list[GpuFacts] | str:
-    """Return the facts of every GPU, or one line saying why there are none."""
+def gpu_facts(nvml: Any = None) -> list[GpuFacts] | str:
+    """Return the facts of every GPU, or one line saying why there are none.
+
+    ``nvml`` is the driver's library; by default nvidia-ml-py, if it is installed.
+    """
+    library = nvml or _nvml()
+    if library is None:
+        return "no GPU probed: nvidia-ml-py is not installed (pip install 'deployment-envelope[probe]')"
+    try:
+        library.nvmlInit()
+    except library.NVMLError as error:
+        return f"no GPU probed: {_reason(error)} (no usable NVIDIA driver on this machine)"
+    try:
+        count = library.nvmlDeviceGetCount()
+        if not count:
+            return "no GPU probed: the driver reports no device"
+        return [_facts(library, index, count) for index in range(count)]
+    except library.NVMLError as error:
+        return f"no GPU probed: {_reason(error)}"
+    finally:
+        library.nvmlShutdown()
+
+
+def _nvml() -> Any:
     try:
         import pynvml
     except ImportError:
-        return "no GPU probed: nvidia-ml-py is not installed (pip install 'deployment-envelope[probe]')"
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return f"no GPU probed: {type(error).__name__.removeprefix('NVMLError_')} (no NVIDIA driver on this machine)"
-    try:
-        count = pynvml.nvmlDeviceGetCount()
-        if not count:
-            return "no GPU probed: the driver reports no device"
-        return [_facts(pynvml, index) for index in range(count)]
-    except pynvml.NVMLError as error:
-        return f"no GPU probed: {error}"
-    finally:
-        pynvml.nvmlShutdown()
+        return None
+    return pynvml
 
 
-def _facts(nvml: Any, index: int) -> GpuFacts:
+def _reason(error: Exception) -> str:
+    """Return an error of the library in words, such as ``LibraryNotFound``."""
+    return type(error).__name__.removeprefix("NVMLError_") if type(error).__name__ != "NVMLError" else str(error)
+
+
+def kinds(facts: list[GpuFacts]) -> list[GpuFacts]:
+    """Return the first GPU of each kind: equal ones need one profile."""
+    found: dict[tuple[str, float, bool | None], GpuFacts] = {}
+    for gpu in facts:
+        found.setdefault((gpu.name, gpu.memory_bytes, gpu.mig), gpu)
+    return list(found.values())
+
+
+def _facts(nvml: Any, index: int, count: int) -> GpuFacts:
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
 
     def read(name: str, *args: Any) -> Any:
@@ -66,7 +93,7 @@ def _facts(nvml: Any, index: int) -> GpuFacts:
 
     capability = read("nvmlDeviceGetCudaComputeCapability") or (0, 0)
     ecc, mig = read("nvmlDeviceGetEccMode"), read("nvmlDeviceGetMigMode")
-    links = [i for i in range(18) if read("nvmlDeviceGetNvLinkState", i) == 1]
+    links = [i for i in range(nvml.NVML_NVLINK_MAX_LINKS) if read("nvmlDeviceGetNvLinkState", i) == 1]
     return GpuFacts(
         index=index,
         name=_text(read("nvmlDeviceGetName")),
@@ -84,32 +111,60 @@ def _facts(nvml: Any, index: int) -> GpuFacts:
         pcie_generation=read("nvmlDeviceGetMaxPcieLinkGeneration"),
         pcie_lanes=read("nvmlDeviceGetMaxPcieLinkWidth"),
         driver=_text(nvml.nvmlSystemGetDriverVersion()),
+        uuid=_text(read("nvmlDeviceGetUUID")),
+        near=tuple(_nearness(nvml, index, other) for other in range(count)),
     )
 
 
-def gpu_watts(index: int, busy: Callable[[], object] | None, seconds: float = 2.0) -> float | None:
+_LEVELS = ((0, "same board"), (10, "pcie switch"), (20, "pcie switches"), (30, "host bridge"), (40, "same socket"))
+"""NVML_TOPOLOGY_* up to which two GPUs are joined so; beyond, the traffic crosses sockets."""
+
+
+def _nearness(nvml: Any, index: int, other: int) -> str:
+    """Return how two GPUs are joined."""
+    if index == other:
+        return "self"
+    pair = [nvml.nvmlDeviceGetHandleByIndex(i) for i in (index, other)]
+    try:
+        if nvml.nvmlDeviceGetP2PStatus(*pair, nvml.NVML_P2P_CAPS_INDEX_NVLINK) == nvml.NVML_P2P_STATUS_OK:
+            return "nvlink"
+    except nvml.NVMLError:
+        # Old drivers do not know this question; the PCIe tree still answers.
+        pass
+    try:
+        level = nvml.nvmlDeviceGetTopologyCommonAncestor(*pair)
+    except nvml.NVMLError:
+        return "unknown"
+    return next((text for most, text in _LEVELS if level <= most), "across sockets")
+
+
+def gpu_watts(index: int, busy: Callable[[], object] | None, seconds: float = 2.0, nvml: Any = None) -> float | None:
     """Return the mean watts of a GPU at rest (``busy`` is ``None``) or while ``busy`` is called over and over.
 
-    ``busy`` must return only when its kernels are done.
+    ``busy`` must return only when its kernels are done. ``None`` where the driver shows no watts.
     """
-    import pynvml
-
-    pynvml.nvmlInit()
+    library = nvml or _nvml()
+    if library is None:
+        return None
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        readings: list[float] = []
+        library.nvmlInit()
+    except library.NVMLError:
+        return None
+    readings: list[float] = []
+    try:
+        handle = library.nvmlDeviceGetHandleByIndex(index)
         end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
+        while not readings or time.perf_counter() < end:
             if busy is None:
-                time.sleep(0.05)
+                time.sleep(min(0.05, seconds))
             else:
                 busy()
-            readings.append(pynvml.nvmlDeviceGetPowerUsage(handle) * 1e-3)
-    except pynvml.NVMLError:
+            readings.append(library.nvmlDeviceGetPowerUsage(handle) * 1e-3)
+    except library.NVMLError:
         return None
     finally:
-        pynvml.nvmlShutdown()
-    # The driver's gauge averages over some 100 ms, so the first half still shows what was before.
+        library.nvmlShutdown()
+    # The driver's gauge averages over up to a second, so the first half still shows what was before.
     late = readings[len(readings) // 2 :]
     return float(sum(late) / len(late))
 

@@ -1,27 +1,36 @@
 """GPU kernels through CuPy: memory, links and floating-point products."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
-from envelope.probe.gpu_kernels import Unsupported, cycle
+from envelope.probe.gpu_kernels import AttentionShape, Unsupported, cycle
 
 
 class CupyBackend:
-    """Operations of ``envelope.probe.gpu_kernels.Backend`` in CuPy."""
+    """Operations of ``envelope.probe.gpu_kernels.Backend`` in CuPy, on device number ``index``."""
 
     name = "cupy"
 
-    def __init__(self) -> None:
-        self._cupy: Any = import_module("cupy")
+    def __init__(self, cupy: Any, index: int) -> None:
+        self._cupy, self.index = cupy, index
+        cupy.cuda.Device(index).use()
 
     def synchronize(self) -> None:
-        """Wait for the current device."""
-        self._cupy.cuda.Device().synchronize()
+        """Wait for the device."""
+        self._cupy.cuda.Device(self.index).synchronize()
 
     def device_count(self) -> int:
         """Return the number of visible GPUs."""
         return int(self._cupy.cuda.runtime.getDeviceCount())
+
+    def units(self) -> int | None:
+        """Return the multiprocessors of the device."""
+        return int(self._cupy.cuda.Device(self.index).attributes["MultiProcessorCount"])
+
+    def memory(self) -> tuple[float, float] | None:
+        """Return the free and the whole memory of the device."""
+        free, whole = self._cupy.cuda.runtime.memGetInfo()
+        return float(free), float(whole)
 
     def read(self, moved_bytes: int) -> Callable[[], object]:
         """Return the sum over one buffer."""
@@ -37,9 +46,7 @@ class CupyBackend:
         weights = [self._cupy.ones((k, n), dtype=kinds[key]) for _ in range(copies)]
         return cycle([lambda w=w: self._cupy.matmul(x, w) for w in weights])  # type: ignore[misc]
 
-    def attention(
-        self, batch: int, new: int, context: int, heads: int, kv_heads: int, width: int
-    ) -> Callable[[], object]:
+    def attention(self, shape: AttentionShape, copies: int) -> Callable[[], object]:
         """CuPy has no attention kernel."""
         raise Unsupported("attention")
 
@@ -52,16 +59,13 @@ class CupyBackend:
         target, source = (device.data.ptr, pinned.ptr) if to_device else (pinned.ptr, device.data.ptr)
         return lambda kept=(pinned, device): runtime.memcpy(target, source, moved_bytes, kind)  # type: ignore[misc]
 
-    def peer_copy(self, moved_bytes: int) -> Callable[[], object]:
-        """Return a copy from GPU 0 to GPU 1."""
-        if self.device_count() < 2:
-            raise Unsupported("one GPU only")
-        buffers = []
-        for index in (0, 1):
-            with self._cupy.cuda.Device(index):
-                buffers.append(self._cupy.empty(moved_bytes, dtype=self._cupy.uint8))
-        copy = self._cupy.cuda.runtime.memcpyPeer
-        return lambda: copy(buffers[1].data.ptr, 1, buffers[0].data.ptr, 0, moved_bytes)
+    def peer_copy(self, moved_bytes: int, other: int) -> Callable[[], object]:
+        """Return a copy to another GPU."""
+        runtime, own = self._cupy.cuda.runtime, self.index
+        source = self._cupy.empty(moved_bytes, dtype=self._cupy.uint8)
+        with self._cupy.cuda.Device(other):
+            target = self._cupy.empty(moved_bytes, dtype=self._cupy.uint8)
+        return lambda: runtime.memcpyPeer(target.data.ptr, other, source.data.ptr, own, moved_bytes)
 
     def all_reduce(self, moved_bytes: int, devices: int) -> Callable[[], object]:
         """Left to PyTorch."""

@@ -5,14 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from envelope.probe.gpu_kernels import Unsupported, cycle
+from envelope.probe.gpu_kernels import AttentionShape, Unsupported, cycle
 from envelope.probe.onnx_graph import IR_VERSION, OPSET, onnx_module, runtime
 
 
 class OrtCudaBackend:
-    """Operations of ``envelope.probe.gpu_kernels.Backend`` in ONNX Runtime."""
+    """Operations of ``envelope.probe.gpu_kernels.Backend`` in ONNX Runtime, on device number ``index``.
+
+    The tests run the same code with the provider of the processor.
+    """
 
     name = "onnxruntime"
+
+    def __init__(self, index: int, provider: str = "CUDAExecutionProvider", device: str = "cuda") -> None:
+        self.index, self._provider, self._device = index, provider, device
 
     def synchronize(self) -> None:
         """Nothing to do: a run with bound outputs returns when it is done."""
@@ -20,6 +26,14 @@ class OrtCudaBackend:
     def device_count(self) -> int:
         """Count as one GPU; links need another backend."""
         return 1
+
+    def units(self) -> int | None:
+        """Not known to ONNX Runtime."""
+        return None
+
+    def memory(self) -> tuple[float, float] | None:
+        """Not known to ONNX Runtime."""
+        return None
 
     def read(self, moved_bytes: int) -> Callable[[], object]:
         """Return a one-row product, which reads its weights once."""
@@ -37,9 +51,7 @@ class OrtCudaBackend:
         x = np.ones((m, k), dtype=kind)
         return cycle([self._bound(x, w) for w in weights])
 
-    def attention(
-        self, batch: int, new: int, context: int, heads: int, kv_heads: int, width: int
-    ) -> Callable[[], object]:
+    def attention(self, shape: AttentionShape, copies: int) -> Callable[[], object]:
         """Left to PyTorch."""
         raise Unsupported("attention")
 
@@ -48,9 +60,9 @@ class OrtCudaBackend:
         if not to_device:
             raise Unsupported("device to host")
         host = np.ones(moved_bytes, dtype=np.uint8)
-        return lambda: runtime().OrtValue.ortvalue_from_numpy(host, "cuda", 0)
+        return lambda: runtime().OrtValue.ortvalue_from_numpy(host, self._device, self.index)
 
-    def peer_copy(self, moved_bytes: int) -> Callable[[], object]:
+    def peer_copy(self, moved_bytes: int, other: int) -> Callable[[], object]:
         """Left to PyTorch."""
         raise Unsupported("peer copy")
 
@@ -65,9 +77,12 @@ class OrtCudaBackend:
         out = helper.make_tensor_value_info("y", kind, [x.shape[0], w.shape[1]])
         graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "product", values, [out])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-        session = ort.InferenceSession(model.SerializeToString(), providers=["CUDAExecutionProvider"])
+        session = ort.InferenceSession(model.SerializeToString(), providers=[(self._provider, self._options())])
         binding = session.io_binding()
         for name, array in (("x", x), ("w", w)):
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0))
-        binding.bind_output("y", "cuda")
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array, self._device, self.index))
+        binding.bind_output("y", self._device, self.index)
         return lambda: session.run_with_iobinding(binding)
+
+    def _options(self) -> dict[str, str]:
+        return {"device_id": str(self.index)} if self._device == "cuda" else {}

@@ -5,11 +5,12 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.optimize import nnls
 
 from envelope.probe import conditions, roofline_fit
 from envelope.probe.cores import core_limit, memory_limit_bytes
 from envelope.probe.gpu import GpuFacts
-from envelope.probe.gpu_measure import FORMATS, HEADS, GpuAttention, GpuMeasured
+from envelope.probe.gpu_measure import FORMATS, GpuAttention, GpuMeasured
 from envelope.probe.tables import Fit
 from envelope.probe.timing import median_spread
 from envelope.provenance import Evidence, Source
@@ -23,8 +24,9 @@ from envelope.spec.hardware import (
     Power,
 )
 
-_FAMILIES = {"7.0": "volta", "7.5": "turing", "8.0": "ampere", "8.6": "ampere-ga10x", "8.9": "ada", "9.0": "hopper",
-             "10.0": "blackwell", "10.3": "blackwell", "12.0": "blackwell-gb20x", "12.1": "blackwell-gb10"}  # fmt: skip
+_FAMILIES = {"6.0": "pascal", "6.1": "pascal", "7.0": "volta", "7.5": "turing", "8.0": "ampere", "8.6": "ampere-ga10x",
+             "8.7": "ampere-ga10x", "8.9": "ada", "9.0": "hopper", "10.0": "blackwell", "10.3": "blackwell",
+             "11.0": "blackwell-thor", "12.0": "blackwell-gb20x", "12.1": "blackwell-gb10"}  # fmt: skip
 """Compute capability → efficiency family."""
 
 
@@ -35,11 +37,11 @@ def gpu_id(facts: GpuFacts) -> str:
 
 
 def gpu_profile(
-    facts: GpuFacts, found: GpuMeasured, ident: str, *, idle_w: float | None, loaded_w: float | None, units: int | None
+    facts: GpuFacts, found: GpuMeasured, ident: str, *, idle_w: float | None, loaded_w: float | None
 ) -> HardwareProfile:
-    """Return the profile of one GPU; ``units`` are its multiprocessors if the backend knows them."""
+    """Return the profile of one GPU."""
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    text = f"envelope probe, {found.mode}, on {facts.name} through {found.backend}, driver {facts.driver}"
+    text = f"envelope probe, {found.plan.mode}, on {facts.name} through {found.backend}, driver {facts.driver}"
     bandwidth = max(found.read_bytes_per_s)
     peaks = {key: max(t.flop_per_s for t in times) for key, times in found.linear.items()}
     limit = facts.power_limit_w or loaded_w or 300.0
@@ -48,10 +50,11 @@ def gpu_profile(
         name=f"{facts.name} (probed)",
         vendor="NVIDIA",
         device_class=_device_class(facts.name),
-        architecture=_FAMILIES.get(facts.architecture, "hopper"),
+        architecture=_FAMILIES.get(facts.architecture, "nvidia"),
         memory=(
             MemoryDomain(
-                name="device", kind="GPU memory", capacity_bytes=facts.memory_bytes, bandwidth_bytes_per_s=bandwidth
+                name="device", kind="GPU memory", bandwidth_bytes_per_s=bandwidth,
+                capacity_bytes=min(facts.memory_bytes, found.memory_bytes or facts.memory_bytes),
             ),
             MemoryDomain(
                 name="host", kind="DRAM", capacity_bytes=memory_limit_bytes(),
@@ -60,9 +63,9 @@ def gpu_profile(
         ),
         links=tuple(_links(facts, found)),
         peak_flop_per_s=peaks,
-        units=units,
+        units=found.units,
         power=Power(max_w=limit, idle_w=idle_w if idle_w is not None else 0.15 * limit),
-        efficiency=tuple(_curves(found, text, today, peaks, bandwidth, units or 100)),
+        efficiency=tuple(_curves(found, text, today, peaks, bandwidth, found.units or 100)),
         conditions=_conditions(facts, found, today),
         sources={
             "default": Source(source=text, date=today, evidence=Evidence.MEASURED),
@@ -90,10 +93,14 @@ def _device_class(name: str) -> DeviceClass:
 
 
 def _links(facts: GpuFacts, found: GpuMeasured) -> Iterator[Link]:
-    if found.peer_bytes_per_s is not None:
-        kind = "nvlink" if facts.nvlinks else "pcie"
-        note = f"copy between two GPUs; {facts.nvlinks} NVLinks"
-        yield Link(kind=kind, bandwidth_bytes_per_s=found.peer_bytes_per_s, note=note)
+    if found.peer_bytes_per_s:
+        slowest, fastest = min(found.peer_bytes_per_s.values()), max(found.peer_bytes_per_s.values())
+        note = f"copies to {len(found.peer_bytes_per_s)} other GPUs, the slowest; fastest {fastest / 1e9:.0f} GB/s; "
+        note += f"{facts.nvlinks} NVLinks; joined by {', '.join(dict.fromkeys(n for n in facts.near if n != 'self'))}"
+        yield Link(
+            kind="nvlink" if facts.nvlinks else "pcie", bandwidth_bytes_per_s=slowest, note=note,
+            peers=len(found.peer_bytes_per_s) + 1,
+        )  # fmt: skip
     if found.host_bytes_per_s:
         slower = min(found.host_bytes_per_s.values())
         note = f"pinned copies; PCIe generation {facts.pcie_generation}, {facts.pcie_lanes} lanes"
@@ -116,33 +123,37 @@ def _fits(
 ) -> Iterator[tuple[str, str, str, Fit]]:
     for key, times in found.linear.items():
         yield "gemm", key, "gemm", roofline_fit.gemm_curve(times, FORMATS[key], peaks[key], bandwidth)
-    decode = [a for a in found.attention if a.new == 1]
+    decode = [a for a in found.attention if a.shape.new == 1]
     if decode:
         yield "decode_attention", "any", "attention_decode", _decode(decode, bandwidth, units)
-    prefill = [a for a in found.attention if a.new > 1]
+    prefill = [a for a in found.attention if a.shape.new > 1]
     if prefill and "bf16" in peaks:
         yield "prefill_attention", "any", "attention_prefill", _prefill(prefill, peaks["bf16"])
     if found.all_reduce and found.peer_bytes_per_s:
-        yield "all_reduce", "any", "all_reduce", _all_reduce(found, found.peer_bytes_per_s)
+        yield "all_reduce", "any", "all_reduce", _all_reduce(found, min(found.peer_bytes_per_s.values()))
 
 
 def _decode(times: list[GpuAttention], bandwidth: float, units: int) -> Fit:
-    """Return ``t0_s, pair_s, eff_b`` of t = t0 + pair_s·batch·kv_heads/units + KV bytes/(W·eff_b), by least squares."""
-    _, kv_heads, width = HEADS
-    pairs = np.array([a.batch * kv_heads / units for a in times])
-    moved = np.array([4.0 * a.batch * a.context * kv_heads * width for a in times])
-    measured = np.array([a.sample.best_s for a in times])
+    """Return ``t0_s, pair_s, eff_b`` of t = t0 + pair_s·batch·kv_heads/units + KV bytes/(W·eff_b), by least squares.
+
+    Reading the cache limits decode on GPUs, not arithmetic: ``eff_c`` is 1.
+    """
+    pairs = np.array([a.shape.batch * a.shape.kv_heads / units for a in times])
+    moved = np.array([a.shape.cache_bytes for a in times])
+    measured = np.array([a.layer_s for a in times])
     matrix = np.stack([np.ones(len(times)), pairs, moved / bandwidth], axis=1) / measured[:, None]
-    solution = np.maximum(np.linalg.lstsq(matrix, np.ones(len(times)), rcond=None)[0], 1e-9)
+    scale = np.linalg.norm(matrix, axis=0)
+    solution = np.maximum(nnls(matrix / scale, np.ones(len(times)))[0] / scale, [0.0, 0.0, 1.0])
     errors = np.abs(matrix @ solution - 1.0)
-    constants = {"t0_s": float(solution[0]), "pair_s": float(solution[1]), "eff_b": min(float(1 / solution[2]), 1.0)}
+    constants = {
+        "t0_s": float(solution[0]), "pair_s": float(solution[1]), "eff_b": float(1 / solution[2]), "eff_c": 1.0
+    }  # fmt: skip
     return Fit(constants, float(np.median(errors)), len(times), median_spread(a.sample for a in times))
 
 
 def _prefill(times: list[GpuAttention], peak: float) -> Fit:
     """Return ``t0_s, eff_c`` of causal prefill: 2 · heads · width · s² FLOP over the best rate seen."""
-    heads, _, width = HEADS
-    rates = [2.0 * heads * width * a.new**2 / a.sample.best_s for a in times]
+    rates = [2.0 * a.shape.heads * a.shape.width * a.shape.new**2 / a.layer_s for a in times]
     constants = {"t0_s": 5e-6, "eff_c": min(max(rates) / peak, 1.0), "eff_b": 0.5}
     return Fit(constants, None, len(times), median_spread(a.sample for a in times))
 
@@ -164,7 +175,7 @@ def _conditions(facts: GpuFacts, found: GpuMeasured, today: str) -> Conditions:
     noted += [f"ECC {'on' if facts.ecc else 'off'}"] if facts.ecc is not None else []
     noted += ["MIG is on: this is a slice of the device"] if facts.mig else []
     return Conditions(
-        date=today, mode="quick" if found.mode == "quick" else "full", complete=found.complete,
+        date=today, mode=found.plan.mode, complete=found.complete,
         cores_allowed=limit.cores, cores_limited_by=limit.limited_by, cores_online=limit.online,
         memory_limit_bytes=memory_limit_bytes(), load_1min=conditions.load_1min(), clock_hz=facts.sm_clock_hz,
         temperature_c=facts.temperature_c, blas=conditions.blas_text(), versions=conditions.library_versions(),
