@@ -1,26 +1,103 @@
-"""Which deployment of which language model fits, how fast it is, what it costs and what fails first."""
+"""Which deployment of which language model fits, how fast it is, what it costs and what fails first.
 
+``__all__`` is the whole public surface. Everything else may change without notice.
+
+>>> import envelope
+>>> tutor = envelope.load_scenario("math-tutor").replace("workload.requests_per_day", 50_000)
+>>> one = envelope.estimate(model="llama-3.1-8b", hardware="nvidia-l40s-48gb", concurrency=8)
+>>> one.feasible, sorted(one.to_dict())[:2]
+(True, ['bottleneck', 'e2e_s'])
+"""
+
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from envelope.display import draw_with
 from envelope.version import __version__
 
 if TYPE_CHECKING:
+    from envelope.errors import InputError
     from envelope.plan.compare import compare
+    from envelope.plan.costs import tco
     from envelope.plan.estimate import estimate
+    from envelope.plan.frontier import frontier
     from envelope.plan.scenarios import load_scenario
+    from envelope.plan.simulate import simulate
+    from envelope.plan.size import size
+    from envelope.plan.sweep.run import sweep
+    from envelope.probe.machine import probe
+    from envelope.spec.scenario import Scenario
+    from envelope.validation.validate import validate
 
-__all__ = ["__version__", "compare", "estimate", "load_scenario"]
+__all__ = [
+    "InputError", "Scenario", "__version__", "compare", "estimate", "frontier", "load_scenario", "probe", "simulate",
+    "size", "sweep", "tco", "validate",
+]  # fmt: skip
 
 _HOME = {
+    "InputError": "envelope.errors",
+    "Scenario": "envelope.spec.scenario",
     "compare": "envelope.plan.compare",
     "estimate": "envelope.plan.estimate",
+    "frontier": "envelope.plan.frontier",
     "load_scenario": "envelope.plan.scenarios",
+    "probe": "envelope.probe.machine",
+    "simulate": "envelope.plan.simulate",
+    "size": "envelope.plan.size",
+    "sweep": "envelope.plan.sweep.run",
+    "tco": "envelope.plan.costs",
+    "validate": "envelope.validation.validate",
 }
+"""Public name → its module; imported on first use, so that ``import envelope`` and ``--help`` stay fast."""
+
+
+def _artist() -> Any:
+    # Rooms after the reports draw their own results; theirs are known once the room is in use.
+    if "envelope.validation.validate" in sys.modules:
+        import_module("envelope.validation.drawn")
+    return import_module("envelope.report.artist")
+
+
+# The package itself introduces those who compute to those who draw: neither imports the other.
+draw_with(_artist)
+
+
+def _public(name: str) -> Any:
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public functions on first use, so that ``import envelope`` and ``--help`` stay fast."""
+    """Return a public name."""
     if name not in _HOME:
         raise AttributeError(f"module 'envelope' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return _public(name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+class _Room(ModuleType):
+    """A room whose name is that of a public function too: ``envelope.tco`` holds modules and can be called."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return _public(self.__name__.removeprefix("envelope."))(*args, **options)
+
+    @property
+    def __wrapped__(self) -> Any:
+        """The function, for ``help`` and ``inspect.signature``."""
+        return _public(self.__name__.removeprefix("envelope."))
+
+
+class _Package(ModuleType):
+    """Python sets rooms as attributes when they are imported, where they would hide functions of the same name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _HOME and isinstance(value, ModuleType):
+            value.__class__ = _Room
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -15,6 +15,7 @@ from envelope.perf.steady import Loop, Steady, steady_state
 from envelope.perf.step import compile_step
 from envelope.perf.work import operators
 from envelope.provenance import Evidence, Frozen, weakest
+from envelope.result import Result
 from envelope.spec.error_band import BandQuantity, find_band
 from envelope.spec.step import StepTables
 
@@ -77,7 +78,7 @@ class Provenance(Frozen):
     """Name of the figure → its error band; figures that nobody has scored are missing."""
 
 
-class Estimate(Frozen):
+class Estimate(Result):
     """Prediction for one request shape in a closed loop; times are means, ``None`` if nothing can run."""
 
     feasible: bool

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 
-from envelope import __version__
 from envelope.errors import InputError, Problem, unknown_name
 from envelope.plan.capacity import Tick, at_demand, grown_usage, sized_for
 from envelope.plan.evidence import measured_work
@@ -16,6 +15,7 @@ from envelope.plan.results import ServiceLevel
 from envelope.plan.scenarios import chosen_candidates
 from envelope.plan.volume import Volume, volume_costs
 from envelope.provenance import Frozen
+from envelope.result import Result
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 from envelope.tco import Comparison, TcoResult, compare
@@ -33,6 +33,7 @@ from envelope.tco.uncertainty import (
     tornado,
     uncertainty,
 )
+from envelope.version import __version__
 
 _SOBOL_DRAWS = 1024
 _BREAK_EVEN_DRAWS = 1024
@@ -87,7 +88,7 @@ class CandidateCosts(Frozen):
     """First-order and total shares of the variance, the largest total first."""
 
 
-class CostStudy(Frozen):
+class CostStudy(Result):
     """The costs of all candidates of a scenario."""
 
     scenario: str
@@ -187,6 +188,24 @@ def _factors(scenario: Scenario, given: Sequence[float]) -> tuple[float, ...]:
         return ()
     spread = scenario.economics.demand_factor.quantile(np.array([0.02, 0.25, 0.5, 0.75, 0.98]))
     return tuple(round(float(factor), 3) for factor in spread)
+
+
+def tco(
+    scenario: Scenario,
+    *,
+    baseline: str | None = None,
+    only: Sequence[str] | None = None,
+    seeds: int | None = None,
+    demand_factors: Sequence[float] = (),
+    draws: int = DRAWS,
+    progress: Reporter | None = None,
+) -> CostStudy:
+    """Return what the candidates of a scenario cost over the years, with ranges, against a baseline.
+
+    Raises ``InputError`` for unknown candidates and if none can run.
+    """
+    found = cost_models(scenario, seeds=seeds, only=only, demand_factors=demand_factors, progress=progress)
+    return cost_study(found, baseline=baseline, draws=draws)
 
 
 def cost_study(

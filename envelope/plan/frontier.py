@@ -19,6 +19,7 @@ from envelope.plan.frontier_surface import (
 )
 from envelope.plan.scenarios import chosen_candidates
 from envelope.provenance import Frozen
+from envelope.result import Result
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Candidate, Scenario
 from envelope.tco.draws import sample
@@ -91,7 +92,7 @@ class Position(Frozen):
     """Whether it lies on the map."""
 
 
-class Frontier(Frozen):
+class Frontier(Result):
     """The map, its regions, the line between owning and renting, and today's position."""
 
     scenario: str

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from envelope.perf.estimate import Band
 from envelope.provenance import Evidence, Frozen
+from envelope.result import Result
 from envelope.spec.scenario import Failure
 
 
@@ -175,7 +176,7 @@ class CandidateResult(Frozen):
         return next((e for e in self.exposures if e.failure == failure), None)
 
 
-class Comparison(Frozen):
+class Comparison(Result):
     """The answer to a scenario's question."""
 
     scenario: str

@@ -3,6 +3,7 @@
 from typing import Any
 
 from envelope.provenance import Frozen
+from envelope.result import Result
 from envelope.serving.result import CURVE_FRACS, Bottleneck, Curves, FleetEvent, HostedUsage, Interval, Spread
 
 
@@ -107,7 +108,7 @@ class Left(Frozen):
     """Private ones among them, counted from the requests' own records."""
 
 
-class ServiceRun(Frozen):
+class ServiceRun(Result):
     """One candidate of a scenario under load, as the simulation found it."""
 
     scenario: str
@@ -203,7 +204,7 @@ class LoadPoint(Frozen):
     bottleneck: str
 
 
-class LoadSweep(Frozen):
+class LoadSweep(Result):
     """Latency against load, up to where the service breaks."""
 
     scenario: str

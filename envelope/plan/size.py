@@ -16,6 +16,7 @@ from envelope.plan.money import Traffic, annual_usage
 from envelope.plan.service import service_level, simulate_peak, traffic
 from envelope.plan.size_bounds import least_seconds_per_request, requests_per_s_bound
 from envelope.provenance import Frozen
+from envelope.result import Result
 from envelope.spec.deployment import EngineSettings, Parallelism, Pool
 from envelope.spec.hardware import HardwareProfile, ServerProfile
 from envelope.spec.load import Reporter, load, load_all
@@ -59,7 +60,7 @@ class Sized(Frozen):
     power_max_w: float
 
 
-class Sizing(Frozen):
+class Sizing(Result):
     """The answer of ``envelope size``."""
 
     scenario: str

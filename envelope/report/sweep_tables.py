@@ -8,7 +8,7 @@ from envelope.plan.sweep.ranking import Estimated, Ranked, Ranking
 from envelope.plan.sweep.study import Study
 from envelope.report.text import money, percent, seconds
 
-Table = tuple[Sequence[str], list[tuple[str, ...]]]
+Table = tuple[Sequence[str], Sequence[tuple[str, ...]]]
 
 
 def figure_text(by: str) -> Callable[[float], str]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from envelope.provenance import Frozen
+from envelope.result import Result
 from envelope.spec.load import Reporter, data_dirs, set_data_dirs
 from envelope.validation.predict import predict
 from envelope.validation.rows import MeasuredRow, RowSet, load_rows
@@ -22,7 +22,7 @@ _BATCH = 24
 """Rows that a worker predicts between two reports of progress."""
 
 
-class ValidationReport(Frozen):
+class ValidationReport(Result):
     """Predictions beside measurements, and their errors."""
 
     source: str
@@ -60,7 +60,7 @@ def validate(
     ``select`` keeps the rows for which it is true. Raises ``InputError`` for a file that is missing or in no
     known format.
     """
-    from envelope import __version__
+    from envelope.version import __version__
 
     row_set = load_rows(rows_path) if rows_path is not None else shipped_facts()
     chosen = tuple(r for r in row_set.rows if select is None or select(r))
