@@ -63,13 +63,26 @@ def choice(
 
     A value that is not among the options (the scenario has changed) gives way to ``default``, or the first.
     """
+    _adopt(options, param, default)
+    chosen = str(place.selectbox(label, options, format_func=show, key=param, help=help))
+    put(param, chosen)
+    return chosen
+
+
+def part(label: str, options: Sequence[str], *, param: str, default: str | None = None) -> str:
+    """Draw a row of buttons of which one is pressed, which stands in the address; as ``choice``."""
+    _adopt(options, param, default)
+    chosen = str(st.segmented_control(label, options, key=param, required=True))
+    put(param, chosen)
+    return chosen
+
+
+def _adopt(options: Sequence[str], param: str, default: str | None) -> None:
+    """Give a widget the value of the address, or the default if that is not among the options."""
     fallback = default if default in options else options[0]
     if st.session_state.get(param) not in options:
         wanted = get(param)
         st.session_state[param] = wanted if wanted in options else fallback
-    chosen = str(place.selectbox(label, options, format_func=show, key=param, help=help))
-    put(param, chosen)
-    return chosen
 
 
 def choices(

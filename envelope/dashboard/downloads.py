@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import altair as alt
 
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_WHOLE_ROWS = 24
+"""Rows of a table that is shown whole; a longer one scrolls."""
 _FILES = {
     "tco.xlsx": ("Workbook (.xlsx)", _XLSX),
     "tco.pdf": ("Report (.pdf)", "application/pdf"),
@@ -40,7 +42,9 @@ def show_chart(chart: "alt.Chart", name: str, data: pd.DataFrame | None = None) 
 
 def show_table(data: pd.DataFrame, name: str, *, shown: pd.DataFrame | None = None, **options: Any) -> None:
     """Draw a table with its downloads below; ``shown`` is the same table as people read it."""
-    st.dataframe(data if shown is None else shown, hide_index=True, width="stretch", key=f"table-{name}", **options)
+    table = data if shown is None else shown
+    options.setdefault("height", "content" if len(table) <= _WHOLE_ROWS else "auto")
+    st.dataframe(table, hide_index=True, width="stretch", key=f"table-{name}", **options)
     table_downloads(data, name)
 
 

@@ -20,7 +20,7 @@ def change(opened: Opened, path: Sequence[Step], value: object) -> None:
     try:
         set_text(opened, edited(opened.text, path, value, name=opened.name))
     except InputError as error:
-        st.toast("  \n".join(str(problem) for problem in error.problems), icon="⚠️")
+        st.toast("  \n".join(str(problem) for problem in error.problems))
 
 
 def set_text(opened: Opened, text: str) -> None:

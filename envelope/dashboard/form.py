@@ -40,7 +40,11 @@ def work(opened: Opened, scenario: Scenario) -> None:
     )  # fmt: skip
     st.caption("Classes of tasks: share of the requests and limits of their service level")
     for index, task in enumerate(scenario.workload.tasks):
-        limits = [n for n in type(task.slo).model_fields if getattr(task.slo, n) is not None] if task.slo else []
+        limits = (
+            [n for n in type(task.slo).model_fields if n.endswith("_s") and getattr(task.slo, n) is not None]
+            if task.slo
+            else []
+        )
         fields = [_Field(("workload", "tasks", index, "share"), f"{task.id}: share")]
         fields += [
             _Field(("workload", "tasks", index, "slo", n), f"{task.id}: {n.removesuffix('_s')} (s)") for n in limits

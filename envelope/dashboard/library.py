@@ -79,6 +79,6 @@ def _try(done: str, *actions: Callable[[], None]) -> None:
         for action in actions:
             action()
     except InputError as error:
-        st.toast("  \n".join(str(problem) for problem in error.problems), icon="⚠️")
+        st.toast("  \n".join(str(problem) for problem in error.problems))
     else:
-        st.toast(done, icon="✅")
+        st.toast(done)

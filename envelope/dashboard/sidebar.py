@@ -19,7 +19,7 @@ def draw() -> Opened:
         opened = _choose()
         library.note_base(opened)
         if opened.changed:
-            st.warning("Changes are not saved. The address of this page keeps them.", icon="✏️")
+            st.warning("Changes are not saved. The address of this page keeps them.")
         with st.container(horizontal=True):
             if opened.changed and opened.own:
                 st.button("Save", key="sidebar-save", on_click=library.save, args=(opened,))
@@ -55,10 +55,12 @@ def _turn(opened: Opened, scenario: Scenario) -> None:
     now = getattr(work, volume)
     st.caption("What if …")
     if now:
-        _slider(opened, ("workload", volume), label, float(now), 1.0, _most(opened, volume, float(now)))
-    _slider(opened, ("economics", "horizon_months"), "Horizon (months)", scenario.economics.horizon_months, 12, 84)
+        _slider(opened, ("workload", volume), label, float(now), 1.0, _most(opened, volume, float(now)), "localized")
+    _slider(
+        opened, ("economics", "horizon_months"), "Horizon (months)", scenario.economics.horizon_months, 12, 84, "%d"
+    )
     floor = scenario.constraints.slo_attainment_min_frac
-    _slider(opened, ("constraints", "slo_attainment_min_frac"), "SLO met by at least", floor, 0.5, 1.0)
+    _slider(opened, ("constraints", "slo_attainment_min_frac"), "SLO met by at least", floor, 0.5, 1.0, "percent")
 
 
 def _most(opened: Opened, volume: str, now: float) -> float:
@@ -68,11 +70,13 @@ def _most(opened: Opened, volume: str, now: float) -> float:
     return max(4.0 * float(planned or now), now)
 
 
-def _slider(opened: Opened, path: tuple[str, ...], label: str, value: float, low: float, high: float) -> None:
+def _slider(
+    opened: Opened, path: tuple[str, ...], label: str, value: float, low: float, high: float, form: str
+) -> None:
     key = "turn-" + path[-1]
     if st.session_state.get(key) != value:
         st.session_state[key] = value
-    st.slider(label, low, high, key=key, on_change=_turned, args=(opened, path, key))
+    st.slider(label, low, high, format=form, key=key, on_change=_turned, args=(opened, path, key))
 
 
 def _turned(opened: Opened, path: tuple[str, ...], key: str) -> None:

@@ -72,13 +72,15 @@ class View:
         Candidates are worked out side by side, and each is kept by what it depends on: a change of one candidate
         leaves the others as they are.
         """
-        from envelope.plan.compare import verdict
-
         jobs = [
             self.job(tasks.candidate, alone(scenario, c.id), c.id, label=c.name, affinity=c.id)
             for c in scenario.candidates
         ]
-        return verdict(scenario, self.wait(jobs))
+        found = self.wait(jobs)
+        # Imported while nothing waits for it: it takes as long as the workers' own start.
+        from envelope.plan.compare import verdict
+
+        return verdict(scenario, found)
 
     def costs(self, baseline: str | None = None) -> "CostStudy":
         """Return the cost study with its ranges; ``baseline`` is the candidate that savings count against."""

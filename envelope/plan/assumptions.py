@@ -27,7 +27,7 @@ class Assumption(Frozen):
     source: str
     date: str
     age_days: int
-    """Days since the date."""
+    """Days since the date; 0 for one that is announced."""
     own: bool
     """Whether the scenario gives it in place of the catalog's number."""
     candidates: tuple[str, ...]
@@ -56,7 +56,7 @@ def assumptions(found: CostModels, *, today: Date) -> tuple[Assumption, ...]:
         Assumption(
             name=name, label=item.label, value=item.point, low=item.spread.bounds[0], high=item.spread.bounds[1],
             unit=item.unit, evidence=item.evidence, source=item.source, date=item.date,
-            age_days=age_days(item.date, today), own=item.overridden, candidates=tuple(dict.fromkeys(users[name])),
+            age_days=max(age_days(item.date, today), 0), own=item.overridden, candidates=tuple(dict.fromkeys(users[name])),
             present_value_usd=money[name],
         )
         for name, item in inputs.items()

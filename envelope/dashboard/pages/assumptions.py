@@ -8,6 +8,7 @@ import streamlit as st
 from envelope.dashboard import address, edits, tasks
 from envelope.dashboard.downloads import page_downloads, scenario_argument, show_table, table_downloads
 from envelope.dashboard.figures import escaped
+from envelope.dashboard.jobs import fingerprint
 from envelope.dashboard.view import View
 from envelope.provenance import Evidence
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
     from envelope.plan.assumptions import Assumption
 
 _BADGES = {
-    Evidence.MEASURED: "🟢 measured",
-    Evidence.FITTED: "🔵 fitted",
-    Evidence.INTERPOLATED: "🟣 interpolated",
-    Evidence.DATASHEET: "⚪ datasheet",
-    Evidence.ASSUMED: "🟠 assumed",
+    Evidence.MEASURED: "● measured",
+    Evidence.FITTED: "◉ fitted",
+    Evidence.INTERPOLATED: "◐ interpolated",
+    Evidence.DATASHEET: "○ datasheet",
+    Evidence.ASSUMED: "△ assumed",
 }
 _MEANING = {
     Evidence.MEASURED: "by a probe on that very device or service",
@@ -65,14 +66,14 @@ def _editor(view: View, listed: "list[Assumption]") -> None:
         return
     frame = pd.DataFrame(
         [
-            {"assumption": a.label, "value": a.value, "unit": a.unit, "evidence": _BADGES[a.evidence],
-             "own": a.own, "low": a.low, "high": a.high, "days old": a.age_days,
-             "costs that rest on it": a.present_value_usd, "source": a.source, "input": a.name}
+            {"assumption": a.label, "value": a.value, "unit": a.unit, "costs that rest on it": a.present_value_usd,
+             "evidence": _BADGES[a.evidence], "days old": a.age_days, "own": a.own, "low": a.low, "high": a.high,
+             "source": a.source, "input": a.name}
             for a in listed
         ]
     )  # fmt: skip
     st.caption("Edit a value: it is written into the scenario, and every page follows.")
-    key = f"assumptions-{view.key[:12]}-{len(listed)}"
+    key = f"assumptions-{fingerprint(view.scenario, [a.name for a in listed])}"
     st.data_editor(
         frame,
         key=key,
@@ -82,7 +83,7 @@ def _editor(view: View, listed: "list[Assumption]") -> None:
         args=(view, [a.name for a in listed], key),
         alt="Assumptions behind the costs, those on which most money rests first",
         column_config={
-            "value": st.column_config.NumberColumn("value ✏️", format="%.6g", required=True),
+            "value": st.column_config.NumberColumn("value (edit)", format="%.6g", required=True),
             "low": st.column_config.NumberColumn(format="%.4g"),
             "high": st.column_config.NumberColumn(format="%.4g"),
             "days old": st.column_config.NumberColumn(format="localized"),
@@ -105,7 +106,9 @@ def _edited(view: View, names: list[str], key: str) -> None:
 def _stale(view: View) -> None:
     st.subheader("Prices that have become old")
     st.caption("List prices of the whole catalog. A negotiated price of your own goes into the table above.")
-    days = int(address.number("Older than (days)", 30.0, 730.0, param="days", default=float(_OLD_DAYS), step=10.0))
+    days = int(
+        address.number("Older than (days)", 30.0, 730.0, param="days", default=float(_OLD_DAYS), step=10.0, format="%d")
+    )
     old = view.result(tasks.stale_prices, days, label="Ages of prices")
     st.markdown(f"{view.figures.count(len(old))} prices are older than {days} days.")
     if old:

@@ -27,7 +27,7 @@ def page(view: View) -> None:
     """Draw the page."""
     st.title("Compare")
     sides, two = "Candidates side by side", "Two scenarios"
-    what = address.choice("What to compare", [sides, two], param="compare", default=sides)
+    what = address.part("What to compare", [sides, two], param="compare")
     if what == sides:
         _side_by_side(view, view.comparison())
         page_downloads(view, f"envelope compare {scenario_argument(view)} --json")
@@ -50,7 +50,7 @@ def _side_by_side(view: View, result: "Comparison") -> None:
     picked = [result.candidate(ident) for ident in chosen]
     plain = pd.DataFrame([{"figure": f, **{c.id: get(c) for c in picked}} for f, get, _ in _rows(view.figures)])
     shown = pd.DataFrame([{"": label, **{c.name: get(c) for c in picked}} for label, get, _ in _rows(view.figures)])
-    show_table(plain, "side-by-side", shown=shown, row_height=35)
+    show_table(plain, "side-by-side", shown=shown)
     with st.expander("What these figures mean", key="figures-help"):
         st.markdown("\n".join(f"- **{label}:** {about}" for label, _, about in _rows(view.figures)))
     st.subheader("Constraints")
@@ -96,7 +96,7 @@ def _constraint_table(picked: "list[CandidateResult]", n: Figures) -> pd.DataFra
     names = dict.fromkeys(rule.id for c in picked for rule in c.constraints)
     rows = []
     for name in names:
-        row = {"constraint": name.replace("_", " ").replace(".", ": ")}
+        row = {"constraint": name.replace("_", " ").replace(".", ": ", 1)}
         for c in picked:
             rule = next((r for r in c.constraints if r.id == name), None)
             margin = f" ({rule.margin_frac:+.0%})" if rule and rule.margin_frac is not None else ""

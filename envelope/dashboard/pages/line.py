@@ -82,7 +82,7 @@ def _map(view: View, found: "Frontier") -> None:
 
     names = {c.id: c.name for c in view.scenario.candidates}
     if found.line is not None:
-        st.success(f"Own or rent: {escaped(view.figures.localised(found.line.text))}.", icon="📏")
+        st.success(f"Own or rent: {escaped(view.figures.localised(found.line.text))}.")
     else:
         st.info("No line between owning and renting runs through this map.")
     show_chart(frontier_map(found, names), "frontier")

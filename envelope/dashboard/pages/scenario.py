@@ -95,4 +95,4 @@ def _typed(opened: Opened) -> None:
     try:
         edits.set_text(opened, st.session_state["yaml"])
     except InputError as error:
-        st.toast(str(error), icon="⚠️")
+        st.toast(str(error))

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from envelope.plan.results import Comparison
 
 _OWN = "chosen for you"
-_PARTS = ("What if", "Cash flow", "Cost lines", "Tornado", "Fan chart", "Break-even", "Ranges")
+_PARTS = ("Cash flow", "Cost lines", "Tornado", "Fan chart", "Break-even", "Ranges", "What if")
 
 
 def page(view: View) -> None:
     """Draw the page."""
     st.title("Total cost of ownership")
-    part = address.choice("Part", _PARTS, param="part", default="Cash flow")
+    part = address.part("Part", _PARTS, param="part")
     if part == "What if":
         _what_if(view)
         page_downloads(view, f"envelope tco {scenario_argument(view)}", costs=True)
@@ -189,7 +189,7 @@ def _now_and_then(view: View, now: "Comparison", then: "Comparison") -> None:
     n = view.figures
     names = {c.id: c.name for c in now.candidates}
     if then.recommended != now.recommended:
-        st.warning(f"The recommendation changes to {escaped(names.get(then.recommended or '', 'none'))}.", icon="🔀")
+        st.warning(f"The recommendation changes to {escaped(names.get(then.recommended or '', 'none'))}.")
     rows: list[dict[str, Any]] = []
     for c in sorted(then.candidates, key=lambda c: (not c.feasible, c.cost_npv or float("inf"))):
         before = now.candidate(c.id)

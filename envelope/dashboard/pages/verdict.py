@@ -21,7 +21,7 @@ def page(view: View) -> None:
     st.markdown(f"#### {escaped(view.scenario.question)}")
     result = view.comparison()
     if result.recommended is None:
-        st.error("No candidate keeps every constraint. What breaks, and by how much, stands below.", icon="⛔")
+        st.error("No candidate keeps every constraint. What breaks, and by how much, stands below.")
     else:
         _recommended(view, result, result.candidate(result.recommended))
     _table(view, result)
@@ -32,10 +32,20 @@ def page(view: View) -> None:
 
 def _recommended(view: View, result: "Comparison", best: "CandidateResult") -> None:
     n = view.figures
-    st.success(f"**{escaped(best.name)}**", icon="✅")
+    st.success(f"✔ **{escaped(best.name)}**")
     with st.container(horizontal=True):
         for label, value, about, delta in _figures(view, result, best):
-            st.metric(label, value, delta, help=about, delta_color="off", delta_arrow="off", border=True, width=215)
+            st.metric(
+                label,
+                value,
+                delta,
+                help=about,
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+                width=215,
+                height="stretch",
+            )
     st.markdown("\n".join(f"- {escaped(n.localised(reason))}" for reason in result.reasons))
     st.caption(f"Weakest evidence: {best.evidence}. {escaped(n.localised('; '.join(best.evidence_notes)))}")
     if result.runner_up:
