@@ -11,6 +11,10 @@ from envelope.spec.workload import Session, TaskClass
 SERVICE_S = 6.0
 """Time that a call is taken to last when the state of sessions at the start is worked out."""
 
+_RESUMED_ROOM = 1.05
+"""Window over opening prompt of a session that opens beyond its limit, since it was resumed: chosen so that the
+preset of coding agents has the input lengths of its trace."""
+
 
 def session_calls(
     task: TaskClass, starts: Floats, rng_of: Callable[[str], np.random.Generator], span_s: float
@@ -33,7 +37,8 @@ def session_calls(
     appended = draw_tokens(spec.appended_tokens, rng_of("appended"), total)
     opening = draw_tokens(spec.first_input_tokens, rng_of("first input"), len(starts))
     opening = np.maximum(opening, task.system_prompt_tokens + 1)
-    tokens, compactions = _contexts(spec, counts, first, opening, appended, output)
+    limits = _limits(spec, rng_of, opening)
+    tokens, compactions = _contexts(spec, limits, counts, first, opening, appended, output)
     ideal = _ideal_times(starts, session, turn, gaps, first)
     keep = (ideal >= 0) & (ideal - SERVICE_S * turn < span_s)
     begins = keep & ((turn == 0) | ~np.concatenate([[False], keep[:-1]]))
@@ -50,13 +55,22 @@ def _gaps(spec: Session, rng_of: Callable[[str], np.random.Generator], turn: Int
     return np.where(turn == 0, 0.0, gaps)
 
 
+def _limits(spec: Session, rng_of: Callable[[str], np.random.Generator], opening: Ints) -> Floats:
+    """Return the context at which each session is compacted; one that opens beyond it has a window that holds more."""
+    rule = spec.max_context_tokens
+    if rule is None:
+        return np.full(len(opening), np.inf)
+    drawn = np.full(len(opening), rule) if isinstance(rule, float) else draw(rule, rng_of("limits"), len(opening))
+    limits: Floats = np.maximum(drawn, _RESUMED_ROOM * opening)
+    return limits
+
+
 def _contexts(
-    spec: Session, counts: Ints, first: Ints, opening: Ints, appended: Ints, output: Ints
+    spec: Session, limits: Floats, counts: Ints, first: Ints, opening: Ints, appended: Ints, output: Ints
 ) -> tuple[Ints, Ints]:
     """Return each call's prompt length and the number of compactions before it, turn by turn for all sessions."""
     tokens = np.zeros(len(appended), dtype=np.int64)
     compactions = np.zeros(len(appended), dtype=np.int64)
-    limit = np.inf if spec.max_context_tokens is None else spec.max_context_tokens
     order = np.argsort(-counts, kind="stable")
     left = counts[order]
     current, done = opening[order].copy(), np.zeros(len(counts), dtype=np.int64)
@@ -66,7 +80,7 @@ def _contexts(
         now = current[:alive]
         if turn > 0:
             now = now + output[rows - 1] + appended[rows]
-            over = now > limit
+            over = now > limits[order[:alive]]
             now = np.where(over, np.minimum(now, int(spec.compacted_tokens)), now)
             done[:alive] += over
         current[:alive] = now

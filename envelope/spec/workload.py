@@ -68,8 +68,9 @@ class Session(Frozen):
     """The same when a person writes the next prompt."""
     user_gap_frac: Fraction = 0.0
     """Share of the later calls that a person begins."""
-    max_context_tokens: Positive | None = None
-    """Context at which the client compacts the dialogue."""
+    max_context_tokens: Positive | Distribution | None = None
+    """Context at which the client compacts the dialogue: one for all, or drawn for each session. A session that opens
+    beyond it was resumed, in a window that holds somewhat more."""
     compacted_tokens: Positive = 36_400.0
     """Context after compaction."""
 
