@@ -2,15 +2,16 @@
 thing leaves the draws of all others as they were (common random numbers).
 """
 
+import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from envelope.errors import InputError, Problem
 from envelope.serving.clients import client_scores, client_starts
 from envelope.serving.processes import start_times
-from envelope.serving.requests import ClassInfo, Columns, Floats, Ints, Requests
+from envelope.serving.requests import BLOCK_REQUESTS, ClassInfo, Columns, Floats, Ints, Requests, Stream
 from envelope.serving.sampling import draw_tokens, tokens_at
 from envelope.serving.sessions import session_calls
 from envelope.spec.workload import SENSITIVITIES, TaskClass, Workload
@@ -27,6 +28,30 @@ class Window:
     """Seconds since Monday 00:00."""
     span_s: float
     """Time over which requests start."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """What the requests of one block of the window are drawn from."""
+
+    workload: Workload
+    seed: int
+    window: Window
+    rate_per_s: float
+    weights: Floats
+    """Load by hour from the start of the window on, relative to the weekly mean."""
+    begin_s: float
+    end_s: float
+    block: int = 0
+
+    def rng(self, *names: str) -> np.random.Generator:
+        """Return the random stream of this block with these names; the first block's are those of a whole window."""
+        lasting = names[-1] in LASTING
+        return stream(self.seed, *names, *([f"block {self.block}"] if self.block and not lasting else []))
+
+
+LASTING = ("client scores", "document lengths")
+"""Draws that all blocks share."""
 
 
 @dataclass(slots=True)
@@ -64,41 +89,81 @@ def generate(
     ``share`` thins the load (a part of the fleet is simulated), ``year`` applies the growth. ``flat`` keeps the
     window's first hour's rate throughout; otherwise the curve is followed.
     """
+    return _some(_draw(workload, seed, window, share, year, flat))
+
+
+def drawn_stream(
+    workload: Workload,
+    *,
+    seed: int,
+    window: Window,
+    share: float = 1.0,
+    year: int = 0,
+    flat: bool = True,
+    block: int = BLOCK_REQUESTS,
+) -> Stream:
+    """Return the requests of a workload in a window as a stream of blocks of about ``block`` requests.
+
+    The arrival processes of the blocks are independent of each other. Up to one and a half blocks are drawn at once
+    and are those of ``generate``.
+    """
+    whole = _draw(workload, seed, window, share, year, flat)
+    hours = np.arange(math.ceil(window.span_s / 3600)) % len(whole.weights)
+    expected = whole.rate_per_s * float(whole.weights[hours].mean()) * window.span_s
+    count = 1 if expected <= 1.5 * block else math.ceil(expected / block)
+    edges = np.linspace(0.0, window.span_s, count + 1)
+    parts = [replace(whole, begin_s=edges[i], end_s=edges[i + 1], block=i) for i in range(count)]
+    later = ((float(part.begin_s), made) for part in parts[1:] if (made := _requests(part)) is not None)
+    return Stream(_some(parts[0]), later, window.span_s, expected)
+
+
+def _draw(workload: Workload, seed: int, window: Window, share: float, year: int, flat: bool) -> _Draw:
     if window.span_s <= 0:
         raise InputError(Problem("workload", "requests_per_day", workload.daily_requests, "gives no requests"))
     rate = workload.mean_rate_per_s * share * workload.rate_in_year(year)
     week = np.array(workload.hour_weights)
     first = int(window.start_s // 3600) % 168
     weights = np.array([week[first]]) if flat else np.roll(week, -first)
-    parts: list[_Part] = []
-    for task, part_of in zip(workload.tasks, workload.shares(), strict=True):
-        make = _sessions if task.session else _singles
-        parts.append(make(task, workload, seed, window, rate * part_of, weights))
-    return _merged(workload, parts, seed, window)
+    return _Draw(workload, seed, window, rate, weights, 0.0, window.span_s)
 
 
-def _singles(task: TaskClass, workload: Workload, seed: int, window: Window, rate: float, weights: Floats) -> _Part:
+def _some(d: _Draw) -> Requests:
+    made = _requests(d)
+    if made is None:
+        raise InputError(Problem("workload", "requests_per_day", d.workload.daily_requests, "gives no requests"))
+    return made
+
+
+def _requests(d: _Draw) -> Requests | None:
+    parts = [
+        (_sessions if task.session else _singles)(task, d, d.rate_per_s * share)
+        for task, share in zip(d.workload.tasks, d.workload.shares(), strict=True)
+    ]
+    return _merged(d, parts)
+
+
+def _singles(task: TaskClass, d: _Draw, rate: float) -> _Part:
     """Return requests that have nothing to do with each other, but may share a document or a client."""
     assert task.input_tokens is not None
     assert task.output_tokens is not None
     if task.clients is None:
-        rng = stream(seed, task.id, "arrivals")
-        times = start_times(workload.arrivals, rate, 0.0, window.span_s, rng, weights)
+        rng = d.rng(task.id, "arrivals")
+        times = start_times(d.workload.arrivals, rate, d.begin_s, d.end_s, rng, d.weights)
         n = len(times)
         group = np.full(n, -1, dtype=np.int64)
-        tokens = draw_tokens(task.input_tokens, stream(seed, task.id, "input"), n)
-        output = draw_tokens(task.output_tokens, stream(seed, task.id, "output"), n)
+        tokens = draw_tokens(task.input_tokens, d.rng(task.id, "input"), n)
+        output = draw_tokens(task.output_tokens, d.rng(task.id, "output"), n)
     else:
         times, group = client_starts(
-            task.clients, workload.arrivals, rate, window.span_s, lambda name: stream(seed, task.id, name), weights
+            task.clients, d.workload.arrivals, rate, d.begin_s, d.end_s, lambda name: d.rng(task.id, name), d.weights
         )
         n = len(times)
-        scores = client_scores(task.clients, group, lambda name: stream(seed, task.id, name))
+        scores = client_scores(task.clients, group, lambda name: d.rng(task.id, name))
         tokens, output = tokens_at(task.input_tokens, scores[0]), tokens_at(task.output_tokens, scores[1])
     tokens = np.maximum(tokens, task.system_prompt_tokens + 1)
     documents = np.full(n, -1, dtype=np.int64)
     if task.documents is not None:
-        documents = _documents(task, stream(seed, task.id, "documents"), n)
+        documents = _documents(task, d.rng(task.id, "documents"), n)
     columns: Columns = {
         "arrival_s": times,
         "input_tokens": tokens,
@@ -123,20 +188,21 @@ def _documents(task: TaskClass, rng: np.random.Generator, n: int) -> Ints:
     return np.where(rng.random(n) < spec.use_frac, chosen, -1).astype(np.int64)
 
 
-def _sessions(task: TaskClass, workload: Workload, seed: int, window: Window, rate: float, weights: Floats) -> _Part:
-    """Return the calls of sessions that run in the window, those begun before it included."""
-    rng = stream(seed, task.id, "arrivals")
-    starts = start_times(workload.arrivals, rate / task.mean_calls, 0.0, window.span_s + HISTORY_S, rng, weights)
-    columns = session_calls(task, starts - HISTORY_S, lambda name: stream(seed, task.id, name), window.span_s)
+def _sessions(task: TaskClass, d: _Draw, rate: float) -> _Part:
+    """Return the calls of sessions that begin in the block, in the first one also of those begun before the window."""
+    rng = d.rng(task.id, "arrivals")
+    history = 0.0 if d.block else HISTORY_S
+    starts = start_times(d.workload.arrivals, rate / task.mean_calls, d.begin_s, d.end_s + history, rng, d.weights)
+    columns = session_calls(task, starts - history, lambda name: d.rng(task.id, name), d.window.span_s)
     columns["client"] = np.full(len(columns["session"]), -1, dtype=np.int64)
     return _Part(columns, np.full(len(columns["input_tokens"]), -1, dtype=np.int64))
 
 
-def _merged(workload: Workload, parts: list[_Part], seed: int, window: Window) -> Requests:
+def _merged(d: _Draw, parts: list[_Part]) -> Requests | None:
     """Join the classes' requests, shift their references and draw what is common to all."""
-    sizes = [len(part.documents) for part in parts]
+    workload, sizes = d.workload, [len(part.documents) for part in parts]
     if sum(sizes) == 0:
-        raise InputError(Problem("workload", "requests_per_day", workload.daily_requests, "gives no requests"))
+        return None
     offset = np.concatenate([[0], np.cumsum(sizes)])
     chains = sessions = 0
     for part, at in zip(parts, offset, strict=False):
@@ -149,28 +215,28 @@ def _merged(workload: Workload, parts: list[_Part], seed: int, window: Window) -
     joined = {name: np.concatenate([p.columns[name] for p in parts]) for name in parts[0].columns}
     task = np.repeat(np.arange(len(parts)), sizes)
     session, client = joined.pop("session").astype(np.int64), joined.pop("client").astype(np.int64)
-    drawn = stream(seed, "seats").integers(0, workload.seats or 1_000_000, sessions)[session]
-    path, path_start, nodes = _paths(workload, parts, seed, joined["input_tokens"], task)
+    drawn = d.rng("seats").integers(0, workload.seats or 1_000_000, sessions)[session]
+    path, path_start, nodes = _paths(d, parts, joined["input_tokens"])
     n = int(offset[-1])
     return Requests(
         **joined,  # type: ignore[arg-type]
         task=task,
-        sensitivity=sensitivities(workload.tasks, seed, task, session),
+        sensitivity=sensitivities(workload.tasks, d.rng("sensitivity"), task, session),
         seat=np.where(client >= 0, client, drawn),
         path=path,
         path_start=path_start,
         node_tokens=nodes,
-        uniform=stream(seed, "difficulty").random(n),
-        normal=stream(seed, "hosted ttft").standard_normal(n),
-        normal_rate=stream(seed, "hosted rate").standard_normal(n),
+        uniform=d.rng("difficulty").random(n),
+        normal=d.rng("hosted ttft").standard_normal(n),
+        normal_rate=d.rng("hosted rate").standard_normal(n),
         classes=tuple(ClassInfo(t.id, t.slo, t.difficulty, t.priority, t.adapter) for t in workload.tasks),
-        span_s=window.span_s,
+        span_s=d.window.span_s,
     )
 
 
-def sensitivities(tasks: tuple[TaskClass, ...], seed: int, task: Ints, session: Ints) -> Ints:
+def sensitivities(tasks: tuple[TaskClass, ...], rng: np.random.Generator, task: Ints, session: Ints) -> Ints:
     """Return the sensitivity code of each request; all calls of a session have the same."""
-    u = stream(seed, "sensitivity").random(int(session.max()) + 1)[session]
+    u = rng.random(int(session.max()) + 1)[session]
     out = np.zeros(len(task), dtype=np.int64)
     for k, t in enumerate(tasks):
         mix = [t.sensitivity_mix.get(s, 0.0) for s in SENSITIVITIES]
@@ -179,19 +245,19 @@ def sensitivities(tasks: tuple[TaskClass, ...], seed: int, task: Ints, session: 
     return out
 
 
-def _paths(workload: Workload, parts: list[_Part], seed: int, tokens: Ints, task: Ints) -> tuple[Ints, Ints, Ints]:
+def _paths(d: _Draw, parts: list[_Part], tokens: Ints) -> tuple[Ints, Ints, Ints]:
     """Return the shared nodes of the requests: one per system prompt, one per document after it."""
     bounds: list[tuple[int, int]] = []
     first = np.full((len(tokens), 2), -1, dtype=np.int64)
     at = 0
-    for t, part in zip(workload.tasks, parts, strict=True):
+    for t, part in zip(d.workload.tasks, parts, strict=True):
         rows = slice(at, at + len(part.documents))
         at += len(part.documents)
         if t.system_prompt_tokens > 0:
             first[rows, 0] = len(bounds)
             bounds.append((0, t.system_prompt_tokens))
         if t.documents is not None:
-            lengths = draw_tokens(t.documents.tokens, stream(seed, t.id, "document lengths"), t.documents.count)
+            lengths = draw_tokens(t.documents.tokens, d.rng(t.id, "document lengths"), t.documents.count)
             base = len(bounds)
             bounds += [(t.system_prompt_tokens, t.system_prompt_tokens + int(x)) for x in lengths]
             first[rows, 1] = np.where(part.documents >= 0, part.documents + base, -1)

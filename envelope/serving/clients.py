@@ -12,17 +12,23 @@ Streams = Callable[[str], np.random.Generator]
 
 
 def client_starts(
-    clients: Clients, arrivals: Arrivals, rate: float, span_s: float, rng_of: Streams, weights: Floats
+    clients: Clients,
+    arrivals: Arrivals,
+    rate: float,
+    begin_s: float,
+    end_s: float,
+    rng_of: Streams,
+    weights: Floats,
 ) -> tuple[Floats, Ints]:
     """Return arrival times and the client of each request; clients' shares fall like a power of their rank."""
     shares = 1.0 / np.arange(1, clients.count + 1) ** clients.zipf
     shares /= shares.sum()
     if not clients.own_arrivals:
-        times = start_times(arrivals, rate, 0.0, span_s, rng_of("arrivals"), weights)
+        times = start_times(arrivals, rate, begin_s, end_s, rng_of("arrivals"), weights)
         who = np.searchsorted(np.cumsum(shares), rng_of("clients").random(len(times)), side="right")
         return times, np.minimum(who, clients.count - 1).astype(np.int64)
     parts = [
-        start_times(arrivals, rate * share, 0.0, span_s, rng_of(f"arrivals of client {i}"), weights)
+        start_times(arrivals, rate * share, begin_s, end_s, rng_of(f"arrivals of client {i}"), weights)
         for i, share in enumerate(shares)
     ]
     times = np.concatenate(parts)

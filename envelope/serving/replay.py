@@ -6,9 +6,10 @@ import numpy as np
 
 from envelope.errors import InputError, Problem
 from envelope.serving.fleet import Fleet, PoolConfig, ReplicaConfig, RouterPolicy
-from envelope.serving.metrics import class_result, measure
+from envelope.serving.metrics import measure
 from envelope.serving.requests import Floats, Ints, Requests, closed_loop, open_loop
 from envelope.serving.run import Run, run_once
+from envelope.serving.tally import Tally, class_result
 
 
 def replay_trace(
@@ -63,9 +64,10 @@ def load_test(
 ) -> dict[str, Any]:
     """Return the latencies that a closed-loop load generator sees.
 
-    ``warmup`` requests are served first, by a load generator of their own, and not counted. Then ``concurrency``
+    First ``warmup`` more requests of the same kind are served at the same concurrency and not counted, as
+    ``vllm bench serve --num-warmups`` does: they leave warm caches behind, and an idle engine. Then ``concurrency``
     requests start at once and each one that ends starts the next, until ``requests`` have been served. Lengths are
-    uniform integers in ``[range_ratio, 1]`` times the nominal ones. Keys as in ``replay_trace``.
+    uniform integers in ``[range_ratio, 1]`` times the nominal ones; all prompts differ. Keys as in ``replay_trace``.
     """
     if not 0 < range_ratio <= 1:
         raise InputError(Problem("load_test", "range_ratio", range_ratio, "must be above 0 and at most 1"))
@@ -74,10 +76,12 @@ def load_test(
     rng = np.random.default_rng([seed, 5])
     inputs = _ranged(rng, input_tokens, range_ratio, requests)
     outputs = _ranged(rng, output_tokens, range_ratio, requests)
-    if warmup > 0 and replica.prefix_cache:
-        warmup = 0
     made = closed_loop(inputs, outputs, concurrency=min(concurrency, requests), seed=seed)
-    return served(replica, made, replicas=replicas, ranks=ranks, compiled=compiled)
+    before = None
+    if warmup > 0:
+        lengths = (_ranged(rng, nominal, range_ratio, warmup) for nominal in (input_tokens, output_tokens))
+        before = closed_loop(*lengths, concurrency=min(concurrency, warmup), seed=seed + 1)
+    return served(replica, made, before=before, replicas=replicas, ranks=ranks, compiled=compiled)
 
 
 def _ranged(rng: np.random.Generator, nominal: int, ratio: float, n: int) -> Ints:
@@ -89,25 +93,28 @@ def served(
     replica: ReplicaConfig,
     requests: Requests,
     *,
+    before: Requests | None = None,
     replicas: int = 1,
     ranks: int = 1,
     balance: Any = "least_outstanding",
     compiled: bool | None = None,
 ) -> dict[str, Any]:
-    """Return the statistics of all requests served by equal replicas."""
+    """Return the statistics of requests served by equal replicas, after those of ``before``, which do not count."""
     pool = PoolConfig(replica=replica, replicas=replicas, ranks=ranks)
     fleet = Fleet(pools=(pool,), router=RouterPolicy(balance=balance))
-    return statistics(run_once(fleet, requests, compiled=compiled))
+    return statistics(run_once(fleet, requests, before=before, compiled=compiled))
 
 
 def statistics(run: Run) -> dict[str, Any]:
-    """Return counts, rates and latency percentiles of a whole run as plain data."""
+    """Return counts, rates and latency percentiles of the counted requests of a run as plain data."""
     m = measure(run)
-    rows = np.ones(len(m.task), dtype=np.bool_)
+    tally = Tally()
+    tally.add(m, np.ones(len(m.task), dtype=np.bool_))
     duration = float(np.nanmax(m.arrival_s + m.e2e_s)) - float(m.arrival_s.min()) if m.done.any() else 0.0
-    result = class_result("all", m, rows, run.final.gaps.sum(axis=0), duration)
+    warm, final = run.warm, run.final
+    result = class_result("all", tally, (final.gaps - warm.gaps).sum(axis=0), duration)
     total = int(m.output_tokens[m.done].sum())
-    hit = int(run.final.tokens_hit)
+    hit, fresh = final.tokens_hit - warm.tokens_hit, final.tokens_in - warm.tokens_in
     out: dict[str, Any] = {
         "requests": result.offered,
         "completed": result.completed,
@@ -115,10 +122,10 @@ def statistics(run: Run) -> dict[str, Any]:
         "duration_s": duration,
         "output_tokens_per_s": total / duration if duration > 0 else 0.0,
         "requests_per_s": result.completed / duration if duration > 0 else 0.0,
-        "preemptions": int(run.peaks[:, 0].sum()),
-        "prefix_hit_frac": hit / max(hit + run.final.tokens_in, 1),
-        "energy_j": run.final.energy_j,
-        "utilisation_frac": float(run.final.busy_s.sum() / max(run.final.up_s.sum(), 1e-12)),
+        "preemptions": int(m.preemptions.sum()),
+        "prefix_hit_frac": hit / max(hit + fresh, 1),
+        "energy_j": final.energy_j - warm.energy_j,
+        "utilisation_frac": float((final.busy_s - warm.busy_s).sum() / max((final.up_s - warm.up_s).sum(), 1e-12)),
     }
     for name in ("ttft_s", "itl_s", "tpot_s", "e2e_s"):
         found = getattr(result, name)

@@ -1,5 +1,6 @@
 """Requests as columns: what arrives when, how long it is, what it shares with others and what follows it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,6 +75,55 @@ class Requests:
     def chains(self) -> int:
         """Number of dialogues."""
         return int(self.chain.max()) + 1 if len(self) else 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """Requests that are drawn block by block, as time goes on."""
+
+    first: Requests
+    later: Iterator[tuple[float, Requests]]
+    """Later blocks and the time at or after which all of their requests arrive, in order."""
+    span_s: float
+    """Time over which requests start."""
+    expected: float
+    """Number of requests to expect in all."""
+
+
+BLOCK_REQUESTS = 100_000
+"""Requests that are drawn and loaded at once."""
+
+
+def stream_of(requests: Requests, block: int = BLOCK_REQUESTS) -> Stream:
+    """Return given requests as a stream, in blocks if none of them waits for another one."""
+    n, span = len(requests), requests.span_s
+    if n <= block or requests.follows.any() or requests.chains or not np.isfinite(span):
+        return Stream(requests, iter(()), span if np.isfinite(span) else 0.0, n)
+    order = np.argsort(requests.arrival_s, kind="stable")
+    parts = [order[at : at + block] for at in range(0, n, block)]
+    later = ((float(requests.arrival_s[rows[0]]), _rows(requests, rows)) for rows in parts[1:])
+    return Stream(_rows(requests, parts[0]), later, span, n)
+
+
+def _rows(requests: Requests, rows: Ints) -> Requests:
+    """Return some requests, none of which follows another one."""
+    each = (
+        "arrival_s",
+        "input_tokens",
+        "output_tokens",
+        "task",
+        "sensitivity",
+        "follower",
+        "follows",
+        "gap_s",
+        "chain",
+    )
+    drawn = ("seat", "uniform", "normal", "normal_rate")
+    lengths = np.diff(requests.path_start)[rows]
+    start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.repeat(requests.path_start[rows] - start[:-1], lengths) + np.arange(int(start[-1]))
+    columns = {name: getattr(requests, name)[rows] for name in (*each, *drawn)}
+    return replace_columns(requests, **columns, path=requests.path[places], path_start=start)
 
 
 def open_loop(

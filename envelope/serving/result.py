@@ -130,6 +130,8 @@ class Timeline(Frozen):
     power_w: tuple[float, ...]
     hosted: tuple[float, ...]
     """Requests in the hosted API."""
+    hosted_frac: tuple[float, ...] = ()
+    """Their share of all requests in the system."""
 
 
 class Bottleneck(Frozen):

@@ -1,6 +1,7 @@
 """One run of the simulation: SimPy keeps the clock of faults and schedules, the kernel serves in between."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,9 +9,10 @@ import simpy
 
 from envelope.serving.compiled import worth_compiling
 from envelope.serving.control import draw_outages, outage_log, start_controls
+from envelope.serving.feed import Feed
 from envelope.serving.fleet import Fleet
 from envelope.serving.kernel import layout as k
-from envelope.serving.requests import Floats, Ints, Requests
+from envelope.serving.requests import ClassInfo, Floats, Ints, Requests, Stream, replace_columns
 from envelope.serving.result import FleetEvent
 from envelope.serving.running import Controls
 from envelope.serving.state import BINS, State, build
@@ -46,9 +48,11 @@ class Run:
     """Everything that one run leaves behind, before statistics."""
 
     fleet: Fleet
-    requests: Requests
+    classes: tuple[ClassInfo, ...]
     rq: Ints
+    """Integers of the requests that were not taken out before the end, in the order in which they were loaded."""
     rx: Floats
+    """Their floats."""
     warm: Snapshot
     """At the end of the warm-up."""
     ended: Snapshot
@@ -67,10 +71,46 @@ class Run:
     horizon_s: float = 0.0
 
 
+Take = Callable[[Ints, Floats], object]
+"""What is done with the integers and floats of requests that have ended, in order of arrival."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """A run under way."""
+
+    controls: Controls
+    feed: Feed
+    warmup_s: float
+    marks: list[Snapshot] = field(default_factory=list)
+
+    def serve_until(self, until: float) -> None:
+        """Serve until a time; the counters at the end of the warm-up are noted on the way."""
+        if not self.marks and self.warmup_s <= until:
+            if self.warmup_s > 0:
+                _run_to(self.controls.env, self.controls, self.warmup_s)
+            self.mark(self.warmup_s)
+        _run_to(self.controls.env, self.controls, until)
+
+    def mark(self, t: float) -> None:
+        """Note the counters of all replicas."""
+        self.marks.append(_snapshot(self.feed.state, t, len(self.controls.fleet.replicas)))
+
+    def finish(self, span: float) -> None:
+        """Serve until the end of the window and then until everything has ended."""
+        if span > 0:
+            self.serve_until(span)
+            self.mark(span)
+        self.serve_until(span + DRAIN_S if self.controls.active else k.NEVER)
+        self.mark(max(_last_finish(self.feed), span))
+        self.feed.cut_unbegun()
+
+
 def run_once(
     fleet: Fleet,
     requests: Requests,
     *,
+    before: Requests | None = None,
     seed: int = 0,
     warmup_s: float = 0.0,
     ticks: int = TICKS,
@@ -78,31 +118,68 @@ def run_once(
 ) -> Run:
     """Serve ``requests`` on ``fleet`` and return what happened.
 
-    ``compiled`` chooses the mode of the kernel (``None``: compiled if it is worth it); the result is the same.
+    ``before`` are requests that a load generator has served first and that do not count: the others begin when they
+    have all ended. ``compiled`` chooses the mode of the kernel (``None``: compiled if it is worth it); the result is
+    the same.
     """
     use = worth_compiling(len(requests), len(fleet.replicas)) if compiled is None else compiled
     span = requests.span_s if math.isfinite(requests.span_s) else 0.0
-    if not span:
-        ticks = 0
+    if before is None:
+        course = _begin(fleet, requests, span, seed=seed, warmup_s=warmup_s, ticks=ticks, compiled=use)
+    else:
+        course = _begin(fleet, before, 0.0, seed=seed, warmup_s=0.0, ticks=0, compiled=use, more=True)
+        course.serve_until(k.NEVER)
+        course.feed.take_ended()
+        t = course.feed.last_finish_s
+        course.feed.add(replace_columns(requests, arrival_s=requests.arrival_s + t))
+        course.marks.clear()
+        course.mark(t)
+    course.finish(span)
+    return _collect(course, requests.classes)
+
+
+def run_stream(
+    fleet: Fleet, stream: Stream, take: Take, *, seed: int = 0, warmup_s: float = 0.0, compiled: bool | None = None
+) -> Run:
+    """Serve a stream of requests; each goes to ``take`` once, after it has ended or at the end of the run.
+
+    Memory holds the requests of one block and those still in the system.
+    """
+    use = worth_compiling(int(stream.expected), len(fleet.replicas)) if compiled is None else compiled
+    course = _begin(
+        fleet, stream.first, stream.span_s, seed=seed, warmup_s=warmup_s, ticks=TICKS, compiled=use, more=True
+    )
+    for at, block in stream.later:
+        course.serve_until(at)
+        take(*course.feed.take_ended())
+        course.feed.add(block)
+    course.finish(stream.span_s)
+    run = _collect(course, stream.first.classes)
+    take(run.rq, run.rx)
+    return run
+
+
+def _begin(
+    fleet: Fleet,
+    first: Requests,
+    span: float,
+    *,
+    seed: int,
+    warmup_s: float,
+    ticks: int,
+    compiled: bool,
+    more: bool = False,
+) -> _Course:
+    """Build the state with the first requests and start what changes the fleet."""
+    ticks = ticks if span > 0 else 0
     outages = draw_outages(fleet.hosted, seed, span)
-    state = build(fleet, requests, compiled=use, ticks=ticks, tick_s=span / max(ticks, 1), outages=outages)
+    state = build(fleet, first, compiled=compiled, ticks=ticks, tick_s=span / max(ticks, 1), outages=outages, more=more)
     if ticks:
         _push_first_tick(state)
-    env = simpy.Environment()
-    controls = Controls(fleet=fleet, state=state, env=env, span_s=span)
+    controls = Controls(fleet=fleet, state=state, env=simpy.Environment(), span_s=span)
     start_controls(controls, seed)
     controls.log += outage_log(outages, span, controls.running)
-    marks: list[Snapshot] = []
-    if warmup_s > 0:
-        _run_to(env, controls, warmup_s)
-    marks.append(_snapshot(state, warmup_s, len(fleet.replicas)))
-    if span > 0:
-        _run_to(env, controls, span)
-        marks.append(_snapshot(state, span, len(fleet.replicas)))
-    _run_to(env, controls, span + DRAIN_S if controls.active else k.NEVER)
-    now = _last_finish(state)
-    marks.append(_snapshot(state, max(now, span), len(fleet.replicas)))
-    return _collect(fleet, requests, state, marks, controls)
+    return _Course(controls, Feed(fleet, state, first.follows.copy()), warmup_s)
 
 
 def _run_to(env: simpy.Environment, controls: Controls, until: float) -> None:
@@ -156,17 +233,14 @@ def _snapshot(state: State, t: float, replicas: int) -> Snapshot:
     )
 
 
-def _last_finish(state: State) -> float:
-    finish = np.asarray(state.rx).reshape(-1, k.F_SIZE)[:, k.F_FINISH]
-    return float(np.nanmax(finish)) if np.isfinite(finish).any() else 0.0
+def _last_finish(feed: Feed) -> float:
+    return max(feed.last_finish_s, float(np.nanmax(feed.state.times()[:, k.F_FINISH], initial=0.0)))
 
 
-def _collect(fleet: Fleet, requests: Requests, state: State, marks: list[Snapshot], controls: Controls) -> Run:
-    st, sx = state.st, state.sx
-    rq = np.asarray(state.rq, dtype=np.int32).reshape(-1, k.Q_SIZE)
-    rx = np.asarray(state.rx).reshape(-1, k.F_SIZE)
-    never_begun = (rq[:, k.Q_STATUS] == k.STATUS_UNBORN) & requests.follows
-    rq[never_begun, k.Q_STATUS] = k.STATUS_CUT
+def _collect(course: _Course, classes: tuple[ClassInfo, ...]) -> Run:
+    controls, state, marks = course.controls, course.feed.state, course.marks
+    st, sx, fleet = state.st, state.sx, controls.fleet
+    held = state.rows()[:, k.Q_STATUS] != k.STATUS_FREE
     taken = int(st[k.H_TICK])
     ticks = _ints(state, st[k.H_TICK_OUT], taken, k.TICK_INTS)
     times = _floats(state, int(sx[k.G_TICK_OUT]), taken, 2)
@@ -174,9 +248,9 @@ def _collect(fleet: Fleet, requests: Requests, state: State, marks: list[Snapsho
     peaks = b[:, [k.R_PREEMPTIONS, k.R_PEAK_BLOCKS, k.R_PEAK_RUNNING]].copy()
     return Run(
         fleet=fleet,
-        requests=requests,
-        rq=rq,
-        rx=rx,
+        classes=classes,
+        rq=state.rows()[held],
+        rx=state.times()[held],
         warm=marks[0],
         ended=marks[1] if len(marks) > 2 else marks[-1],
         final=marks[-1],

@@ -9,12 +9,12 @@ import numpy as np
 from envelope.serving.compiled import entry
 from envelope.serving.fleet import BALANCES, POLICIES, ROLES, TIERS, Fleet, HostedConfig, PoolConfig
 from envelope.serving.kernel import layout as k
-from envelope.serving.requests import Floats, Ints, Requests
+from envelope.serving.requests import ClassInfo, Floats, Ints, Requests
 from envelope.serving.tables import packed_tables
 
-BINS = 512
+BINS = 4098
 EDGES: Floats = np.concatenate([[0.0], np.geomspace(1e-5, 1e3, BINS - 1)])
-"""Lower edges of the histogram of gaps between tokens: 64 bins per factor of ten."""
+"""Lower edges of the histogram of gaps between tokens: 512 bins per factor of ten, each 0.45 % wide."""
 
 
 @dataclass(slots=True)
@@ -32,14 +32,46 @@ class State:
         """Call an entry point of the kernel."""
         return entry(name, compiled=self.compiled)(self.st, self.sx, self.rq, self.rx, self.tb, *args)
 
+    def rows(self) -> Ints:
+        """Return the requests' integers as a table."""
+        return np.asarray(self.rq, dtype=np.int32).reshape(-1, k.Q_SIZE)
 
-def build(fleet: Fleet, requests: Requests, *, compiled: bool, ticks: int, tick_s: float, outages: Floats) -> State:
-    """Return the state at time 0."""
+    def times(self) -> Floats:
+        """Return the requests' floats as a table."""
+        return np.asarray(self.rx, dtype=np.float64).reshape(-1, k.F_SIZE)
+
+    def thaw(self) -> None:
+        """Make the four arrays that change numpy arrays, whatever the mode."""
+        self.st, self.rq = np.asarray(self.st, dtype=np.int64), np.asarray(self.rq, dtype=np.int32)
+        self.sx, self.rx = np.asarray(self.sx, dtype=np.float64), np.asarray(self.rx, dtype=np.float64)
+
+    def freeze(self) -> None:
+        """Make them lists again in plain mode, which is twice as fast on lists."""
+        if not self.compiled:
+            self.st, self.sx, self.rq, self.rx = (a.tolist() for a in (self.st, self.sx, self.rq, self.rx))
+
+
+def priority_levels(classes: tuple[ClassInfo, ...]) -> Ints:
+    """Return the queue of each class: 0 is served first."""
+    _, level = np.unique([c.priority for c in classes], return_inverse=True)
+    return level.astype(np.int64)
+
+
+def build(
+    fleet: Fleet,
+    requests: Requests,
+    *,
+    compiled: bool,
+    ticks: int,
+    tick_s: float,
+    outages: Floats,
+    more: bool = False,
+) -> State:
+    """Return the state at time 0; ``more`` says that other requests will be loaded later."""
     tables, table_at = packed_tables([pool.replica.steps for pool in fleet.replicas])
-    levels, level = np.unique([-c.priority for c in requests.classes], return_inverse=True)
-    level = len(levels) - 1 - level
-    rq, rx = _request_arrays(requests, level)
-    layout = _Layout(fleet, requests, len(levels), ticks)
+    level = priority_levels(requests.classes)
+    rq, rx = request_arrays(requests, level)
+    layout = _Layout(fleet, requests, int(level.max()) + 1, ticks, more)
     st = np.zeros(layout.st_size, dtype=np.int64)
     sx = np.zeros(layout.sx_size)
     _fill_header(st, sx, fleet, requests, layout, outages)
@@ -50,14 +82,13 @@ def build(fleet: Fleet, requests: Requests, *, compiled: bool, ticks: int, tick_
         b = layout.replica + r * k.R_SIZE
         st[b + k.R_POOL], st[b + k.R_RANKS] = fleet.pools.index(pool), pool.ranks
         st[b + k.R_LEADER] = layout.replica + leaders[r] * k.R_SIZE
-    state = State(st, sx, rq.ravel(), rx.ravel(), tables, compiled)
-    if not compiled:
-        for name in ("st", "sx", "rq", "rx", "tb"):
-            setattr(state, name, getattr(state, name).tolist())
+    state = State(st, sx, rq.ravel(), rx.ravel(), tables if compiled else tables.tolist(), compiled)
+    state.freeze()
     return state
 
 
-def _request_arrays(requests: Requests, level: Ints) -> tuple[Ints, Floats]:
+def request_arrays(requests: Requests, level: Ints) -> tuple[Ints, Floats]:
+    """Return the requests' integers and floats as the kernel wants them; ``level`` is the queue of each class."""
     n = len(requests)
     rq = np.zeros((n, k.Q_SIZE), dtype=np.int32)
     rx = np.zeros((n, k.F_SIZE))
@@ -97,13 +128,12 @@ def adapter_codes(requests: Requests) -> Ints:
 class _Layout:
     """Offsets of the regions of ``st`` and ``sx``."""
 
-    def __init__(self, fleet: Fleet, requests: Requests, levels: int, ticks: int) -> None:
+    def __init__(self, fleet: Fleet, requests: Requests, levels: int, ticks: int, more: bool) -> None:
         pools = fleet.replicas
         self.replicas, self.levels, self.classes = len(pools), levels, len(requests.classes)
         self._ints, self._floats = k.H_SIZE, k.G_SIZE
         n = len(requests)
-        self.first = np.flatnonzero(~requests.follows)
-        self.order = self.ints(len(self.first))
+        self.order = self.ints(int((~requests.follows).sum()))
         self.heap, self.heap_x = self.ints(3 * (n + 8)), self.floats(n + 8)
         self.path, self.node = self.ints(len(requests.path)), self.ints(requests.node_tokens.size)
         self.tick_out, self.tick_x = self.ints(k.TICK_INTS * ticks), self.floats(2 * ticks)
@@ -111,8 +141,7 @@ class _Layout:
         self.fail = self.floats(3 * self.classes)
         self.replica, self.replica_x = self.ints(k.R_SIZE * len(pools)), self.floats(k.X_SIZE * len(pools))
         self.slots, self.heaps, self.phases, self.queues, self.counts, self.adapters = ([] for _ in range(6))
-        self.spares, self.spare_count, self.nodes, self.chains = [], [], [], []
-        shared, stays = -1, _dialogues_stay(fleet, requests)
+        self.spares, self.spare_count, self.nodes = [], [], []
         for pool in pools:
             c = pool.replica
             self.slots.append(self.ints(c.slots * k.S_SIZE))
@@ -121,15 +150,15 @@ class _Layout:
             self.queues.append(self.ints(2 * levels))
             self.counts.append(self.ints(self.classes))
             self.adapters.append(self.ints(self.classes * k.A_SIZE))
-            spare = min(c.kv_blocks + 2, 4 * n + 64) if c.prefix_cache else 0
+            spare = (c.kv_blocks + 2 if more else min(c.kv_blocks + 2, 4 * n + 64)) if c.prefix_cache else 0
             self.spare_count.append(spare)
             self.spares.append(self.ints(spare * k.E_SIZE))
             cached = len(requests.node_tokens) if c.prefix_cache else 0
             self.nodes.append(self.ints(cached * k.E_SIZE))
-            if not stays or shared < 0:
-                shared = self.ints((requests.chains if c.prefix_cache else 0) * k.E_SIZE)
-            self.chains.append(shared)
-        self.chain_end = self._ints
+        lanes = 1 if dialogues_stay(fleet, requests) else max(len(pools), 1)
+        self.chain_stride = lanes * k.E_SIZE
+        first = self.ints((requests.chains if any(p.replica.prefix_cache for p in pools) else 0) * self.chain_stride)
+        self.chains = [first + r % lanes * k.E_SIZE for r in range(len(pools))]
         self.outages = -1
 
     def ints(self, size: int) -> int:
@@ -157,7 +186,13 @@ class _Layout:
         return self._floats
 
 
-def _dialogues_stay(fleet: Fleet, requests: Requests) -> bool:
+def arrival_order(requests: Requests) -> Ints:
+    """Return the requests that wait for no other one, in order of arrival."""
+    first = np.flatnonzero(~requests.follows)
+    return first[np.argsort(requests.arrival_s[first], kind="stable")]
+
+
+def dialogues_stay(fleet: Fleet, requests: Requests) -> bool:
     """Return whether each dialogue is served by one replica alone, so that one cache entry for it is enough."""
     if fleet.router.balance != "per_seat" or len(fleet.pools) != 1 or requests.chains == 0:
         return False
@@ -173,14 +208,15 @@ MAX_OUTAGES = 4096
 
 def _fill_header(st: Ints, sx: Floats, fleet: Fleet, requests: Requests, at: _Layout, outages: Floats) -> None:
     router, roles = fleet.router, [p.role for p in fleet.pools]
-    order = at.first[np.argsort(requests.arrival_s[at.first], kind="stable")]
+    order = arrival_order(requests)
     values = {
         k.H_REPLICAS: at.replicas, k.H_REQUESTS: len(requests), k.H_CLASSES: at.classes, k.H_LEVELS: at.levels,
         k.H_STREAM: len(order), k.H_POLICY: POLICIES.index(router.policy),
         k.H_BALANCE: BALANCES.index(router.balance), k.H_PRIVATE_STAYS: int(router.private_stays),
         k.H_HAS_HOSTED: int(fleet.hosted is not None), k.H_LEAVE_LEVEL: router.leave_level,
         k.H_LONG_TOKENS: router.long_context_tokens, k.H_AFTER_FAILURE: int(router.escalate_after_failure),
-        k.H_LOADGEN: requests.concurrency or -1, k.H_PARKED_HEAD: -1, k.H_PARKED_TAIL: -1,
+        k.H_LOADGEN: requests.concurrency or -1, k.H_LOADGEN_END: len(requests),
+        k.H_CHAIN_STRIDE: at.chain_stride, k.H_PARKED_HEAD: -1, k.H_PARKED_TAIL: -1,
         k.H_REPLICA: at.replica, k.H_HEAP: at.heap, k.H_ORDER: at.order, k.H_PATH: at.path, k.H_NODE: at.node,
         k.H_TICK_OUT: at.tick_out, k.H_ITL: at.itl, k.H_BINS: BINS, k.H_POOLS: len(fleet.pools),
         k.H_DECODE_POOL: roles.index("decode") if "decode" in roles else -1,
@@ -259,8 +295,8 @@ def _fill_blocks(st: Ints, b: int, blocks: int, at: _Layout, r: int, nodes: int,
     st[b + k.R_FREE] = blocks
     if not st[b + k.R_CACHE]:
         return
-    for base, count in ((at.nodes[r], nodes), (at.chains[r], chains)):
-        st[base + k.E_SIZE * np.arange(count) + k.E_OWNER] = -2
+    for base, stride, count in ((at.nodes[r], k.E_SIZE, nodes), (at.chains[r], at.chain_stride, chains)):
+        st[base + stride * np.arange(count) + k.E_OWNER] = -2
     spare = at.spares[r] + k.E_SIZE * np.arange(at.spare_count[r])
     st[spare + k.E_NEXT] = np.append(spare[1:], -1)
     first = int(spare[0])

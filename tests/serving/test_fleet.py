@@ -22,7 +22,8 @@ from envelope.serving.fleet import (
     RouterPolicy,
 )  # fmt: skip
 from envelope.serving.kernel import layout as k
-from envelope.serving.metrics import check_lost, measure, private_left
+from envelope.serving.metrics import measure
+from envelope.serving.metrics import private_left as left_of
 from envelope.serving.requests import ClassInfo, Requests, open_loop, replace_columns
 from envelope.serving.run import Run, run_once
 from envelope.serving.simulate import simulate
@@ -31,6 +32,11 @@ from envelope.spec.workload import Difficulty, Workload
 
 from .conftest import realistic_tables
 from .test_engine_against_reference import drawn, with_sessions
+
+
+def private_left(run: Run) -> int:
+    return left_of(run.fleet, run.rq)
+
 
 HARD = ClassInfo("hard", difficulty=Difficulty(small=0.6, mid=0.3, frontier=0.1))
 
@@ -108,7 +114,8 @@ def test_nothing_is_lost_and_nothing_private_leaves(d: dict) -> None:
     made = with_sessions(d["seed"], 20, 4) if d["sessions"] else drawn(d["seed"], 120, d["rate"])
     requests = mixed(made, d["seed"])
     run = run_once(fleet_of(d), requests, seed=d["seed"], compiled=False)
-    assert check_lost(requests, run) == 0
+    assert len(run.rq) == len(requests)
+    assert not (run.rq[:, k.Q_STATUS] == k.STATUS_UNBORN).any()
     assert private_left(run) == 0
     private = requests.sensitivity == k.PRIVATE
     assert not run.rq[private, k.Q_ATTEMPTS].any()

@@ -13,6 +13,7 @@ from envelope.serving.kernel.layout import (
     E_OWNER,
     E_PREV,
     E_SIZE,
+    H_CHAIN_STRIDE,
     H_NODE,
     H_PATH,
     Q_CHAIN,
@@ -163,7 +164,7 @@ def own_entry(st: Ints, rq: Rows, b: int, q: int) -> int:
     """Return the entry of a request's own continuation: its session's, or what a preemption left, or −1."""
     chain = rq[q + Q_CHAIN]
     if chain >= 0:
-        return st[b + R_CHAINS] + chain * E_SIZE
+        return st[b + R_CHAINS] + chain * st[H_CHAIN_STRIDE]
     return rq[q + Q_SELF]
 
 
@@ -328,3 +329,25 @@ def release(st: Ints, rq: Rows, b: int, i: int, s: int, computed: int, comes_bac
     for k in range(st[s + S_NODES] - 1, -1, -1):
         let_go(st, b, node_entry(st, b, st[path + k]))
     st[s + S_STATE] = SLOT_FREE
+
+
+@kernel
+def retire(st: Ints, b: int, e: int) -> None:
+    """Turn the cached blocks of entry ``e``, a dialogue that has ended, into leftovers where they stand in the list."""
+    if st[e + E_BLOCKS] == 0:
+        return
+    s = spare_entry(st, b)
+    p = st[e + E_PREV]
+    n = st[e + E_NEXT]
+    st[s + E_PREV] = p
+    st[s + E_NEXT] = n
+    st[s + E_BLOCKS] = st[e + E_BLOCKS]
+    if p >= 0:
+        st[p + E_NEXT] = s
+    else:
+        st[b + R_HEAD] = s
+    if n >= 0:
+        st[n + E_PREV] = s
+    else:
+        st[b + R_TAIL] = s
+    st[e + E_BLOCKS] = 0

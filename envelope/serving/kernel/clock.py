@@ -130,15 +130,21 @@ def count_one_gap(st: Ints, sx: Floats, c: int, gap: float) -> None:
 
 @kernel
 def count_run(st: Ints, sx: Floats, tb: Floats, b: int, x: int, steps: int, spent: float) -> None:
-    """Count the gaps of a finished segment; a long one whose steps grow is split into eight parts."""
-    if steps < 16:
+    """Count the gaps of a finished segment, cut into parts within which steps differ by less than half a per cent."""
+    if steps == 1 or spent <= 0.0:
         count_gaps(st, sx, b, spent / steps, steps)
         return
-    scale = spent / run_time(st, sx, tb, b, x, steps)
+    total = run_time(st, sx, tb, b, x, steps)
+    last = total - run_time(st, sx, tb, b, x, steps - 1)
+    parts = min(steps, 1 + int(200.0 * (last * steps / total - 1.0) * 2.0))
+    if parts <= 1:
+        count_gaps(st, sx, b, spent / steps, steps)
+        return
+    scale = spent / total
     before = 0.0
     done = 0
-    for part in range(1, 9):
-        upto = steps * part // 8
+    for part in range(1, parts + 1):
+        upto = steps * part // parts
         now = run_time(st, sx, tb, b, x, upto) * scale
         count_gaps(st, sx, b, (now - before) / (upto - done), upto - done)
         before = now

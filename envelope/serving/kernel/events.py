@@ -1,6 +1,7 @@
 """The clock of the fleet: the next arrival, event or step end, until a given time."""
 
 from envelope.serving.compiled import entry_point, kernel
+from envelope.serving.kernel.blocks import retire
 from envelope.serving.kernel.heaps import pop_event, push_event
 from envelope.serving.kernel.hosted import end_hosted
 from envelope.serving.kernel.layout import (
@@ -17,6 +18,7 @@ from envelope.serving.kernel.layout import (
     G_REPLICA,
     G_TICK_OUT,
     G_TICK_S,
+    H_CHAIN_STRIDE,
     H_DECODE_POOL,
     H_DONE,
     H_EVENTS,
@@ -40,6 +42,8 @@ from envelope.serving.kernel.layout import (
     Q_LINK,
     Q_SIZE,
     R_BLOCKS,
+    R_CACHE,
+    R_CHAINS,
     R_FREE,
     R_KIND,
     R_RANKS,
@@ -230,3 +234,15 @@ def set_power(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, r: int, t:
         if not on and sx[x + X_SINCE] >= 0.0:
             sx[x + X_UP_S] += t - sx[x + X_SINCE]
             sx[x + X_SINCE] = -1.0
+
+
+@entry_point
+def retire_dialogues(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, at: int, count: int) -> None:
+    """Forget ended dialogues: ``count`` pairs from ``at`` on of a dialogue and the replica that served it (−1: any)."""
+    for k in range(count):
+        chain = st[at + 2 * k]
+        only = st[at + 2 * k + 1]
+        for r in range(st[H_REPLICAS]):
+            b, _ = replica_at(st, sx, r)
+            if st[b + R_CACHE] and (only < 0 or only == r):
+                retire(st, b, st[b + R_CHAINS] + chain * st[H_CHAIN_STRIDE])

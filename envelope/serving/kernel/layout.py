@@ -63,6 +63,10 @@ H_DECODE_POOL = 36
 """Pool that takes over after prefill, −1 if none."""
 H_HOSTED_MOST = 37
 """Requests in the hosted API at once at most; 0 is no limit."""
+H_CHAIN_STRIDE = 38
+"""Integers between the cache entries of two dialogues on the same replica."""
+H_LOADGEN_END = 39
+"""Row after the last request of the load generator."""
 H_SIZE = 48
 
 # --- header of sx -------------------------------------------------------------------------------------------
@@ -319,6 +323,8 @@ STATUS_REFUSED_HOSTED = 5
 STATUS_REFUSED_DOWN = 6
 STATUS_CUT = 7
 """A follow-up call that would start after the end."""
+STATUS_FREE = 8
+"""A row without a request."""
 
 FLAG_READY = 1
 """Its KV has been moved to the decode replica."""

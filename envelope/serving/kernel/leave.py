@@ -22,10 +22,10 @@ from envelope.serving.kernel.layout import (
     G_TRANSFER_S,
     H_DONE,
     H_LOADGEN,
+    H_LOADGEN_END,
     H_POLICY,
     H_PRIVATE_STAYS,
     H_REPLICA,
-    H_REQUESTS,
     PRIVATE,
     Q_CLASS,
     Q_FLAGS,
@@ -90,7 +90,7 @@ def done(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float, status: i
             st[H_DONE] += 1
             j = rq[j * Q_SIZE + Q_FOLLOWER]
     k = st[H_LOADGEN]
-    if k >= 0 and k < st[H_REQUESTS]:
+    if k >= 0 and k < st[H_LOADGEN_END]:
         st[H_LOADGEN] = k + 1
         rx[k * F_SIZE + F_ARRIVAL] = t
         push_event(st, sx, t, EVENT_ARRIVE, k)

@@ -4,10 +4,10 @@ import numpy as np
 
 from envelope.provenance import Frozen
 from envelope.serving.logs.trace import Trace, requests_of
-from envelope.serving.metrics import spread
 from envelope.serving.prefixes import reuse_frac
 from envelope.serving.requests import Floats, Ints
 from envelope.serving.result import Spread
+from envelope.serving.sketch import spread
 
 QUANTA_S = (3600.0, 600.0, 60.0, 30.0, 10.0, 5.0, 3.0, 2.0, 1.0, 0.1)
 """Clock ticks that logs are known to round to."""

@@ -98,14 +98,19 @@ def _column(values: list[int]) -> Ints | None:
     return np.maximum(found, 0) if (found >= 0).any() else None
 
 
-def head(trace: Trace, most: int) -> Trace:
-    """Return the first ``most`` requests of a trace."""
-    if len(trace) <= most:
-        return trace
-    columns = ("arrival_s", "input_tokens", "output_tokens", "cached_input_tokens", "session", "ttft_s", "e2e_s")
-    cut: dict[str, Any] = {n: None if getattr(trace, n) is None else getattr(trace, n)[:most] for n in columns}
-    ids = None if trace.hash_ids is None else trace.hash_ids[:most]
-    return replace(trace, **cut, model=trace.model[:most], hash_ids=ids)
+def part(trace: Trace, rows: Ints, faster: float = 1.0) -> Trace:
+    """Return some requests of a trace in their order, ``faster`` times as close to each other."""
+    begin = float(trace.arrival_s[rows[0]])
+    columns = ("input_tokens", "output_tokens", "cached_input_tokens", "session", "ttft_s", "e2e_s")
+    cut: dict[str, Any] = {n: None if getattr(trace, n) is None else getattr(trace, n)[rows] for n in columns}
+    return replace(
+        trace,
+        **cut,
+        arrival_s=(trace.arrival_s[rows] - begin) / faster,
+        start_unix_s=None if trace.start_unix_s is None else trace.start_unix_s + begin,
+        model=tuple(trace.model[i] for i in rows) if trace.model else (),
+        hash_ids=None if trace.hash_ids is None else tuple(trace.hash_ids[i] for i in rows),
+    )
 
 
 def requests_of(trace: Trace, *, closed_sessions: bool = False, seed: int = 0) -> Requests:
