@@ -43,6 +43,7 @@ def _probe_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--quick", action="store_true", help="under 30 s instead of under 4 min")
     machine.add_argument("--full", action="store_true", help="everything (the default)")
     machine.add_argument("--patience", type=float, metavar="S", help="on a busy machine wait up to S s for quiet")
+    machine.add_argument("--llama-bench", metavar="PROGRAM", help="also kernel rates of this llama.cpp")
     machine.add_argument("--gpu", type=int, metavar="N", help="this GPU only (default: one of each kind)")
     machine.add_argument("--no-gpu", action="store_true", help="leave GPUs alone")
     machine.add_argument("--storage-dir", metavar="DIR", help="folder whose reading speed counts (default: temporary)")
@@ -86,6 +87,8 @@ def _machine(options: argparse.Namespace) -> int:
             quick=options.quick, patience_s=options.patience, storage_dir=options.storage_dir, name=options.name,
             progress=report,
         )  # fmt: skip
+        if options.llama_bench and profile.conditions and profile.conditions.complete:
+            profile = _with_llama(profile, options.llama_bench, report)
     saved = [_save(profile, "hardware_profiles", options)]
     notes = [] if options.no_gpu else _gpus(options, saved)
     if options.json:
@@ -93,6 +96,14 @@ def _machine(options: argparse.Namespace) -> int:
     else:
         _show_machine(profile, [p for p in saved if p], notes)
     return ExitCode.OK if profile.conditions and profile.conditions.complete else ExitCode.PARTIAL
+
+
+def _with_llama(profile: Any, program: str, report: Any) -> Any:
+    from envelope.probe.cores import core_limit
+    from envelope.probe.llama_bench import LlamaBench
+    from envelope.probe.llama_rates import with_llama_rates
+
+    return with_llama_rates(profile, LlamaBench(Path(program), core_limit().threads), report)
 
 
 def _save(record: Any, kind: str, options: argparse.Namespace) -> Path | None:

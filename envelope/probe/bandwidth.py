@@ -54,6 +54,12 @@ def bandwidth_points(cores: int, array_bytes: float, effort: Effort) -> Iterator
                 yield BandwidthPoint(kernel, threads, 4.0 * arrays * length, sample)
 
 
+def read_rate(pool: ThreadPoolExecutor, threads: int, array: Array) -> float:
+    """Return the bytes per second at which ``threads`` threads of a pool read an array now, the best of a few reads."""
+    run = _parallel(pool, threads, array.size, _read, array, array, array)
+    return float(array.nbytes) / timed(run, Effort(repeats=4, budget_s=0.2, retries=0)).best_s
+
+
 Kernel = Callable[[Array, Array, Array], None]
 
 

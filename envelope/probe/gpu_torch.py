@@ -124,24 +124,30 @@ class TorchBackend:
 
     def _graph(self, run: Callable[[], object]) -> Callable[[], object]:
         """Return a replay of ``run`` as a CUDA graph, so that launches do not hide short kernels."""
-        torch = self._torch
-        if not self._cuda:
-            return run
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                run()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        return captured(self._torch, run) if self._cuda else run
+
+
+def captured(torch: Any, run: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a replay of ``run`` as a CUDA graph on the current device; it returns what ``run`` returned.
+
+    Warm-up on a side stream and capture as in PyTorch's notes on CUDA graphs.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
             run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = run()
 
-        # The graph does not own the tensors it works on: ``run`` keeps them alive.
-        def replay(kept: Callable[[], object] = run) -> None:
-            graph.replay()
+    # The graph does not own the tensors it works on: ``run`` keeps them alive.
+    def replay(kept: Callable[[], Any] = run) -> Any:
+        graph.replay()
+        return result
 
-        return replay
+    return replay
 
 
 def _supported(run: Callable[[], object]) -> Callable[[], object]:

@@ -1,105 +1,105 @@
 """The same question asked of an installed llama.cpp: ``llama-bench`` beside the estimator's prediction.
 
-The prediction uses the engine's own constants (kernel rates per core and format), not the ONNX Runtime tables of the
-probe; the machine's profile gives memory bandwidth, peaks and cores.
+The prediction uses the engine's own constants, not the ONNX Runtime tables of the probe: the kernel rates measured of
+this very llama.cpp where the profile has them, else those of the processor's family in the catalog.
 """
 
-import json
-import subprocess
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envelope.errors import EnvelopeError, InputError, Problem
+from envelope.errors import EnvelopeError
 from envelope.perf.replica import ReplicaSpec, resolve
-from envelope.perf.steady import context_s, prefill_attention_s
-from envelope.perf.step import compile_step
+from envelope.probe.decoder_shape import (
+    GRANITE_MOE,
+    LLAMA_1B,
+    QWEN_HALF_B,
+    DecoderShape,
+    decode_s,
+    model_record,
+    prefill_s,
+)
+from envelope.probe.llama_bench import BenchTest, LlamaBench, best_s
+from envelope.probe.random_gguf import random_gguf
 from envelope.spec.hardware import HardwareProfile
-from envelope.validation.local import LocalRow
-
-PROMPTS = (128, 512, 2048)
-DEPTHS = (0, 2048)
-_GENERATED = 32
-_TIMEOUT_S = 1800.0
+from envelope.spec.load import Reporter
+from envelope.spec.model import Model
+from envelope.validation.local_score import LocalRow
 
 
-def run_llama_bench(
-    program: Path, gguf: Path, *, threads: int, repetitions: int = 5, prompts: Sequence[int] = PROMPTS
-) -> list[dict[str, Any]]:
-    """Run ``llama-bench`` on the CPU and return its JSON records.
+@dataclass(frozen=True, slots=True)
+class BenchPlan:
+    """Which files run, and at which points."""
 
-    Raises ``InputError`` for a missing file and ``EnvelopeError`` if the program fails.
+    decoders: tuple[tuple[DecoderShape, str], ...]
+    test: BenchTest
+
+
+FULL_BENCH = BenchPlan(
+    decoders=(
+        (LLAMA_1B, "q4_0"), (LLAMA_1B, "q4_k_m"), (LLAMA_1B, "q8_0"), (LLAMA_1B, "f16"), (QWEN_HALF_B, "q4_0"),
+        (QWEN_HALF_B, "q8_0"), (QWEN_HALF_B, "f16"), (GRANITE_MOE, "q4_0"), (GRANITE_MOE, "q4_k_m"),
+        (GRANITE_MOE, "q8_0"),
+    ),
+    test=BenchTest(prompts=(128, 512, 2048), depths=(0, 2048), prompt_repeats=3, decode_repeats=8),
+)  # fmt: skip
+QUICK_BENCH = BenchPlan(
+    decoders=((LLAMA_1B, "q4_0"), (LLAMA_1B, "q4_k_m"), (QWEN_HALF_B, "q8_0"), (QWEN_HALF_B, "f16"),
+              (GRANITE_MOE, "q4_k_m")),
+    test=BenchTest(prompts=(128,), depths=(0, 512), prompt_repeats=3, decode_repeats=6),
+)  # fmt: skip
+
+
+def random_weight_rows(
+    bench: LlamaBench, hardware: HardwareProfile, plan: BenchPlan, report: Reporter
+) -> tuple[list[LocalRow], list[str]]:
+    """Write each decoder as a random-weight file, run it, and return the runs beside their predictions.
+
+    One file at a time lies in the temporary folder. The second list names what did not run, and why.
     """
-    missing = [
-        Problem("command line", flag, str(path), "no such file")
-        for flag, path in (("--llama-bench", program), ("--gguf", gguf))
-        if not path.is_file()
-    ]
-    if missing:
-        raise InputError(missing)
-    command = [
-        str(program), "-m", str(gguf), "-p", ",".join(map(str, prompts)), "-n", str(_GENERATED),
-        "-d", ",".join(map(str, DEPTHS)), "-t", str(threads), "-r", str(repetitions), "-ngl", "0", "-o", "json",
-    ]  # fmt: skip
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EnvelopeError(f"{program} did not run: {error}") from None
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise EnvelopeError(f"{program} failed with status {done.returncode}: {last}")
-    return parse_llama_bench(done.stdout, str(program))
-
-
-def parse_llama_bench(text: str, name: str) -> list[dict[str, Any]]:
-    """Return the records in the program's JSON output."""
-    try:
-        records = json.loads(text)
-    except ValueError as error:
-        raise EnvelopeError(f"{name} gave no JSON: {error}") from None
-    if not isinstance(records, list) or not all(isinstance(r, dict) and "avg_ts" in r for r in records):
-        raise EnvelopeError(f"{name} gave JSON without results")
-    return records
+    rows: list[LocalRow] = []
+    skipped: list[str] = []
+    for index, (shape, key) in enumerate(plan.decoders):
+        report(index / len(plan.decoders), f"llama.cpp {shape.name} {key}")
+        with tempfile.TemporaryDirectory(prefix="envelope-gguf-") as folder:
+            path = Path(folder) / f"{shape.name}-{key}.gguf"
+            try:
+                random_gguf(shape, key, path)
+            except EnvelopeError as error:
+                skipped.append(f"llama.cpp {shape.name} {key}: {error}")
+                continue
+            rows += compare_llama_bench(bench.records(path, plan.test), hardware, model_record(shape), key)
+    report(1.0, "done")
+    return rows, skipped
 
 
 def compare_llama_bench(
-    records: Sequence[dict[str, Any]], hardware: HardwareProfile, model: str, weights: str
+    records: Sequence[dict[str, Any]], hardware: HardwareProfile, model: str | Model, weights: str
 ) -> list[LocalRow]:
     """Return each record beside its prediction: seconds per token of decode, seconds per prompt of prefill."""
-    replica = resolve(
-        model=model, hardware=hardware, engine="llama.cpp", weights=weights, kv="f16", file="command line"
+    where = "command line"
+    replica = resolve(model=model, hardware=hardware, engine="llama.cpp", weights=weights, kv="f16", file=where)
+    tests = [r for r in records if not (int(r.get("n_prompt", 0)) and int(r.get("n_gen", 0)))]
+    return [_row(record, replica, weights) for record in tests]
+
+
+def _row(record: dict[str, Any], replica: ReplicaSpec, weights: str) -> LocalRow:
+    depth, prompt = int(record.get("n_depth", 0)), int(record.get("n_prompt", 0))
+    per_s = sorted(float(v) for v in record.get("samples_ts") or [record["avg_ts"]])
+    middle = depth + int(record.get("n_gen", 0)) / 2.0
+    return LocalRow(
+        runner="llama.cpp",
+        decoder=replica.model.id,
+        number_format=weights,
+        phase="prefill" if prompt else "decode",
+        batch=1,
+        new_tokens=prompt or 1,
+        depth_tokens=depth,
+        predicted_s=prefill_s(replica, prompt, depth) if prompt else decode_s(replica, 1, middle),
+        measured_s=best_s(record),
+        spread_frac=per_s[-1] / per_s[len(per_s) // 2] - 1.0,
+        noise_frac=float(record.get("noise_frac", 0.0)),
+        experts=replica.model.moe is not None,
     )
-    sparse = replica.model.moe is not None
-    rows = []
-    for record in records:
-        depth, prompt = int(record.get("n_depth", 0)), int(record.get("n_prompt", 0))
-        if prompt and int(record.get("n_gen", 0)):
-            continue
-        per_s = [float(v) for v in record.get("samples_ts") or [record["avg_ts"]]]
-        tokens = prompt or 1
-        best = max(per_s)
-        rows.append(
-            LocalRow(
-                decoder=replica.model.id, number_format=weights, phase="prefill" if prompt else "decode", batch=1,
-                new_tokens=tokens, depth_tokens=depth, predicted_s=_predicted_s(replica, prompt, depth),
-                measured_s=tokens / best, spread_frac=best / sorted(per_s)[len(per_s) // 2] - 1.0, noise_frac=0.0,
-                experts=sparse,
-            )
-        )  # fmt: skip
-    return rows
-
-
-def _predicted_s(replica: ReplicaSpec, prompt: int, depth: int) -> float:
-    """Return one decoded token after ``depth``, or a whole prompt in chunks of the engine's batch."""
-    tables = compile_step(replica)
-    if not prompt:
-        context = depth + _GENERATED / 2.0
-        fixed = tables.step_overhead_s + float(tables.token_s[1] + tables.sampled_s[1])
-        return fixed + context_s(tables, 1.0, context)
-    total, start = 0.0, depth
-    while start < depth + prompt:
-        chunk = min(replica.max_num_batched_tokens, depth + prompt - start)
-        total += tables.step_overhead_s + float(tables.token_s[chunk]) + tables.prefill_base_s
-        total += prefill_attention_s(tables, float(start), float(start + chunk))
-        start += chunk
-    return total

@@ -4,27 +4,29 @@ Nothing is tuned on the decoder runs. The probes time single operators; the pred
 architecture; the decoder is then built and run.
 """
 
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
-
-from pydantic import computed_field
 
 from envelope.probe.conditions import cpu_clock, noise_between
 from envelope.probe.cores import core_limit, memory_available_bytes
 from envelope.probe.cpu import FULL, QUICK, patient, probe_cpu
 from envelope.probe.cpu_profile import cpu_profile, default_id
+from envelope.probe.decoder_shape import GRANITE_MOE, LLAMA_1B, QWEN_HALF_B, DecoderShape
+from envelope.probe.llama_bench import LlamaBench
+from envelope.probe.llama_rates import with_llama_rates
 from envelope.probe.power import assumed_power
-from envelope.probe.timing import QUIET_FRAC, Effort, timed
+from envelope.probe.timing import Effort, Sample, timed, wait_for_quiet
 from envelope.provenance import Frozen
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import Reporter
-from envelope.validation.local_decoder import GRANITE_MOE, LLAMA_1B, QWEN_HALF_B, DecoderShape, build
+from envelope.validation.local_decoder import Decoder, build
 from envelope.validation.local_predict import predict
+from envelope.validation.local_score import LocalRow, LocalSummary, is_disturbed, summaries
+from envelope.validation.local_witness import MemoryWitness
 
-Phase = Literal["decode", "prefill"]
+_WAIT_S = 3.0
+"""How long a disturbed run waits for a quiet moment before its second chance, without patience."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,48 +54,6 @@ QUICK_LOCAL = LocalPlan(
 )  # fmt: skip
 
 
-class LocalRow(Frozen):
-    """One run beside its prediction."""
-
-    decoder: str
-    number_format: str
-    phase: Phase
-    batch: int
-    new_tokens: int
-    """Per sequence: 1 in decode, the prompt's length in prefill."""
-    depth_tokens: int
-    """Tokens in the cache before the step."""
-    predicted_s: float
-    measured_s: float
-    """Best of the repeats."""
-    spread_frac: float
-    """(median − best) / best of the repeats."""
-    noise_frac: float
-    """Processor time that others took during the quietest series."""
-    experts: bool
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def error_frac(self) -> float:
-        """(predicted − measured) / measured."""
-        return (self.predicted_s - self.measured_s) / self.measured_s
-
-
-class LocalSummary(Frozen):
-    """Errors of one group of runs."""
-
-    group: Literal["decode", "prefill", "experts"]
-    runs: int
-    disturbed_runs: int
-    """Runs during which others took over 5 % of the processor in every series; they count all the same."""
-    median_error_frac: float
-    p90_error_frac: float
-    worst_error_frac: float
-    target_median_frac: float
-    target_p90_frac: float | None
-    met: bool
-
-
 class LocalResult(Frozen):
     """Everything that ``validate --local`` found."""
 
@@ -107,39 +67,48 @@ class LocalResult(Frozen):
     probe_warnings: tuple[str, ...]
     complete: bool
 
+    def with_rows(self, more: Sequence[LocalRow], skipped: Sequence[str] = ()) -> "LocalResult":
+        """Return the result with further runs, scored anew."""
+        rows = (*self.rows, *more)
+        scored = {"rows": rows, "summaries": tuple(summaries(rows)), "skipped": (*self.skipped, *skipped)}
+        return self.model_copy(update=scored)
 
-_TARGETS: dict[str, tuple[float, float | None]] = {
-    "decode": (0.10, 0.25), "prefill": (0.12, None), "experts": (0.20, None),
-}  # fmt: skip
-"""Median and 90th percentile of the error that a quiet machine should reach."""
+
+def probed_profile(
+    report: Reporter, *, quick: bool = False, patience_s: float = 0.0, llama_bench: LlamaBench | None = None
+) -> HardwareProfile:
+    """Probe this machine's processor, and a llama.cpp on it, and return the profile; nothing is written."""
+    plan, operators = QUICK if quick else FULL, 0.6 if llama_bench else 1.0
+    found = probe_cpu(
+        patient(plan, patience_s) if patience_s > 0 else plan, lambda share, what: report(operators * share, what)
+    )
+    profile = cpu_profile(found, default_id(found), power=assumed_power(found.limit.cores))
+    if llama_bench is None:
+        return profile
+    return with_llama_rates(profile, llama_bench, lambda share, what: report(operators + 0.4 * share, what))
 
 
 def validate_local(
-    report: Reporter,
-    *,
-    quick: bool = False,
-    profile: HardwareProfile | None = None,
-    plan: LocalPlan | None = None,
-    patience_s: float = 0.0,
+    report: Reporter, *, profile: HardwareProfile, plan: LocalPlan = FULL_LOCAL, patience_s: float = 0.0
 ) -> LocalResult:
-    """Probe this machine (unless a probed ``profile`` of it is given), run the decoders and score the predictions.
+    """Run the decoders and score the predictions from a ``profile`` that was probed on this machine.
 
-    ``patience_s`` is how long to wait, in the probe and again in the runs, for quiet moments on a busy machine.
-    Ctrl-C keeps the runs that are done.
+    Disturbed runs get a second chance; ``patience_s`` is how long to wait for quiet moments in all. Ctrl-C keeps the
+    runs that are done.
     """
-    used = profile or _probe(quick, patience_s, lambda share, what: report(0.4 * share, what))
-    chosen = _patient(plan or (QUICK_LOCAL if quick else FULL_LOCAL), patience_s)
+    chosen = _patient(plan, patience_s)
+    threads = core_limit().threads
     rows: list[LocalRow] = []
     skipped: list[str] = []
-    clock, complete = cpu_clock(), True
+    clock, complete, witness = cpu_clock(), True, MemoryWitness(profile, threads)
     try:
         for index, (shape, key) in enumerate(chosen.decoders):
-            report(0.4 + 0.6 * index / len(chosen.decoders), f"{shape.name} {key}")
+            report(index / len(chosen.decoders), f"{shape.name} {key}")
             reason = too_large(shape, key, chosen)
             if reason:
                 skipped.append(reason)
             else:
-                rows.extend(_runs(used, shape, key, chosen, core_limit().threads))
+                rows.extend(_runs(profile, shape, key, chosen, threads, witness))
     except KeyboardInterrupt:
         complete = False
         if not rows:
@@ -147,13 +116,13 @@ def validate_local(
     report(1.0, "done")
     noise = noise_between(clock, cpu_clock())
     return LocalResult(
-        profile=used.id,
+        profile=profile.id,
         rows=tuple(rows),
         summaries=tuple(summaries(rows)),
         skipped=tuple(skipped),
         foreign_cpu_frac=noise.foreign_frac if noise else None,
         steal_cpu_frac=noise.steal_frac if noise else None,
-        probe_warnings=used.conditions.warnings if used.conditions else (),
+        probe_warnings=profile.conditions.warnings if profile.conditions else (),
         complete=complete,
     )
 
@@ -163,12 +132,6 @@ def _patient(plan: LocalPlan, seconds: float) -> LocalPlan:
         return plan
     until = time.perf_counter() + seconds
     return replace(plan, effort=replace(plan.effort, retries=6, wait_s=seconds / 4, until_s=until))
-
-
-def _probe(quick: bool, patience_s: float, report: Reporter) -> HardwareProfile:
-    plan = QUICK if quick else FULL
-    found = probe_cpu(patient(plan, patience_s) if patience_s > 0 else plan, report)
-    return cpu_profile(found, default_id(found), power=assumed_power(found.limit.cores))
 
 
 def too_large(shape: DecoderShape, key: str, plan: LocalPlan) -> str:
@@ -185,42 +148,60 @@ def too_large(shape: DecoderShape, key: str, plan: LocalPlan) -> str:
     return f"{shape.name} {key}: needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
 
 
-def _runs(profile: HardwareProfile, shape: DecoderShape, key: str, plan: LocalPlan, threads: int) -> Iterator[LocalRow]:
+Point = tuple[int, int, int]
+"""Sequences, new tokens of each, tokens of each in the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    sample: Sample
+    memory_frac: float | None
+
+    @property
+    def disturbed(self) -> bool:
+        return is_disturbed(self.sample.noise_frac, self.memory_frac)
+
+
+def _runs(
+    profile: HardwareProfile, shape: DecoderShape, key: str, plan: LocalPlan, threads: int, witness: MemoryWitness
+) -> Iterator[LocalRow]:
     points = [(b, 1, d) for d in plan.depths for b in plan.batches] + [(1, p, 0) for p in plan.prompts]
     # Predicted before anything of the decoder runs.
-    predicted = [predict(profile, shape, key, b, new, depth).step_s for b, new, depth in points]
+    predicted = {point: predict(profile, shape, key, *point).step_s for point in points}
     decoder = build(shape, key, max(max(plan.depths) + 1, *plan.prompts), threads)
-    for (batch, new, depth), seconds in zip(points, predicted, strict=True):
-        sample = timed(decoder.step(batch, new, depth), plan.effort, warm_up=1 if seconds < 3.0 else 0)
+    found: dict[Point, _Run] = {}
+    stopped: KeyboardInterrupt | None = None
+    try:
+        _measure(found, predicted, decoder, plan.effort, witness)
+    except KeyboardInterrupt as stop:
+        stopped = stop
+    for (batch, new, depth), run in found.items():
         yield LocalRow(
             decoder=shape.name, number_format=key, phase="decode" if new == 1 else "prefill", batch=batch,
-            new_tokens=new, depth_tokens=depth, predicted_s=seconds, measured_s=sample.best_s,
-            spread_frac=sample.spread_frac, noise_frac=sample.noise_frac, experts=shape.experts is not None,
+            new_tokens=new, depth_tokens=depth, predicted_s=predicted[batch, new, depth],
+            measured_s=run.sample.best_s, spread_frac=run.sample.spread_frac, noise_frac=run.sample.noise_frac,
+            memory_frac=run.memory_frac, experts=shape.experts is not None,
         )  # fmt: skip
+    if stopped is not None:
+        raise stopped
 
 
-def summaries(rows: Sequence[LocalRow]) -> Iterator[LocalSummary]:
-    """Yield the errors of dense decode, dense prefill and sparse decoders."""
-    groups: dict[Literal["decode", "prefill", "experts"], Callable[[LocalRow], bool]] = {
-        "decode": lambda r: r.phase == "decode" and not r.experts,
-        "prefill": lambda r: r.phase == "prefill" and not r.experts,
-        "experts": lambda r: r.experts,
-    }
-    for group, belongs in groups.items():
-        own = [r for r in rows if belongs(r)]
-        errors = sorted(abs(r.error_frac) for r in own)
-        if not errors:
-            continue
-        median, p90 = statistics.median(errors), errors[min(int(0.9 * len(errors)), len(errors) - 1)]
-        target, target_p90 = _TARGETS[group]
-        yield LocalSummary(
-            group=group,
-            runs=len(own),
-            disturbed_runs=sum(r.noise_frac > QUIET_FRAC for r in own),
-            median_error_frac=median,
-            p90_error_frac=p90,
-            worst_error_frac=errors[-1],
-            target_median_frac=target,
-            target_p90_frac=target_p90,
-            met=median <= target and (target_p90 is None or p90 <= target_p90),
-        )
+def _measure(
+    found: dict[Point, _Run], predicted: dict[Point, float], decoder: Decoder, effort: Effort, witness: MemoryWitness
+) -> None:
+    """Fill in the run of every point; those that were disturbed run once more when the machine is quiet."""
+    for point, seconds in predicted.items():
+        found[point] = _run(decoder, point, seconds, effort, witness)
+    for point in [p for p, run in found.items() if run.disturbed]:
+        wait_for_quiet(max(min(effort.wait_s, effort.until_s - time.perf_counter()), _WAIT_S))
+        again = _run(decoder, point, predicted[point], effort, witness)
+        found[point] = min(found[point], again, key=lambda run: (run.disturbed, run.sample.best_s))
+
+
+def _run(decoder: Decoder, point: Point, predicted_s: float, effort: Effort, witness: MemoryWitness) -> _Run:
+    """Time one step; memory counts as slow if it was so both before and after."""
+    step = decoder.step(*point)
+    before = witness.share()
+    sample = timed(step, effort, warm_up=1 if predicted_s < 3.0 else 0)
+    shares = [share for share in (before, witness.share()) if share is not None]
+    return _Run(sample, max(shares, default=None))

@@ -8,63 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envelope.probe.attention import HeadShape, add_attention, add_length_inputs, length_values
+from envelope.probe.attention import add_attention, add_length_inputs, length_values
+from envelope.probe.decoder_shape import DecoderShape
 from envelope.probe.elementwise import add_gate, add_norm
-from envelope.probe.experts import EXPERT_FORMATS, ExpertShape, add_experts
+from envelope.probe.experts import add_experts
 from envelope.probe.gemm import FORMATS
 from envelope.probe.onnx_graph import Bound, Graph, Session, Weights, io_value
-
-
-@dataclass(frozen=True, slots=True)
-class DecoderShape:
-    """Architecture of a Llama-shaped decoder; ``experts`` replaces the dense feed-forward."""
-
-    name: str
-    layers: int
-    hidden: int
-    heads: HeadShape
-    ffn: int
-    vocab: int
-    experts: ExpertShape | None = None
-
-    @property
-    def attention_linears(self) -> tuple[tuple[int, int], ...]:
-        """(k, n) of the products around attention in one layer: query, key, value, output."""
-        q, kv = self.heads.heads * self.heads.head_dim, self.heads.kv_heads * self.heads.head_dim
-        return ((self.hidden, q), (self.hidden, kv), (self.hidden, kv), (q, self.hidden))
-
-    @property
-    def ffn_linears(self) -> tuple[tuple[int, int], ...]:
-        """(k, n) of the dense feed-forward (gate, up, down), or of the router of a sparse layer."""
-        if self.experts is not None:
-            return ((self.hidden, self.experts.experts),)
-        return ((self.hidden, self.ffn), (self.hidden, self.ffn), (self.ffn, self.hidden))
-
-    @property
-    def linear_weights(self) -> float:
-        """Weights outside routed experts, head included."""
-        per_layer = sum(k * n for k, n in (*self.attention_linears, *self.ffn_linears))
-        return float(self.layers * per_layer + self.hidden * self.vocab)
-
-    @property
-    def expert_weights(self) -> float:
-        """Weights of all routed experts."""
-        return self.layers * self.experts.experts * self.experts.weights if self.experts else 0.0
-
-    def weight_bytes(self, key: str) -> float:
-        """Bytes of all weights in a format."""
-        expert = self.expert_weights * EXPERT_FORMATS.get(key, 0.0)
-        return self.linear_weights * FORMATS[key].bytes_per_weight + expert
-
-
-QWEN_HALF_B = DecoderShape("qwen2.5-0.5b", 24, 896, HeadShape(14, 2, 64), 4864, 151_936)
-"""Architecture of Qwen2.5-0.5B (https://huggingface.co/Qwen/Qwen2.5-0.5B, config.json) without its QKV bias."""
-LLAMA_1B = DecoderShape("llama-3.2-1b", 16, 2048, HeadShape(32, 8, 64), 8192, 128_256)
-"""Architecture of Llama-3.2-1B (https://huggingface.co/meta-llama/Llama-3.2-1B, config.json)."""
-GRANITE_MOE = DecoderShape(
-    "granite-3.0-1b-a400m", 24, 1024, HeadShape(16, 8, 64), 512, 49_152, ExpertShape(32, 8, 1024, 512)
-)
-"""Architecture of Granite-3.0-1B-A400M (https://huggingface.co/ibm-granite/granite-3.0-1b-a400m-base)."""
 
 
 @dataclass(frozen=True, slots=True)

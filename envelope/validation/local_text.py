@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from envelope.report import text
-from envelope.validation.local import LocalResult, LocalRow
+from envelope.validation.local import LocalResult
+from envelope.validation.local_score import Errors, LocalRow, LocalSummary
 
-COLUMNS = ("decoder", "format", "run", "predicted", "measured", "error", "spread", "others' CPU")
+COLUMNS = ("decoder", "format", "run", "predicted", "measured", "error", "spread", "others' CPU", "memory")
+_RUNNERS = {"onnxruntime": "ONNX Runtime", "llama.cpp": "llama.cpp", "torch": "PyTorch"}
 _HALF = 24
 _FULL_SCALE = 0.6
 
@@ -16,6 +18,7 @@ def table_rows(result: LocalResult) -> list[list[str]]:
         [
             r.decoder, r.number_format, run_name(r), text.seconds(r.predicted_s), text.seconds(r.measured_s),
             signed_percent(r.error_frac), text.percent(r.spread_frac), text.percent(r.noise_frac),
+            text.percent(r.memory_frac) + (" disturbed" if r.disturbed else ""),
         ]
         for r in result.rows
     ]  # fmt: skip
@@ -48,23 +51,37 @@ def chart(rows: Sequence[LocalRow]) -> str:
 
 
 def _label(row: LocalRow) -> str:
-    return f"{row.decoder} {row.number_format} {run_name(row)}"
+    runner = "" if row.runner == "onnxruntime" else f"{row.runner} "
+    return f"{runner}{row.decoder} {row.number_format} {run_name(row)}"
 
 
 def summary_lines(result: LocalResult) -> list[str]:
     """Return the verdict of each group, the noise, and what was left out."""
-    lines = []
-    for s in result.summaries:
-        target = f"target {text.percent(s.target_median_frac)}"
-        target += f", p90 {text.percent(s.target_p90_frac)}" if s.target_p90_frac is not None else ""
-        lines.append(
-            f"{s.group}: median error {text.percent(s.median_error_frac)}, p90 {text.percent(s.p90_error_frac)}, "
-            f"worst {text.percent(s.worst_error_frac)} over {s.runs} runs, {s.disturbed_runs} of them disturbed "
-            f"({target}: {'met' if s.met else 'missed'})"
-        )
+    lines = [line for s in result.summaries for line in _verdict(s)]
     if result.foreign_cpu_frac is not None and result.steal_cpu_frac is not None:
         lines.append(
             f"noise: others used {text.percent(result.foreign_cpu_frac)} of the processor, the hypervisor "
             f"{text.percent(result.steal_cpu_frac)}"
         )
     return [*lines, *(f"skipped: {reason}" for reason in result.skipped)]
+
+
+def _verdict(s: LocalSummary) -> list[str]:
+    target = f"target {text.percent(s.target_median_frac)}"
+    target += f", p90 {text.percent(s.target_p90_frac)}" if s.target_p90_frac is not None else ""
+    verdict = {True: "met", False: "missed", None: "too few undisturbed runs to judge"}[s.met]
+    name = f"{_RUNNERS[s.runner]}, {s.group}"
+    if s.undisturbed is None:
+        return [f"{name}: {_errors(s.everything)}, all of them disturbed ({target}: {verdict})"]
+    lines = [f"{name}: {_errors(s.undisturbed)} ({target}: {verdict})"]
+    if s.disturbed_runs:
+        lines.append(f"  with the {s.disturbed_runs} disturbed runs: {_errors(s.everything)}")
+    return lines
+
+
+def _errors(e: Errors) -> str:
+    shown = ", ".join(
+        f"{name} {text.percent(share)}"
+        for name, share in (("median error", e.median_frac), ("p90", e.p90_frac), ("worst", e.worst_frac))
+    )
+    return f"{shown}, bias {signed_percent(e.bias_frac)} over {e.runs} runs"

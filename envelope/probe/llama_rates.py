@@ -1,0 +1,142 @@
+"""Kernel rates of an installed llama.cpp: small random-weight files timed by ``llama-bench``, one per number format.
+
+The files have few layers and sizes of their own, so that what is learned from them predicts other models. Each constant
+is the one with which the estimator gives back the measured time.
+"""
+
+import datetime
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from scipy.optimize import brentq
+
+from envelope.perf.replica import ReplicaSpec, resolve
+from envelope.probe.attention import HeadShape
+from envelope.probe.decoder_shape import DecoderShape, decode_s, model_record, prefill_s
+from envelope.probe.experts import ExpertShape
+from envelope.probe.llama_bench import GENERATED, BenchTest, LlamaBench, best_s
+from envelope.probe.random_gguf import random_gguf
+from envelope.provenance import Evidence
+from envelope.spec.hardware import EfficiencyCurve, HardwareProfile
+from envelope.spec.load import Reporter
+
+ENGINE: Final = "llama.cpp"
+_DENSE = DecoderShape("dense-probe", 4, 2048, HeadShape(32, 8, 64), 5632, 2048)
+_SPARSE = DecoderShape("sparse-probe", 4, 1024, HeadShape(16, 4, 64), 768, 2048, ExpertShape(16, 4, 1024, 768))
+_FORMATS = ("f16", "q8_0", "q6_k", "q4_0", "q4_k_m")
+_SPARSE_FORMATS = ("q8_0", "q4_0", "q4_k_m")
+_SHORT = BenchTest(prompts=(128,), depths=(0,), prompt_repeats=4, decode_repeats=12)
+_LONG = BenchTest(prompts=(128, 512), depths=(0, 1024), prompt_repeats=3, decode_repeats=8)
+"""Attention shows at long contexts; it is the same in every weight format, so one format tells it."""
+_LEAST, _MOST = 1e-4, 1.0
+_START: dict[str, dict[str, float]] = {
+    "gemm": {"t0_s": 3e-6, "eff_c": 0.5, "eff_b": 0.8, "p": 4.0},
+    "moe": {"t0_s": 2e-5, "eff_c": 0.3, "eff_b": 0.7, "p": 3.0},
+    "decode_attention": {"t0_s": 5e-6, "eff_c": 0.05, "eff_b": 1.0, "pair_s": 0.0, "p": 4.0},
+    "prefill_attention": {"t0_s": 1e-5, "eff_c": 0.2, "eff_b": 0.4},
+}
+_FORMS = {"decode_attention": "attention_decode", "prefill_attention": "attention_prefill"}
+
+
+def with_llama_rates(profile: HardwareProfile, bench: LlamaBench, report: Reporter) -> HardwareProfile:
+    """Return the profile with the constants of this ``llama-bench``'s kernels, marked measured.
+
+    Raises ``EnvelopeError`` if the program fails.
+    """
+    rates = _Rates(profile, bench)
+    work = [(_DENSE, key) for key in _FORMATS] + [(_SPARSE, key) for key in _SPARSE_FORMATS]
+    for index, (shape, key) in enumerate(work):
+        report(index / len(work), f"llama.cpp {key}")
+        rates.learn(shape, key)
+    report(1.0, "done")
+    return rates.profile
+
+
+@dataclass(slots=True)
+class _Rates:
+    """A profile that gains constants; what was learned first holds while the rest is learned."""
+
+    profile: HardwareProfile
+    bench: LlamaBench
+
+    def learn(self, shape: DecoderShape, key: str) -> None:
+        long = shape is _DENSE and key == _FORMATS[0]
+        times = self._times(shape, key, _LONG if long else _SHORT)
+        op = "moe" if shape.experts else "gemm"
+        if long:
+            # From rough constants of everything to those of each, twice: the parts hardly touch each other.
+            for name, number_format in ((op, key), ("decode_attention", "any"), ("prefill_attention", "any")):
+                self._store(name, number_format, _START[name])
+        else:
+            self._store(op, key, _START[op])
+        for _ in range(2 if long else 1):
+            self._solve(shape, key, op, "eff_b", times["decode", 0])
+            self._solve(shape, key, op, "eff_c", times["prefill", 128])
+            if long:
+                self._solve(shape, key, "decode_attention", "eff_c", times["decode", 1024])
+                self._solve(shape, key, "prefill_attention", "eff_c", times["prefill", 512])
+
+    def _times(self, shape: DecoderShape, key: str, test: BenchTest) -> "dict[tuple[str, int], _Measured]":
+        with tempfile.TemporaryDirectory(prefix="envelope-gguf-") as folder:
+            path = Path(folder) / "probe.gguf"
+            random_gguf(shape, key, path)
+            return dict(_measured(self.bench.records(path, test)))
+
+    def _solve(self, shape: DecoderShape, key: str, op: str, constant: str, measured: "_Measured") -> None:
+        """Set one constant so that the estimator gives the measured time, as far as a share of 1 reaches."""
+        number_format = key if op in ("gemm", "moe") else "any"
+        curve = next(
+            c for c in self.profile.efficiency if (c.op, c.number_format, c.engine) == (op, number_format, ENGINE)
+        )
+
+        def excess_s(share: float) -> float:
+            self._store(op, number_format, {**curve.constants, constant: share}, measured.spread_frac)
+            return measured.predicted_s(self._replica(shape, key)) - measured.best_s
+
+        if excess_s(_MOST) < 0 < excess_s(_LEAST):
+            excess_s(float(brentq(excess_s, _LEAST, _MOST, rtol=1e-3)))
+        else:
+            # Slower than the slowest or faster than the fastest share that makes sense.
+            excess_s(_MOST if excess_s(_MOST) >= 0 else _LEAST)
+
+    def _replica(self, shape: DecoderShape, key: str) -> ReplicaSpec:
+        return resolve(model=model_record(shape), hardware=self.profile, engine=ENGINE, weights=key, kv="f16")
+
+    def _store(self, op: Any, number_format: str, constants: dict[str, float], spread_frac: float = 0.0) -> None:
+        kept = [c for c in self.profile.efficiency if _name(c) != (op, number_format, ENGINE)]
+        rounded = {name: float(f"{value:.5g}") for name, value in constants.items()}
+        curve = EfficiencyCurve(
+            op=op, number_format=number_format, engine=ENGINE, form=_FORMS.get(op, op), constants=rounded, peak="fp32",
+            spread_frac=round(spread_frac, 4), evidence=Evidence.MEASURED,
+            source=f"envelope probe with {self.bench.program.name} on {self.bench.threads} threads",
+            date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        )  # fmt: skip
+        self.profile = self.profile.model_copy(update={"efficiency": (*kept, curve)})
+
+
+def _name(curve: EfficiencyCurve) -> tuple[str, str, str]:
+    return curve.op, curve.number_format, curve.engine
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One point of ``llama-bench`` and how the estimator predicts it."""
+
+    best_s: float
+    spread_frac: float
+    predicted_s: Callable[[ReplicaSpec], float]
+
+
+def _measured(records: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, int], _Measured]]:
+    for record in records:
+        prompt, depth = int(record["n_prompt"]), int(record.get("n_depth", 0))
+        rates = sorted(float(v) for v in record["samples_ts"])
+        spread = rates[-1] / rates[len(rates) // 2] - 1.0
+        if prompt:
+            yield ("prefill", prompt), _Measured(best_s(record), spread, lambda r, n=prompt: prefill_s(r, n, 0))  # type: ignore[misc]
+        else:
+            middle = depth + GENERATED / 2.0
+            yield ("decode", depth), _Measured(best_s(record), spread, lambda r, d=middle: decode_s(r, 1, d))  # type: ignore[misc]
