@@ -1,10 +1,13 @@
 """``envelope replay``: a recorded trace or a closed-loop load on one deployment."""
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any
 
 from envelope.cli.estimate import add_deployment_arguments, deployment_row
 from envelope.cli.output import print_table, write_json
+from envelope.cli.simulate import check_table
 from envelope.errors import ExitCode, InputError, Problem
 
 
@@ -21,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     load.add_argument("--range-ratio", type=float, help="lengths are uniform from this share of nominal to nominal")
     load.add_argument("--warmup", type=int, help="requests before, not counted")
     load.add_argument("--seed", type=int)
+    parser.add_argument("--table", metavar="FILE", help="write one row per request (.csv or .parquet)")
     parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
 
 
@@ -43,11 +47,16 @@ def run(options: argparse.Namespace, _command: str) -> int:
     query: dict[str, Any] = {"deployment": deployment_row(options)}
     query |= {"trace": options.trace} if options.trace is not None else {}
     query |= {"load": load} if load else {}
-    result = replay_query(validate(ReplayQuery, query, "command line"), "command line")
+    if options.table:
+        check_table(options.table)
+    table = Path(options.table) if options.table else None
+    result = replay_query(validate(ReplayQuery, query, "command line"), "command line", table=table)
     if options.json:
         write_json(result)
     else:
         _show(result)
+    if table is not None:
+        print(f"wrote {table}", file=sys.stderr)
     return ExitCode.OK
 
 

@@ -60,8 +60,8 @@ def replay(**query: Any) -> dict[str, Any]:
     return replay_query(validate(ReplayQuery, query, "arguments"))
 
 
-def replay_query(query: ReplayQuery, where: str = "arguments") -> dict[str, Any]:
-    """Return the result of a validated query."""
+def replay_query(query: ReplayQuery, where: str = "arguments", *, table: Path | None = None) -> dict[str, Any]:
+    """Return the result of a validated query; ``table`` (``.csv`` or ``.parquet``) gets one row per request."""
     replica, replicas, ranks = _deployment(query.deployment, where)
     if query.load is not None:
         load = query.load
@@ -76,10 +76,11 @@ def replay_query(query: ReplayQuery, where: str = "arguments") -> dict[str, Any]
             seed=load.seed,
             replicas=replicas,
             ranks=ranks,
+            table=table,
         )
     assert query.trace is not None
     if not _is_plain(query.trace):
-        return served(replica, _logged(query.trace), replicas=replicas, ranks=ranks)
+        return served(replica, _logged(query.trace), replicas=replicas, ranks=ranks, table=table)
     trace = read_trace(query.trace)
     return replay_trace(
         replica,
@@ -91,6 +92,7 @@ def replay_query(query: ReplayQuery, where: str = "arguments") -> dict[str, Any]
         hash_block_tokens=trace.hash_block_tokens,
         replicas=replicas,
         ranks=ranks,
+        table=table,
     )
 
 

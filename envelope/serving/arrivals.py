@@ -192,7 +192,9 @@ def _sessions(task: TaskClass, d: _Draw, rate: float) -> _Part:
     """Return the calls of sessions that begin in the block, in the first one also of those begun before the window."""
     rng = d.rng(task.id, "arrivals")
     history = 0.0 if d.block else HISTORY_S
-    starts = start_times(d.workload.arrivals, rate / task.mean_calls, d.begin_s, d.end_s + history, rng, d.weights)
+    # Time 0 of the process lies so many hours before the window.
+    weights = np.roll(d.weights, round(history / 3600.0))
+    starts = start_times(d.workload.arrivals, rate / task.mean_calls, d.begin_s, d.end_s + history, rng, weights)
     columns = session_calls(task, starts - history, lambda name: d.rng(task.id, name), d.window.span_s)
     columns["client"] = np.full(len(columns["session"]), -1, dtype=np.int64)
     return _Part(columns, np.full(len(columns["input_tokens"]), -1, dtype=np.int64))

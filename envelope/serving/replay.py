@@ -1,5 +1,6 @@
 """Replaying a trace request by request, and the closed-loop load generator of serving benchmarks."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from envelope.errors import InputError, Problem
 from envelope.serving.fleet import Fleet, PoolConfig, ReplicaConfig, RouterPolicy
 from envelope.serving.metrics import measure
+from envelope.serving.request_table import RequestTable
 from envelope.serving.requests import Floats, Ints, Requests, closed_loop, open_loop
 from envelope.serving.run import Run, run_once
 from envelope.serving.tally import Tally, class_result
@@ -24,6 +26,7 @@ def replay_trace(
     replicas: int = 1,
     ranks: int = 1,
     compiled: bool | None = None,
+    table: Path | None = None,
 ) -> dict[str, Any]:
     """Return the latencies of a recorded trace served by ``replicas`` equal replicas.
 
@@ -45,7 +48,7 @@ def replay_trace(
 
         made = with_prefixes(made, [hash_ids[i] for i in order], hash_block_tokens)
     balance: Any = "prefix_affine" if replica.prefix_cache and replicas > 1 else "least_outstanding"
-    return served(replica, made, replicas=replicas, ranks=ranks, balance=balance, compiled=compiled)
+    return served(replica, made, replicas=replicas, ranks=ranks, balance=balance, compiled=compiled, table=table)
 
 
 def load_test(
@@ -61,6 +64,7 @@ def load_test(
     replicas: int = 1,
     ranks: int = 1,
     compiled: bool | None = None,
+    table: Path | None = None,
 ) -> dict[str, Any]:
     """Return the latencies that a closed-loop load generator sees.
 
@@ -81,7 +85,7 @@ def load_test(
     if warmup > 0:
         lengths = (_ranged(rng, nominal, range_ratio, warmup) for nominal in (input_tokens, output_tokens))
         before = closed_loop(*lengths, concurrency=min(concurrency, warmup), seed=seed + 1)
-    return served(replica, made, before=before, replicas=replicas, ranks=ranks, compiled=compiled)
+    return served(replica, made, before=before, replicas=replicas, ranks=ranks, compiled=compiled, table=table)
 
 
 def _ranged(rng: np.random.Generator, nominal: int, ratio: float, n: int) -> Ints:
@@ -98,11 +102,19 @@ def served(
     ranks: int = 1,
     balance: Any = "least_outstanding",
     compiled: bool | None = None,
+    table: Path | None = None,
 ) -> dict[str, Any]:
-    """Return the statistics of requests served by equal replicas, after those of ``before``, which do not count."""
+    """Return the statistics of requests served by equal replicas, after those of ``before``, which do not count.
+
+    ``table`` (``.csv`` or ``.parquet``) takes one row per request that counts.
+    """
     pool = PoolConfig(replica=replica, replicas=replicas, ranks=ranks)
     fleet = Fleet(pools=(pool,), router=RouterPolicy(balance=balance))
-    return statistics(run_once(fleet, requests, before=before, compiled=compiled))
+    run = run_once(fleet, requests, before=before, compiled=compiled)
+    if table is not None:
+        with RequestTable(table, fleet, requests.classes) as rows:
+            rows.add(measure(run))
+    return statistics(run)
 
 
 def statistics(run: Run) -> dict[str, Any]:

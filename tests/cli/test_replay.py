@@ -1,5 +1,6 @@
 """Replaying traces and load tests from the command line."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -79,3 +80,16 @@ def test_a_load_without_its_numbers_is_refused(capsys: pytest.CaptureFixture[str
     assert main([*BASE, "--concurrency", "4"]) == 2
     assert "also needs --requests, --input, --output" in capsys.readouterr().err
     assert main([*BASE]) == 2
+
+
+def test_a_table_holds_each_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "rows.csv"
+    load = ("--concurrency", "4", "--requests", "32", "--input", "256", "--output", "16", "--warmup", "8")
+    got = result(capsys, *load, "--table", str(table))
+    with table.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == got["requests"] == 32
+    ttft = sum(float(row["ttft_s"]) for row in rows) / 32
+    assert ttft == pytest.approx(got["ttft_s"]["mean"], rel=1e-4)  # type: ignore[index]
+    assert main([*BASE, *load, "--table", str(tmp_path / "rows.xls")]) == 2
+    assert ".parquet" in capsys.readouterr().err
