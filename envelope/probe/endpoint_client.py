@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ Outcome = Literal["ok", "rate_limited", "dropped", "error"]
 
 _MAX_LINE_BYTES = 1 << 20
 """Longest line of a stream that is read; more is not a stream of tokens."""
+_TRUST = "if the server is yours, export SSL_CERT_FILE=its-authority.pem"
 _LIMIT_HEADERS = ("x-ratelimit-limit-requests", "x-ratelimit-limit-tokens")
 
 
@@ -88,7 +90,10 @@ class Reply:
 
 
 def ask(endpoint: Endpoint, prompt: str, max_tokens: int) -> Reply:
-    """Send one chat request and read its stream to the end."""
+    """Send one chat request and read its stream to the end.
+
+    Raises ``InputError`` if the server's certificate is not trusted; every other failure is a reply.
+    """
     body = {
         "model": endpoint.model,
         "messages": [{"role": "user", "content": prompt}],
@@ -106,6 +111,8 @@ def ask(endpoint: Endpoint, prompt: str, max_tokens: int) -> Reply:
         if response.status != 200:
             return _refused(response)
         return _read_stream(response, start)
+    except ssl.SSLCertVerificationError as error:
+        raise InputError(Problem(endpoint.url, "certificate", None, error.verify_message, _TRUST)) from None
     except (OSError, http.client.HTTPException) as error:
         return Reply("dropped", 0, e2e_s=time.perf_counter() - start, detail=type(error).__name__)
     finally:
@@ -206,7 +213,13 @@ def _count(value: object) -> int | None:
 
 
 def _seconds(text: str | None) -> float | None:
+    """Return the wait of a Retry-After header: seconds, or a date (RFC 9110, section 10.2.3)."""
     try:
         return max(float(text), 0.0) if text else None
     except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(text or "")
+    except ValueError:
         return None
+    return max(date.timestamp() - time.time(), 0.0)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from envelope.errors import InputError, Problem
 from envelope.probe.endpoint_budget import Budget, Caps
 from envelope.probe.endpoint_client import Endpoint, Reply, ask
 from envelope.provenance import Frozen
@@ -26,6 +27,11 @@ _CHAT_TOKENS = 40
 """Reserved for the chat template around a prompt."""
 _RETRIES = 3
 _LONGEST_WAIT_S = 30.0
+"""A request whose server asks for a longer wait is given up: asking again earlier would only be refused again."""
+_MEANINGS = {
+    401: "does not accept the key", 403: "does not allow this key or model", 404: "knows no such address or model",
+}  # fmt: skip
+"""Answers after which no other request can succeed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,7 @@ def probe_endpoint(endpoint: Endpoint, plan: LoadPlan, caps: Caps, report: Repor
     try:
         # The first request of a server (connection, compilation) is not typical.
         replies += _level(endpoint, (1, min(plan.prompt_tokens), 1), plan.output_tokens, budget)[0]
+        _check_first(endpoint, replies)
         for index, level in enumerate(work):
             report(index / len(work), f"{level[0]} at once, {level[1]} tokens")
             answered, wall = _level(endpoint, level, plan.output_tokens, budget)
@@ -144,6 +151,16 @@ def probe_endpoint(endpoint: Endpoint, plan: LoadPlan, caps: Caps, report: Repor
         limits=dict(pair for r in replies for pair in r.limits),
         retry_after_s=max(waits, default=None),
     )
+
+
+def _check_first(endpoint: Endpoint, replies: Sequence[Reply]) -> None:
+    """Raise ``InputError`` if the first answer shows that no request can succeed."""
+    for reply in replies:
+        reason = _MEANINGS.get(reply.status, "")
+        if reply.outcome == "dropped" and reply.status == 0:
+            reason = f"cannot be reached ({reply.detail})"
+        if reason:
+            raise InputError(Problem(endpoint.url, "", None, reason, "check --url, --model and --key-env"))
 
 
 def prompt_of(words: int, seed: int) -> str:
@@ -190,7 +207,8 @@ def _one(
             break
         budget.settle(reserved, (0, 0))
         wait = reply.retry_after_s if reply.retry_after_s is not None else 0.5 * 2**attempt
-        stop.wait(min(wait, _LONGEST_WAIT_S))
+        if wait > _LONGEST_WAIT_S or stop.wait(wait):
+            break
     return replies
 
 

@@ -1,12 +1,18 @@
 """A tiny plan, and a real streaming server to load."""
 
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +48,7 @@ class Server:
     """Answer 429 to this many requests."""
     drop_after_pieces: int | None = None
     status: int = 200
+    retry_after: str = "0.05"
     counts_usage: bool = True
     requests: list[dict] = field(default_factory=list)
     headers: list[dict] = field(default_factory=list)
@@ -69,7 +76,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 server.most_in_flight = max(server.most_in_flight, server.in_flight)
             try:
                 if refuse:
-                    self._plain(429, {"Retry-After": "0.05", "x-ratelimit-limit-requests": "60"})
+                    self._plain(429, {"Retry-After": server.retry_after, "x-ratelimit-limit-requests": "60"})
                 elif server.status != 200:
                     self._plain(server.status, {}, json.dumps({"echo": dict(self.headers)}))
                 else:
@@ -121,17 +128,51 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+@contextmanager
+def _running(scheme: str, wrap: Callable[[socket.socket], socket.socket] = lambda plain: plain) -> Iterator[Server]:
+    state = Server()
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
+    httpd.socket = wrap(httpd.socket)
+    httpd.daemon_threads = True
+    httpd.handle_error = lambda *_: None  # a connection dropped on purpose is no news
+    state.url = f"{scheme}://127.0.0.1:{httpd.server_address[1]}/v1"
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        httpd.shutdown()
+        httpd.server_close()
+        thread.join()
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A running server on this machine."""
-    state = Server()
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
-    httpd.daemon_threads = True
-    httpd.handle_error = lambda *_: None  # a connection dropped on purpose is no news
-    state.url = f"http://127.0.0.1:{httpd.server_address[1]}/v1"
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield state
-    httpd.shutdown()
-    httpd.server_close()
-    thread.join()
+    with _running("http") as state:
+        yield state
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate that nobody has signed but itself, in ``certificate.pem`` with ``key.pem`` beside it."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed, which makes the certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "certificate.pem"],
+        cwd=folder, check=True, capture_output=True,
+    )  # fmt: skip
+    return folder / "certificate.pem"
+
+
+@pytest.fixture
+def tls_server(authority: Path) -> Iterator[Server]:
+    """A running server that speaks TLS with a self-signed certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority, authority.with_name("key.pem"))
+    wrap = partial(context.wrap_socket, server_side=True, do_handshake_on_connect=False)
+    with _running("https", wrap) as state:
+        yield state

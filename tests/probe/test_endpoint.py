@@ -1,5 +1,8 @@
 """The endpoint probe against a real streaming server with known delays."""
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
 import pytest
 
 from envelope.errors import InputError
@@ -92,6 +95,39 @@ def test_a_dropped_connection_is_counted_and_not_timed(server) -> None:
 def test_nobody_listens(server) -> None:
     reply = ask(Endpoint("http://127.0.0.1:9/v1", "m", timeout_s=2.0), "hello", 2)
     assert reply.outcome == "dropped"
+
+
+def test_a_certificate_that_is_not_trusted_is_a_clear_error(tls_server, authority, monkeypatch) -> None:
+    with pytest.raises(InputError, match=r"certificate: .*self-signed certificate; if .*export SSL_CERT_FILE="):
+        run(tls_server)
+    assert tls_server.requests == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    result = run(tls_server, concurrencies=(2,))
+    assert result.complete
+    assert result.levels[0].completed == 3
+
+
+def test_a_server_that_is_not_there_or_refuses_the_key_ends_the_probe_at_once(server) -> None:
+    plan = LoadPlan((4,), (20,), 6, 8)
+    with pytest.raises(InputError, match="cannot be reached"):
+        probe_endpoint(Endpoint("http://127.0.0.1:9/v1", "m", timeout_s=2.0), plan, PLENTY, quiet, date="2026-11-23")
+    server.status = 401
+    with pytest.raises(InputError, match="does not accept the key"):
+        run(server)
+    assert len(server.requests) == 1
+
+
+def test_a_wait_that_is_given_as_a_date_or_is_too_long(server) -> None:
+    server.refuse_first = 1
+    server.retry_after = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+    reply = ask(Endpoint(server.url, "m"), "hello", 2)
+    assert reply.outcome == "rate_limited"
+    assert 10 < reply.retry_after_s <= 20
+    server.refuse_first, server.retry_after = 10**6, "3600"
+    result = run(server, concurrencies=(2,), requests=2)
+    # Nobody waits for an hour, and nobody asks again before.
+    assert result.levels[0].rate_limited == 2
+    assert result.retry_after_s == 3600
 
 
 @pytest.mark.parametrize(

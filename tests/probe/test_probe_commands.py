@@ -44,8 +44,9 @@ def test_json_result_feeds_calibrate(server, folder: Path, capsys, monkeypatch) 
     monkeypatch.setenv("MY_KEY", "sk-very-secret")
     assert call("probe", *endpoint(server, "--key-env", "MY_KEY", "--json")) == ExitCode.OK
     shown = capsys.readouterr()
-    written = (folder / "hosted" / "my-model-probed.yaml").read_text()
-    for text in (shown.out, shown.err, written):
+    assert (folder / "hosted" / "my-model-probed.yaml").is_file()
+    assert any("sk-very-secret" in header.get("Authorization", "") for header in server.headers)
+    for text in (shown.out, shown.err, *(p.read_text() for p in folder.rglob("*") if p.is_file())):
         assert "secret" not in text
     record = load.load(HostedModel, "hosted", "my-model-probed", file="test", path="")
     assert record.api_model == "My Model"
