@@ -16,6 +16,7 @@ from envelope.provenance import Evidence, Frozen, weakest
 from envelope.spec.deployment import Parallelism
 from envelope.spec.lengths import mean_of
 from envelope.spec.scenario import Scenario
+from envelope.spec.workload import Session
 from envelope.tco.inputs import resolve as resolve_inputs
 from envelope.units import DAYS_PER_YEAR
 
@@ -103,11 +104,19 @@ def mean_request(scenario: Scenario) -> tuple[int, int]:
         if task.session is not None:
             grown = mean_of(task.session.appended_tokens) * (task.mean_calls - 1) / 2
             length = mean_of(task.session.first_input_tokens) + grown
-            prompt += share * min(length, task.session.max_context_tokens or math.inf)
+            prompt += share * min(length, _window_tokens(task.session))
         elif task.input_tokens is not None:
             prompt += share * mean_of(task.input_tokens)
         answer += share * (mean_of(task.output_tokens) if task.output_tokens else 0.0)
     return max(1, round(prompt)), max(1, round(answer))
+
+
+def _window_tokens(session: Session) -> float:
+    """Return the mean context at which a client compacts its dialogue, infinite if it never does."""
+    window = session.max_context_tokens
+    if window is None or isinstance(window, float):
+        return window or math.inf
+    return mean_of(window)
 
 
 def active_bytes(replica: ReplicaSpec, batch: int) -> float:

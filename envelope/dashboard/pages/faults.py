@@ -1,5 +1,6 @@
 """Faults: what happens when a node dies at the peak – timeline, spill, waits and refusals."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -9,6 +10,7 @@ from envelope.dashboard import address, tasks_detail
 from envelope.dashboard.downloads import page_downloads, scenario_argument, show_table
 from envelope.dashboard.figures import escaped
 from envelope.dashboard.service_figures import chosen_candidate, show_counts, show_service, show_timelines
+from envelope.dashboard.tabs import show_tabs
 from envelope.dashboard.view import View
 
 if TYPE_CHECKING:
@@ -43,14 +45,13 @@ def page(view: View) -> None:
     )
     show_service(view, run, calm)
     _verdict(view, run)
-    what, when, log = st.tabs(["Refused, waiting, spilled", "Timelines", "Events"])
-    with what:
-        show_counts(view, run, calm)
-        st.caption(escaped(view.figures.localised(_left_text(run, calm))))
-    with when:
-        show_timelines(run)
-    with log:
-        _events(view, run)
+    show_tabs(
+        {
+            "Refused, waiting, spilled": partial(_counts, view, run, calm),
+            "Timelines": partial(show_timelines, run),
+            "Events": partial(_events, view, run),
+        }
+    )
     more = f" --horizon {horizon} --fail-node-at peak"
     page_downloads(view, f"envelope simulate {scenario_argument(view)} {ident}{more}")
 
@@ -61,7 +62,12 @@ def _verdict(view: View, run: "ServiceRun") -> None:
     if run.keeps_slo:
         st.success(f"The SLO is kept through the failure: at least {limit} of the requests.")
     else:
-        st.error(f"The failure breaks the SLO: {n.percent(run.slo_attainment.mean, 1)} keep it, {limit} must.")
+        st.warning(f"The failure breaks the SLO: {n.percent(run.slo_attainment.mean, 1)} keep it, {limit} must.")
+
+
+def _counts(view: View, run: "ServiceRun", calm: "ServiceRun") -> None:
+    show_counts(view, run, calm)
+    st.caption(escaped(view.figures.localised(_left_text(run, calm))))
 
 
 def _left_text(run: "ServiceRun", calm: "ServiceRun") -> str:

@@ -1,6 +1,6 @@
 """Hardware: profiles with their evidence, operators on the roofline, machines side by side, a probe of this machine."""
 
-from typing import TYPE_CHECKING
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -8,14 +8,12 @@ import streamlit as st
 from envelope.dashboard import address, tasks_detail
 from envelope.dashboard.downloads import page_downloads, show_chart, show_table
 from envelope.dashboard.figures import escaped
+from envelope.dashboard.tabs import show_tabs
 from envelope.dashboard.terms import help_of
 from envelope.dashboard.view import View
 from envelope.report import text
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import ids, load, to_yaml
-
-if TYPE_CHECKING:
-    from envelope.plan.estimate import EstimateQuery
 
 _START = ("nvidia-h100-sxm-80gb", "nvidia-h200-sxm-141gb", "amd-mi300x-192gb")
 
@@ -28,14 +26,14 @@ def page(view: View) -> None:
     ident = address.choice("Device", known, param="device", default=used[0] if used else _START[0])
     profile = _profile(ident)
     _facts(view, profile)
-    roofs, beside, here = st.tabs(["Roofline", "Compare machines", "Probe this machine"])
-    with roofs:
-        query = _roofline(view, profile)
-    with beside:
-        _compare(view, known)
-    with here:
-        _probe(view)
-    page_downloads(view, f"envelope hardware {ident}\nenvelope estimate {_arguments(query)}")
+    show_tabs(
+        {
+            "Roofline": partial(_roofline, view, profile),
+            "Compare machines": partial(_compare, view, known),
+            "Probe this machine": partial(_probe, view),
+        }
+    )
+    page_downloads(view, f"envelope hardware {ident}")
 
 
 def _profile(ident: str) -> HardwareProfile:
@@ -78,7 +76,7 @@ def _origin(profile: HardwareProfile, path: str) -> dict[str, str]:
     return {"evidence": str(found.evidence), "source": found.source, "date": str(found.date)}
 
 
-def _roofline(view: View, profile: HardwareProfile) -> "EstimateQuery":
+def _roofline(view: View, profile: HardwareProfile) -> None:
     from envelope.plan.estimate import EstimateQuery
     from envelope.report.charts_memory import roofline
 
@@ -101,14 +99,6 @@ def _roofline(view: View, profile: HardwareProfile) -> "EstimateQuery":
         f"Matrix products of one decode step and of one prefill of {n.count(query.input)} tokens on {tp} "
         f"device{'s' if tp > 1 else ''}; they take this share of the step: {shares}. The rest is attention over the "
         "context, communication and overhead."
-    )
-    return query
-
-
-def _arguments(query: "EstimateQuery") -> str:
-    return (
-        f"--model {query.model} --hardware {query.hardware} --weights {query.weights} --tp {query.tp} "
-        f"--concurrency {query.concurrency}"
     )
 
 

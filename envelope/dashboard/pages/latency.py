@@ -1,5 +1,6 @@
 """Latency: distributions, timelines and bottlenecks of one candidate under load, and where the service breaks."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -8,6 +9,7 @@ from envelope.dashboard import address, tasks_detail
 from envelope.dashboard.downloads import page_downloads, scenario_argument, show_chart
 from envelope.dashboard.figures import escaped
 from envelope.dashboard.service_figures import chosen_candidate, show_service, show_timelines
+from envelope.dashboard.tabs import show_tabs
 from envelope.dashboard.view import View
 
 if TYPE_CHECKING:
@@ -32,19 +34,15 @@ def page(view: View) -> None:
         st.error("\n\n".join(escaped(reason) for reason in run.reasons))
         return
     show_service(view, run)
-    charts, times, limits, breaks, money = st.tabs(
-        ["Latency", "Timelines", "Bottlenecks", "Until it breaks", "Latency and cost"]
+    show_tabs(
+        {
+            "Latency": partial(_distributions, view, run),
+            "Timelines": partial(show_timelines, run),
+            "Bottlenecks": partial(_bottlenecks, view, run),
+            "Until it breaks": partial(_sweep, view, ident),
+            "Latency and cost": partial(_pareto, view),
+        }
     )
-    with charts:
-        _distributions(view, run)
-    with times:
-        show_timelines(run)
-    with limits:
-        _bottlenecks(view, run)
-    with breaks:
-        _sweep(view, ident)
-    with money:
-        _pareto(view)
     more = f" --load {load:g}" if load != 1 else ""
     page_downloads(view, f"envelope simulate {scenario_argument(view)} {ident} --horizon {horizon}{more}")
 

@@ -8,6 +8,7 @@ import streamlit as st
 from envelope.dashboard import address, tasks_detail
 from envelope.dashboard.downloads import page_downloads, scenario_argument, show_chart, show_table
 from envelope.dashboard.figures import escaped
+from envelope.dashboard.tabs import show_tabs
 from envelope.dashboard.view import View
 from envelope.spec.load import ids
 from envelope.units import GB
@@ -49,13 +50,13 @@ def page(view: View) -> None:
 def _charts(found: "SparseView") -> None:
     from envelope.report.charts_choices import cache_by_context, rate_by_batch, weight_bytes_by_batch
 
-    weights, cache, rate = st.tabs(["Weights read per token", "Cost of context", "Decode rate"])
-    with weights:
-        show_chart(weight_bytes_by_batch(found), "weight-bytes")
-    with cache:
-        show_chart(cache_by_context(found), "cache-bytes")
-    with rate:
-        show_chart(rate_by_batch(found), "decode-rate")
+    show_tabs(
+        {
+            "Weights read per token": lambda: show_chart(weight_bytes_by_batch(found), "weight-bytes"),
+            "Cost of context": lambda: show_chart(cache_by_context(found), "cache-bytes"),
+            "Decode rate": lambda: show_chart(rate_by_batch(found), "decode-rate"),
+        }
+    )
 
 
 def _table(view: View, found: "SparseView") -> None:
