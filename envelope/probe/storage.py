@@ -35,6 +35,13 @@ def storage_time(folder: Path, wanted_bytes: int, repeats: int = 3) -> StorageTi
 
     The file takes at most a tenth of the free memory and of the free disk.
     """
+    try:
+        return _timed_file(folder, wanted_bytes, repeats)
+    except OSError as error:
+        return f"storage not measured: {folder} cannot be written ({error.strerror})"
+
+
+def _timed_file(folder: Path, wanted_bytes: int, repeats: int) -> StorageTime | str:
     free = shutil.disk_usage(folder).free
     size = int(min(wanted_bytes, free / 10, memory_available_bytes() / 10)) // _CHUNK * _CHUNK
     if size < _CHUNK:

@@ -141,6 +141,12 @@ def test_storage_that_would_be_too_small_is_one_line(tmp_path) -> None:
     assert isinstance(storage_time(tmp_path, 1000), str)
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path) -> None:
+    found = storage_time(tmp_path / "absent", 16 << 20)
+    assert isinstance(found, str)
+    assert "cannot be written" in found
+
+
 def test_watts_from_a_battery(tmp_path) -> None:
     supply = tmp_path / "sys/class/power_supply/BAT0"
     supply.mkdir(parents=True)
