@@ -15,7 +15,7 @@ from envelope.report import text
 from envelope.serving.result import FleetEvent, Interval, Spread
 
 _BARS = " ▁▂▃▄▅▆▇█"
-_SPARK = 60
+_SPARK = 36
 """Characters of a timeline."""
 _SHOWN_FAULTS = 12
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -97,9 +97,14 @@ def _between(interval: Interval) -> str:
     return f" ({text.percent(interval.low, 1)} to {text.percent(interval.high, 1)})"
 
 
+def _table(title: str) -> Table:
+    """Return a table that is narrow enough for 80 columns."""
+    return Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0))
+
+
 def _latencies(run: ServiceRun) -> Table:
-    table = Table(title="Latency by class of task", box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for name in ("class", "", "mean", "p50", "p90", "p95", "p99", "SLO met", "hosted"):
+    table = _table("Latency by class of task (out: answered by the hosted API)")
+    for name in ("class", "", "mean", "p50", "p90", "p95", "p99", "SLO met", "out"):
         table.add_column(name, justify="left" if name in ("class", "") else "right", no_wrap=True)
     shown = run.classes if len(run.classes) == 1 else (run.overall, *run.classes)
     for found in shown:
@@ -127,7 +132,7 @@ def _counts(run: ServiceRun) -> Iterable[RenderableType]:
     if not run.overall.counts:
         yield Text("  Every request was served at its first attempt, none was refused, sent out or interrupted.", "dim")
         return
-    table = Table(title="What else happened to requests", box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table = _table("What else happened to requests")
     table.add_column("requests", justify="right", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
     table.add_column("what, and in which classes")
@@ -227,9 +232,8 @@ def _event(event: FleetEvent) -> str:
 
 
 def _sweep_table(sweep: LoadSweep) -> Table:
-    title = f"Latency against load: {sweep.name}"
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for name in ("load", "requests", "SLO met", "TTFT p50", "TTFT p95", "ITL p95", "E2E p95", "busy", "hosted"):
+    table = _table(f"Latency against load: {sweep.name}")
+    for name in ("load", "requests", "SLO met", "TTFT p50", "TTFT p95", "ITL p95", "E2E p95", "busy", "out"):
         table.add_column(name, justify="right", no_wrap=True)
     for p in sweep.points:
         table.add_row(

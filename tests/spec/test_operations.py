@@ -1,10 +1,13 @@
 """Operations of a scenario: opening hours, defaults, what excludes what."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from envelope.errors import InputError
 from envelope.plan.scenarios import load_scenario
-from envelope.spec.load import validate
+from envelope.spec.load import parse_yaml, validate
 from envelope.spec.operations import Operations
 
 SCENARIO = load_scenario("coding-assistant")
@@ -58,3 +61,15 @@ def test_a_candidate_replaces_only_what_it_gives() -> None:
 def test_seats_do_not_scale() -> None:
     with pytest.raises(InputError, match="devices of seats"):
         SCENARIO.replace("candidates.laptop-8b.operations", {"autoscale": {}})
+
+
+def test_the_operations_in_the_readme_are_valid() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    block = re.search(r"```yaml\n(operations:.*?)```", text, flags=re.DOTALL)
+    assert block is not None
+    given = parse_yaml(block[1], "README.md")["operations"]
+    assert operations(**given).spares == 1
+    scaled = SCENARIO.replace(
+        "candidates.own-v4-flash.operations", {"autoscale": {"min_replicas": 1, "max_replicas": 4}}
+    )
+    assert scaled.operations_of(next(c for c in scaled.candidates if c.id == "own-v4-flash")).autoscale is not None
