@@ -9,7 +9,9 @@ from envelope.errors import ExitCode
 if TYPE_CHECKING:
     from envelope.plan.size import Sizing
 
-_LISTS = ("models", "hardware", "weights", "kv", "engines")
+_HELP = {"acquire": "ways to pay: purchase, lease, on_demand, reserved_1y, reserved_3y, spot (default purchase, "
+         "reserved_1y, on_demand)"}  # fmt: skip
+_LISTS = ("models", "hardware", "weights", "kv", "engines", "acquire")
 
 
 def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument("scenario", help="scenario file, or the id of one that ships: envelope scenarios")
     parser.add_argument("--candidate", metavar="ID", help="candidate whose model and device are the start of the grid")
     for name in _LISTS:
-        parser.add_argument(f"--{name}", type=_names, metavar="A,B", help=f"{name} to combine")
+        parser.add_argument(f"--{name}", type=_names, metavar="A,B", help=_HELP.get(name, f"{name} to combine"))
     parser.add_argument("--tp", type=_numbers, metavar="1,2", help="devices of one replica (default 1,2,4,8)")
     parser.add_argument("--replicas", type=_numbers, metavar="1,2", help="replicas to try (default 1,2,3,4,6,8)")
     parser.add_argument("--batched-tokens", type=_numbers, metavar="N,M", help="tokens of one step to try")
@@ -29,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 def run(options: argparse.Namespace, _command: str) -> int:
     """Size a deployment for a scenario and print the cheapest and the Pareto set."""
     from envelope.plan.scenarios import load_scenario
-    from envelope.plan.size import Grid, grid_for, size
+    from envelope.plan.size import size
+    from envelope.plan.size_grid import Grid, grid_for
     from envelope.spec.load import validate
 
     scenario = load_scenario(options.scenario)

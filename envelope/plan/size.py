@@ -1,13 +1,10 @@
 """Sizing: the cheapest deployment over devices, formats, splits, settings and replicas that keeps every constraint."""
 
 import heapq
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import Field
-
-from envelope.errors import InputError, Problem, unknown_name
+from envelope.errors import InputError, Problem
 from envelope.plan.constraints import budget_constraint, service_constraints, static_constraints
 from envelope.plan.evaluate import candidate_facts
 from envelope.plan.evidence import gate_constraint, gates_of, measured_work
@@ -15,33 +12,16 @@ from envelope.plan.fleet import Bench, resolve_bench
 from envelope.plan.money import Traffic, annual_usage
 from envelope.plan.service import service_level, simulate_peak, traffic
 from envelope.plan.size_bounds import least_seconds_per_request, requests_per_s_bound
+from envelope.plan.size_grid import Grid, configurations, grid_for, is_offered, kinds_of, with_count
 from envelope.provenance import Frozen
 from envelope.result import Result
-from envelope.spec.deployment import EngineSettings, Parallelism, Pool
-from envelope.spec.hardware import HardwareProfile, ServerProfile
-from envelope.spec.load import Reporter, load, load_all
-from envelope.spec.scenario import Acquisition, Candidate, Scenario
+from envelope.spec.load import Reporter
+from envelope.spec.scenario import Candidate, Scenario
 from envelope.tco.evaluate import evaluate_model
 from envelope.tco.model import build
 from envelope.units import DAYS_PER_YEAR
 
-__all__ = ["Grid", "Sized", "Sizing", "configurations", "least_seconds_per_request", "size"]
-
-
-class Grid(Frozen):
-    """What is combined; every combination is one configuration."""
-
-    models: tuple[str, ...] = Field(min_length=1)
-    hardware: tuple[str, ...] = Field(min_length=1)
-    tp: tuple[int, ...] = (1, 2, 4, 8)
-    """Tensor parallelism; a mixture of experts is split by experts over the same devices."""
-    replicas: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
-    weights: tuple[str, ...] = ("native",)
-    kv: tuple[str, ...] = ("bf16",)
-    engines: tuple[str, ...] = ("vllm",)
-    max_num_batched_tokens: tuple[int | None, ...] = (None,)
-    spare: int = Field(default=0, ge=0)
-    """Replicas beyond those with which the constraints are kept: N + k failures."""
+__all__ = ["Grid", "Sized", "Sizing", "configurations", "grid_for", "least_seconds_per_request", "size"]
 
 
 class Sized(Frozen):
@@ -161,15 +141,6 @@ _LOAD = {"slo_attainment", "served", "growth"}
 """Constraints that fewer replicas cannot keep if more do not."""
 
 
-def configurations(grid: Grid) -> int:
-    """Return how many configurations a grid holds."""
-    sizes = (grid.models, grid.hardware, grid.tp, grid.replicas, grid.weights, grid.kv, grid.engines)
-    count = len(grid.max_num_batched_tokens)
-    for values in sizes:
-        count *= len(values)
-    return count
-
-
 def _check(grid: Grid) -> None:
     for name, values in (("tp", grid.tp), ("replicas", grid.replicas)):
         if not values or min(values) < 1:
@@ -180,7 +151,10 @@ def _kinds(scenario: Scenario, grid: Grid, pruned: dict[str, int]) -> list[_Kind
     """Return the replica types that can run, each with the counts that memory, limits and throughput leave."""
     kinds = []
     rate = scenario.workload.peak_rate_per_s
-    for candidate in _types(grid):
+    for candidate in kinds_of(grid):
+        if not is_offered(candidate):
+            pruned["not for rent"] = pruned.get("not for rent", 0) + len(grid.replicas)
+            continue
         bench = resolve_bench(scenario, candidate)
         if not bench.runs:
             rule = next(r.rule for r in bench.reasons if r.blocks)
@@ -203,60 +177,8 @@ def _kinds(scenario: Scenario, grid: Grid, pruned: dict[str, int]) -> list[_Kind
     return kinds
 
 
-def _types(grid: Grid) -> Iterator[Candidate]:
-    combined = itertools.product(
-        grid.models, grid.hardware, grid.tp, grid.weights, grid.kv, grid.engines, grid.max_num_batched_tokens
-    )
-    for number, (model, hardware, tp, weights, kv, engine, tokens) in enumerate(combined):
-        pool = Pool(
-            model=model, hardware=hardware, weights=weights, kv=kv, engine=engine, parallelism=_split(model, tp),
-            settings=EngineSettings(max_num_batched_tokens=tokens),
-        )  # fmt: skip
-        more = f", {tokens} tokens a step" if tokens else ""
-        name = f"{model} {weights} (KV {kv}) on {tp} × {hardware}, {engine}{more}"
-        server = _server(hardware, tp)
-        yield Candidate(
-            id=f"size-{number}", name=name, pools=(pool,), tier=_tier(model),
-            acquisition=Acquisition(kind="purchase", server=server),
-        )  # fmt: skip
-
-
-def _split(model: str, tp: int) -> Parallelism:
-    from envelope.perf.work import operators
-    from envelope.spec.model import Model
-
-    experts = operators(load(Model, "models", model, file="arguments", path="models")).experts
-    fits = bool(experts) and all(e.n_routed % tp == 0 for e in experts)
-    return Parallelism(tp=tp, ep=tp if fits else 1)
-
-
-def _tier(model: str) -> str:
-    from envelope.perf.work import param_counts
-    from envelope.spec.model import Model
-
-    total = param_counts(load(Model, "models", model, file="arguments", path="models")).total
-    return "small" if total < _MID_PARAMS else "mid"
-
-
-_MID_PARAMS = 2e10
-"""Parameters from which a model counts as of the middle tier, as the tiers are described in scenarios."""
-
-
-def _server(hardware: str, tp: int) -> str | None:
-    """Return the smallest server with a price that holds such devices, or ``None`` to buy the devices alone."""
-    known = load(HardwareProfile, "hardware_profiles", hardware, file="arguments", path="hardware")
-    servers = [s for s in load_all(ServerProfile, "servers") if s.device == known.id and s.price is not None]
-    fitting = [s for s in servers if s.device_count >= tp] or servers
-    return min(fitting, key=lambda s: (s.device_count, s.id)).id if fitting else None
-
-
-def _with_count(candidate: Candidate, count: int) -> Candidate:
-    pool = candidate.pools[0].model_copy(update={"replicas": count})
-    return candidate.model_copy(update={"pools": (pool,)})
-
-
 def _statically_broken(scenario: Scenario, bench: Bench, count: int) -> str | None:
-    candidate = _with_count(bench.candidate, count)
+    candidate = with_count(bench.candidate, count)
     sized = Bench(candidate, bench.replicas, bench.fits, bench.hosted, bench.reasons)
     found = static_constraints(candidate_facts(scenario, sized))
     found += [gate_constraint(s) for s in gates_of(scenario, candidate) if s.hard]
@@ -267,10 +189,11 @@ def _lower_bound_usd(
     scenario: Scenario, kind: _Kind, count: int, grid: Grid, known: dict[tuple[object, ...], float]
 ) -> float:
     """Return a cost that the configuration cannot undercut: machines and fixed lines, without energy above idle."""
-    candidate = _with_count(kind.bench.candidate, count + grid.spare)
+    candidate = with_count(kind.bench.candidate, count + grid.spare)
     bench = Bench(candidate, kind.bench.replicas, kind.bench.fits, None, kind.bench.reasons)
     # Machines alone decide it, whatever model they run.
-    key = (bench.candidate.pools[0].hardware, bench.candidate.acquisition.server, bench.candidate.pools[0].devices)
+    pool, paid = bench.candidate.pools[0], bench.candidate.acquisition
+    key = (pool.hardware, paid.kind, paid.server, pool.devices)
     if key in known:
         return known[key]
     use = Traffic(
@@ -284,12 +207,12 @@ def _lower_bound_usd(
 
 def _simulated(scenario: Scenario, kind: Bench, count: int, spare: int) -> Sized:
     """Return a configuration: simulated without its spare replicas, priced with them."""
-    bare = _with_count(kind.candidate, count)
+    bare = with_count(kind.candidate, count)
     work, _ = measured_work(scenario, bare)
     bench = Bench(bare, kind.replicas, kind.fits, None, kind.reasons)
     peak = simulate_peak(work, bench, seeds=1)
     service, use = service_level(work, peak), traffic(work, bench, peak)
-    bought = Bench(_with_count(kind.candidate, count + spare), kind.replicas, kind.fits, None, kind.reasons)
+    bought = Bench(with_count(kind.candidate, count + spare), kind.replicas, kind.fits, None, kind.reasons)
     use = Traffic(**{**{n: getattr(use, n) for n in Traffic.__slots__}, "idle_w": bought.idle_w})
     model = build(work.economics, annual_usage(work, bought.candidate, bought.replicas, None, use))
     cost = evaluate_model(model).cost_npv_usd
@@ -328,7 +251,8 @@ def _answer(
     total = configurations(grid)
     out = ", ".join(f"{n} by {name}" for name, n in sorted(pruned.items(), key=lambda item: -item[1]))
     text = f"{total:,} configurations: {sum(pruned.values()):,} ruled out without simulation ({out or 'none'}), "
-    text += f"{len(found)} simulated"
+    text += f"{len(found)} simulated in the order of a lower bound of their cost (machines and fixed lines, no energy "
+    text += "above idle, nothing lost to outages)"
     if best is not None and gap is not None:
         text += "; proved cheapest in the grid" if gap == 0 else f"; at most {gap:.1%} above the cheapest"
     elif bound is not None:
@@ -356,22 +280,3 @@ def pareto(found: Sequence[Sized]) -> list[Sized]:
         if not beaten:
             kept.append(s)
     return sorted(kept, key=lambda s: s.cost_npv)
-
-
-def grid_for(scenario: Scenario, candidate: str | None = None) -> Grid:
-    """Return a grid around a candidate's first pool (by default the first with servers), all its fields to be replaced.
-
-    Raises ``InputError`` for an unknown candidate and for one without devices.
-    """
-    known = {c.id: c for c in scenario.candidates}
-    if candidate is not None and candidate not in known:
-        raise unknown_name("command line", "--candidate", candidate, known, "scenarios")
-    # Laptops are as many as seats: there is nothing to size, so a candidate with servers is the better start.
-    served = [c for c in scenario.candidates if c.pools and c.pools[0].role != "seat"]
-    chosen = known[candidate] if candidate else next(iter(served), None)
-    if chosen is None or not chosen.pools:
-        raise InputError(Problem("command line", "--candidate", candidate, "has no devices to size"))
-    pool = chosen.pools[0]
-    weights = tuple(dict.fromkeys((pool.weights, "native")))
-    kv = tuple(dict.fromkeys((pool.kv, "bf16", "fp8"))) if pool.engine == "vllm" else (pool.kv,)
-    return Grid(models=(pool.model,), hardware=(pool.hardware,), weights=weights, kv=kv, engines=(pool.engine,))

@@ -12,8 +12,9 @@ from envelope.plan.compare import compare
 from envelope.plan.fleet import resolve_bench
 from envelope.plan.scenarios import load_scenario
 from envelope.plan.service import simulate_peak
-from envelope.plan.size import Grid, Sized, configurations, grid_for, pareto, size
+from envelope.plan.size import Sized, pareto, size
 from envelope.plan.size_bounds import requests_per_s_bound
+from envelope.plan.size_grid import Grid, configurations, grid_for, kinds_of, with_count
 from envelope.spec.replace import with_value
 from envelope.spec.scenario import Scenario
 
@@ -34,11 +35,9 @@ SMALL = Grid(
 
 def brute_force(scenario: Scenario, grid: Grid) -> tuple[str, float] | None:
     """Return the cheapest feasible configuration by evaluating every one with ``compare``."""
-    from envelope.plan.size import _types, _with_count
-
     best: tuple[str, float] | None = None
-    for kind, count in itertools.product(_types(grid), grid.replicas):
-        candidate = _with_count(kind, count)
+    for kind, count in itertools.product(kinds_of(grid), grid.replicas):
+        candidate = with_count(kind, count)
         alone = scenario.model_copy(update={"candidates": (candidate,)})
         result = compare(alone, seeds=1).candidates[0]
         if result.feasible and result.cost_npv is not None and (best is None or result.cost_npv < best[1]):
@@ -61,14 +60,36 @@ def test_the_answer_equals_brute_force(load: float) -> None:
     ("model", "hardware"), [("gpt-oss-120b", "nvidia-h100-sxm-80gb"), ("qwen3-32b", "nvidia-l40s-48gb")]
 )
 def test_no_replica_serves_more_than_the_bound(model: str, hardware: str) -> None:
-    from envelope.plan.size import _types
-
-    kind = next(_types(Grid(models=(model,), hardware=(hardware,), tp=(4,))))
+    kind = next(kinds_of(Grid(models=(model,), hardware=(hardware,), tp=(4,))))
     scenario = busy(600.0).model_copy(update={"candidates": (kind,)})
     bound = requests_per_s_bound(scenario, from_pool(kind.pools[0]))
     result = simulate_peak(scenario, resolve_bench(scenario, kind), seeds=1).result
     assert result.utilisation_frac > 0.9
     assert result.output_tokens_per_s / result.overall.mean_output_tokens < bound
+
+
+def test_renting_is_weighed_against_buying_and_equals_brute_force() -> None:
+    grid = SMALL.model_copy(update={"models": ("qwen3-32b",), "acquire": ("purchase", "reserved_1y", "on_demand")})
+    free = with_value(TUTOR, "constraints.private_stays", False)
+    found, expected = size(free, grid, explore=0), brute_force(free, grid)
+    assert found.best is not None
+    assert expected is not None
+    assert (found.best.text, found.best.cost_npv) == (expected[0], pytest.approx(expected[1]))
+    assert configurations(grid) == 3 * configurations(grid.model_copy(update={"acquire": ("purchase",)}))
+
+
+def test_rented_devices_are_ruled_out_where_private_requests_must_stay() -> None:
+    private = with_value(TUTOR, "workload.tasks[0].sensitivity", "private")
+    grid = SMALL.model_copy(update={"models": ("qwen3-32b",), "acquire": ("reserved_1y",)})
+    found = size(private, grid)
+    assert found.best is None
+    assert found.simulated == ()
+    assert found.pruned.get("privacy")
+
+
+def test_devices_that_nobody_rents_out_are_left_out() -> None:
+    grid = Grid(models=("llama-3.1-8b",), hardware=("apple-m4-pro-64gb",), tp=(1,), replicas=(1, 2), acquire=("spot",))
+    assert size(TUTOR, grid).pruned == {"not for rent": 2}
 
 
 def test_a_spare_replica_is_bought_and_not_counted_on() -> None:
