@@ -82,6 +82,8 @@ def _machine(options: argparse.Namespace) -> int:
 
     if options.quick and options.full:
         raise InputError(Problem("command line", "--quick", None, "cannot be combined with --full"))
+    if options.llama_bench and not Path(options.llama_bench).is_file():
+        raise InputError(Problem("command line", "--llama-bench", options.llama_bench, "no such file"))
     with progress("probe", enabled=not options.json) as report:
         profile = probe(
             quick=options.quick, patience_s=options.patience, storage_dir=options.storage_dir, name=options.name,

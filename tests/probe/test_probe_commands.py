@@ -83,6 +83,7 @@ def test_a_cap_that_stops_the_probe_is_a_partial_result(server, folder: Path, ca
         (["endpoint", "--url", "http://127.0.0.1:1", "--model", "m", "--max-usd", "nan", "--like", "x"], "unknown"),
         (["endpoint", "--url", "http://127.0.0.1:1", "--model", "m", "--concurrency", "1,x"], "whole numbers"),
         (["machine", "--quick", "--full"], "cannot be combined"),
+        (["--llama-bench", "absent"], "--llama-bench: 'absent' no such file"),
     ],
 )
 def test_bad_options_are_clear_errors(arguments: list[str], message: str) -> None:
