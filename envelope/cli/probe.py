@@ -84,6 +84,7 @@ def _machine(options: argparse.Namespace) -> int:
         raise InputError(Problem("command line", "--quick", None, "cannot be combined with --full"))
     if options.llama_bench and not Path(options.llama_bench).is_file():
         raise InputError(Problem("command line", "--llama-bench", options.llama_bench, "no such file"))
+    _require_writable("hardware_profiles", options)
     with progress("probe", enabled=not options.json) as report:
         profile = probe(
             quick=options.quick, patience_s=options.patience, storage_dir=options.storage_dir, name=options.name,
@@ -106,6 +107,13 @@ def _with_llama(profile: Any, program: str, report: Any) -> Any:
     from envelope.probe.llama_rates import with_llama_rates
 
     return with_llama_rates(profile, LlamaBench(Path(program), core_limit().threads), report)
+
+
+def _require_writable(kind: str, options: argparse.Namespace) -> None:
+    from envelope.probe.save import require_writable
+
+    if not options.no_save:
+        require_writable(kind)
 
 
 def _save(record: Any, kind: str, options: argparse.Namespace) -> Path | None:
@@ -201,6 +209,7 @@ def _endpoint(options: argparse.Namespace) -> int:
     _show_plan(endpoint, plan, caps, priced=prices is not None)
     if options.dry_run:
         return ExitCode.OK
+    _require_writable("hosted", options)
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     with progress("endpoint", enabled=not options.json) as report:
         result = probe_endpoint(endpoint, plan, caps, report, date=today)

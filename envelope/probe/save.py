@@ -1,6 +1,7 @@
 """Writing a probed record into the user's data folder, whole or not at all."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -32,6 +33,18 @@ def save_record(record: BaseModel, kind: str, ident: str, *, folder: Path | None
         raise InputError(Problem(str(target), "", None, f"cannot be written: {error.strerror}")) from None
     load.forget()
     return target
+
+
+def require_writable(kind: str, *, folder: Path | None = None) -> None:
+    """Raise ``InputError`` if no record of this kind can be written: better before minutes of measuring than after."""
+    target = (folder or load.writable_data_dir()) / kind
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=target):
+            pass
+    except OSError as error:
+        remedy = "choose another --data-dir, or --no-save"
+        raise InputError(Problem(str(target), "", None, f"cannot be written: {error.strerror}", remedy)) from None
 
 
 def _is_probed(path: Path) -> bool:

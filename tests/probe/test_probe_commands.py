@@ -101,6 +101,13 @@ def test_a_broken_result_is_rejected(tmp_path: Path, text: str, message: str) ->
         call("calibrate", str(path), "--model", "llama-3.1-8b", "--hardware", "nvidia-h100-sxm-80gb")
 
 
+def test_an_unwritable_folder_is_named_before_a_request_is_paid_for(server, folder: Path) -> None:
+    (folder / "hosted").write_text("a file where the folder should be")
+    with pytest.raises(InputError, match="hosted: cannot be written"):
+        call("probe", *endpoint(server, "--no-key"))
+    assert server.requests == []
+
+
 def test_results_are_plain_json(server, folder: Path, capsys) -> None:
     call("probe", *endpoint(server, "--no-key", "--json", "--no-save"))
     data = json.loads(capsys.readouterr().out)

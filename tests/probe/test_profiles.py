@@ -11,7 +11,7 @@ from envelope.perf.replica import resolve
 from envelope.probe.cpu import CpuMeasured
 from envelope.probe.cpu_profile import architecture, cpu_profile, default_id
 from envelope.probe.power import assumed_power
-from envelope.probe.save import load_probed, save_record
+from envelope.probe.save import load_probed, require_writable, save_record
 from envelope.probe.storage import storage_time
 from envelope.provenance import Evidence
 from envelope.spec import load
@@ -138,6 +138,11 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(profile: HardwareProfi
     blocked.write_text("not a folder")
     with pytest.raises(InputError, match="cannot be written"):
         save_record(profile, "hardware_profiles", profile.id, folder=blocked)
+    # Known before anything is measured, too.
+    with pytest.raises(InputError, match="cannot be written: .*--no-save"):
+        require_writable("hardware_profiles", folder=blocked)
+    require_writable("hardware_profiles", folder=tmp_path)
+    assert not list((tmp_path / "hardware_profiles").iterdir())
 
 
 def test_default_name_is_an_id(measured: CpuMeasured) -> None:
