@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
         "--out", metavar="DIR", help="also write comparison.json, candidates.csv, cost_lines.csv and report.txt"
     )
     parser.add_argument("--seeds", type=int, help="independent repetitions of the simulation (default: the scenario's)")
+    parser.add_argument("--why", metavar="ID", help="only this candidate, constraint by constraint, with its margins")
     parser.add_argument("--only", metavar="ID", action="append", help="only this candidate (repeatable)")
 
 
@@ -27,9 +28,16 @@ def run(options: argparse.Namespace, _command: str) -> int:
     out = out_dir(options.out)
     scenario = load_scenario(options.scenario)
     with progress("simulating") as report:
-        result = compare(scenario, seeds=options.seeds, only=options.only, progress=report, fixes=True)
+        only = [options.why] if options.why else options.only
+        result = compare(scenario, seeds=options.seeds, only=only, progress=report, fixes=True)
     if options.json:
         write_json(result.to_dict())
+    elif options.why:
+        from rich.console import Console
+
+        from envelope.report.terminal_why import print_why
+
+        print_why(result.candidate(options.why), Console(highlight=False))
     else:
         from envelope.report.terminal import print_comparison
 

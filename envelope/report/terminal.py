@@ -12,6 +12,7 @@ from rich.text import Text
 
 from envelope.plan.results import CandidateResult, Comparison
 from envelope.report import text
+from envelope.report.terminal_why import exposure_cell, why_not
 
 _SHOWN_LINES = 12
 """Cost lines shown by name; the smaller ones are summed."""
@@ -25,11 +26,11 @@ def print_comparison(result: Comparison, *, file: TextIO | None = None, console:
     out = console or Console(file=file or sys.stdout, highlight=False)
     if console is None and not out.is_terminal:
         out = Console(file=file or sys.stdout, highlight=False, width=140)
-    for part in _parts(result):
+    for part in _parts(result, out.width):
         out.print(part)
 
 
-def _parts(result: Comparison) -> Iterable[RenderableType]:
+def _parts(result: Comparison, width: int) -> Iterable[RenderableType]:
     yield Text(f"\n{result.name}", style="bold")
     yield Text(result.question, style="italic")
     per_day = result.requests_per_year / 365.25
@@ -38,23 +39,36 @@ def _parts(result: Comparison) -> Iterable[RenderableType]:
         f"{text.count(per_day)} requests a day on average · {result.horizon_years:g} years · "
         f"the failure that must not happen: {must_not}\n"
     )
-    yield _verdicts(result)
-    legend = "served, SLO met: shares of the busiest hour's requests; ±: median error of such predictions"
-    yield Text(f"  {legend}; left: requests that left the building\n", "dim")
-    yield _costs(result)
+    yield _verdicts(result, width)
+    legend = "SLO met: share of the busiest hour's requests; ±: median error of such predictions; last column: the "
+    yield Text(f"  {legend}failure that must not happen\n", "dim")
+    yield _costs(result, width)
     if result.recommended is not None:
         yield _lines(result.candidate(result.recommended))
-    yield from _why_not(result.candidates)
+    yield from why_not(result.candidates)
     yield _recommendation(result)
 
 
-def _verdicts(result: Comparison) -> Table:
+_COLUMNS = (
+    ("fits", 0), ("served", 100), ("SLO met", 0), ("TTFT p95", 100), ("ITL mean", 130), ("solved", 80), ("cost", 0),
+    ("per solved task", 130), ("left", 150),
+)  # fmt: skip
+"""Columns of the verdict with the width of the terminal from which they are shown."""
+
+
+def _verdicts(result: Comparison, width: int) -> Table:
+    shown = [name for name, least in _COLUMNS if width >= least]
     table = Table(title="Verdict (service level in the busiest hour)", box=SIMPLE_HEAD, title_justify="left")
     table.add_column("candidate", min_width=20, overflow="fold")
-    for name in ("fits", "served", "SLO met", "TTFT p95", "ITL mean", "solved", "cost", "per solved task", "left"):
+    for name in shown:
         table.add_column(name, justify="left" if name == "fits" else "right", no_wrap=True)
+    failure = result.failure_not_affordable
+    table.add_column(failure.replace("_", " "), justify="right", style="magenta")
     for item in sorted(result.candidates, key=_rank):
-        table.add_row(_label(result, item), *_cells(item), style="" if item.feasible else "dim")
+        cells = dict(zip((name for name, _ in _COLUMNS), _cells(item), strict=True))
+        exposed = exposure_cell(item.exposure(failure))
+        style = "" if item.feasible else "dim"
+        table.add_row(_label(result, item), *(cells[name] for name in shown), exposed, style=style)
     return table
 
 
@@ -95,20 +109,27 @@ def _banded(item: CandidateResult, figure: str, value_s: float | None) -> str:
     return text.seconds(value_s) + (f" ±{band.median_error_frac:.0%}" if band and value_s is not None else "")
 
 
-def _costs(result: Comparison) -> RenderableType:
+def _costs(result: Comparison, width: int) -> RenderableType:
     priced = [c for c in sorted(result.candidates, key=_rank) if c.cost_npv is not None]
     if not priced:
         return Text("")
     groups = _largest_groups(priced)
+    # What has no room is summed: each heading takes about twelve signs beside the names and the total.
+    room = max((width - 44) // 12, 2)
+    groups, summed = (groups, []) if len(groups) <= room else (groups[: room - 1], groups[room - 1 :])
     title = f"Cost over {result.horizon_years:g} years (present value)"
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     table.add_column("candidate", min_width=20, overflow="fold")
     for group in groups:
         table.add_column(group.replace("_", " "), justify="right", no_wrap=True)
+    if summed:
+        table.add_column("other", justify="right", no_wrap=True)
     table.add_column("total", justify="right", style="bold", no_wrap=True)
     for item in priced:
         sums = _by_group(item)
         cells = [text.money(sums[g]) if sums.get(g) else "·" for g in groups]
+        if summed:
+            cells.append(text.money(sum(sums.get(g, 0.0) for g in summed)))
         total = text.money(item.cost_npv) + (" ⚠" if item.cost_warning else "")
         table.add_row(item.name, *cells, total, style="" if item.feasible else "dim")
     warned = [Text(f"  ⚠ {c.name}: {c.cost_warning}", style="yellow") for c in priced if c.cost_warning]
@@ -144,22 +165,6 @@ def _lines(item: CandidateResult) -> RenderableType:
     if rest:
         table.add_row(f"{len(rest)} smaller lines", text.money(sum(line.npv_usd for line in rest)), "")
     return table
-
-
-def _why_not(candidates: Sequence[CandidateResult]) -> Iterable[RenderableType]:
-    broken = [c for c in candidates if not c.feasible]
-    if not broken:
-        return
-    yield Text("Why not the others", style="bold")
-    for item in broken:
-        yield Text(f"  {item.name}", style="red")
-        fixes: set[str] = set()
-        for rule in item.constraints:
-            if not rule.satisfied:
-                yield Padding(Text(f"✘ {rule.explanation}"), (0, 0, 0, 4))
-                if rule.fix and rule.fix not in fixes:
-                    fixes.add(rule.fix)
-                    yield Padding(Text(f"→ {rule.fix}", style="cyan"), (0, 0, 0, 6))
 
 
 def _recommendation(result: Comparison) -> RenderableType:
