@@ -111,7 +111,10 @@ def _show(d: Any) -> None:
 def _facts(d: Any) -> list[str]:
     from envelope.report import text
 
-    lines = ["fits a context of " + ", ".join(f"{k}: {text.percent(v)}" for k, v in d.context_fit_frac.items())]
+    sizes = {f"{int(k) // 1024} k": v for k, v in d.context_fit_frac.items()}
+    whole = next((k for k, v in sizes.items() if v == 1.0), None)
+    parts = [f"{k}: {text.percent(v)}" for k, v in sizes.items() if v < 1.0] + ([f"{whole}: all"] if whole else [])
+    lines = ["fits a context of " + ", ".join(parts)]
     if d.burstiness is not None:
         b = d.burstiness
         lines.append(
@@ -120,6 +123,14 @@ def _facts(d: Any) -> list[str]:
         )
     if d.clock_quantum_s is not None:
         lines.append(f"the clock ticks every {d.clock_quantum_s:g} s; bursts within a tick cannot be seen")
+    if d.hour_weights is not None:
+        from envelope.report.service_run import spark
+
+        lines.append(
+            f"by hour of the day (UTC): {spark(d.hour_weights, 24)} at most {max(d.hour_weights):.1f}× the mean"
+        )
+    if d.weekend_to_weekday_frac is not None:
+        lines.append(f"a day at the weekend has {text.percent(d.weekend_to_weekday_frac)} of a working day's requests")
     if d.prefix_reuse_frac is not None:
         lines.append(f"an unlimited prefix cache would hold {text.percent(d.prefix_reuse_frac)} of the prompt tokens")
     if d.sessions is not None:

@@ -13,6 +13,9 @@ from envelope.spec.workload import Workload
 POINTS = 101
 """Quantiles kept of each length distribution."""
 
+_COMPACTED = 0.7
+"""Prompt over the one before it below which a dialogue counts as compacted."""
+
 
 def fit_twin(trace: Trace, description: TraceDescription | None = None, *, ident: str = "imported") -> Workload:
     """Return a workload that draws requests like those of ``trace``.
@@ -67,15 +70,35 @@ def _session(trace: Trace) -> dict[str, Any]:
     rows = np.flatnonzero(trace.session >= 0)
     _, first, counts = np.unique(trace.session[rows], return_index=True, return_counts=True)
     gaps, appended = session_steps(trace)
-    largest = float(trace.input_tokens.max())
+    before, after = _compactions(trace)
     return {
         "calls": quantiles(counts),
         "first_input_tokens": quantiles(trace.input_tokens[rows[first]]),
         "appended_tokens": quantiles(appended) if len(appended) else {"kind": "fixed", "value": 1},
         "gap_s": quantiles(gaps) if len(gaps) else {"kind": "fixed", "value": 0},
-        "max_context_tokens": largest,
-        "compacted_tokens": float(np.quantile(trace.input_tokens, 0.2)),
+        "max_context_tokens": _windows(trace, before),
+        "compacted_tokens": float(np.median(after)) if len(after) else float(np.quantile(trace.input_tokens, 0.2)),
     }
+
+
+def _windows(trace: Trace, before: Ints) -> Any:
+    """Return the contexts at which dialogues are compacted, and those of dialogues that went beyond without it."""
+    if len(before) == 0:
+        return float(trace.input_tokens.max())
+    assert trace.session is not None
+    known = trace.session >= 0
+    most = np.zeros(int(trace.session.max()) + 1, dtype=np.int64)
+    np.maximum.at(most, trace.session[known], trace.input_tokens[known])
+    return quantiles(np.concatenate([before, most[most > np.quantile(before, 0.9)]]))
+
+
+def _compactions(trace: Trace) -> tuple[Ints, Ints]:
+    """Return the prompts before and after a client compacted a dialogue: the later one is much shorter."""
+    assert trace.session is not None
+    order = np.lexsort((np.arange(len(trace)), trace.session))
+    session, tokens = trace.session[order], trace.input_tokens[order]
+    shrunk = (session[1:] == session[:-1]) & (session[1:] >= 0) & (tokens[1:] < _COMPACTED * tokens[:-1])
+    return tokens[:-1][shrunk], tokens[1:][shrunk]
 
 
 def _shared(trace: Trace) -> dict[str, Any]:
