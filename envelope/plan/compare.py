@@ -3,15 +3,19 @@
 from collections.abc import Sequence
 from functools import partial
 
-from envelope import __version__
 from envelope.plan.evaluate import evaluate_candidate
 from envelope.plan.exposure import ranked
 from envelope.plan.fixes import with_fixes
+from envelope.plan.prepare import prepare_for
 from envelope.plan.results import CandidateResult, Comparison
 from envelope.plan.scenarios import chosen_candidates
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 from envelope.units import DAYS_PER_YEAR
+from envelope.version import __version__
+
+_FIX_RUNS = 6
+"""Simulations of a candidate for its fixes and its growth, about."""
 
 CLOSE_FRAC = 0.1
 """Difference in cost below which two candidates count as a near tie."""
@@ -33,6 +37,8 @@ def compare(
     """
     chosen = chosen_candidates(scenario, only)
     repeats = seeds or scenario.simulation.seeds
+    runs = repeats + (_FIX_RUNS if fixes else 1)
+    prepare_for(scenario, chosen, runs=runs, tell=partial(progress or _silent, 0.0))
     results = []
     for index, candidate in enumerate(chosen):
         tick = partial(progress or _silent, index / len(chosen))

@@ -50,12 +50,26 @@ def read_scenario(text: str, path: Path) -> Scenario:
 
 
 def _scenario(data: object, path: Path) -> Scenario:
-    scenario = load.validate(Scenario, data, str(path))
+    scenario = _with_trace(load.validate(Scenario, data, str(path)), path)
     beside = path.parent / "evidence" / f"{path.stem}.yaml"
     if beside.is_file():
         scenario = with_evidence_file(scenario, beside)
     check_names(scenario, str(path))
     return scenario
+
+
+def _with_trace(scenario: Scenario, path: Path) -> Scenario:
+    """Return a scenario whose recorded log, if it has one, is found from any folder.
+
+    Raises ``InputError`` if there is no such file.
+    """
+    trace = scenario.workload.trace
+    if trace is None:
+        return scenario
+    found = path.parent / trace
+    if not found.exists():
+        raise InputError(Problem(str(path), "workload.trace", trace, "no such file", f"looked in {path.parent}"))
+    return scenario.model_copy(update={"workload": scenario.workload.model_copy(update={"trace": str(found)})})
 
 
 def with_evidence_file(scenario: Scenario, path: Path) -> Scenario:

@@ -1,8 +1,10 @@
 """Sizing: the cheapest deployment over devices, formats, splits, settings and replicas that keeps every constraint."""
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from envelope.errors import InputError, Problem
 from envelope.plan.constraints import budget_constraint, service_constraints, static_constraints
@@ -10,6 +12,7 @@ from envelope.plan.evaluate import candidate_facts
 from envelope.plan.evidence import gate_constraint, gates_of, measured_work
 from envelope.plan.fleet import Bench, resolve_bench
 from envelope.plan.money import Traffic, annual_usage
+from envelope.plan.prepare import prepare_for
 from envelope.plan.service import service_level, simulate_peak, traffic
 from envelope.plan.size_bounds import least_seconds_per_request, requests_per_s_bound
 from envelope.plan.size_grid import Grid, configurations, grid_for, is_offered, kinds_of, with_count
@@ -87,6 +90,8 @@ def size(
     lows: dict[tuple[object, ...], float] = {}
     queue = [(_lower_bound_usd(scenario, k, n, grid, lows), i, n) for i, k in enumerate(kinds) for n in k.counts]
     heapq.heapify(queue)
+    runs = math.ceil(min(max_simulations, len(queue)) / max(len(scenario.candidates), 1))
+    prepare_for(scenario, scenario.candidates, runs=runs, tell=partial(tell, 0.0))
     limits = _Limits(max_simulations, explore, grid.spare)
     found, best, bound = _search(scenario, kinds, queue, limits, pruned, tell)
     tell(1.0, "done")

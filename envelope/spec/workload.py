@@ -258,7 +258,11 @@ class Workload(Frozen):
     growth_frac_per_year: float = Field(default=0.0, ge=-1, le=20)
     """Change of the number of requests from year to year (0.3 is 30 % more)."""
     trace: str | None = None
-    """Log file whose requests are replayed instead of drawn ones."""
+    """Log file, in any form that ``envelope import`` reads, whose requests are replayed instead of drawn ones; a path
+    in a scenario's file counts from that file's folder. Its busiest hour is simulated (another part of the week only if
+    it has dates), at most ``simulation.max_requests`` of it. The first task class gives limits, difficulty and
+    sensitivity; a share of the fleet gets that share of the sessions, whole; growth lets the same requests come in
+    less time. The rates above still say how much work a year holds."""
     note: str = ""
 
     ALTERNATIVES: ClassVar[Mapping[str, str]] = {

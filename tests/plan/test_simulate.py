@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from envelope.errors import InputError
 from envelope.plan.fleet import resolve_bench
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.scenarios import find_scenario, load_scenario
 from envelope.plan.service import service_level, simulate_peak
 from envelope.plan.simulate import load_sweep, simulate
 from envelope.spec.scenario import Scenario
@@ -164,3 +165,14 @@ def test_too_much_time_is_refused_with_the_number_of_requests() -> None:
     big = CODING.replace("workload.requests_per_seat_day", 1_000_000)
     with pytest.raises(InputError, match="requests a seed"):
         simulate(big, "own-deepseek-v3", horizon="week")
+
+
+def test_a_trace_is_found_beside_the_file_of_its_scenario(tmp_path: Path) -> None:
+    text = yaml.safe_load(find_scenario("math-tutor").read_text(encoding="utf-8"))
+    text["workload"]["trace"] = "log.csv"
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(text), encoding="utf-8")
+    with pytest.raises(InputError, match="workload.trace"):
+        load_scenario(path)
+    (tmp_path / "log.csv").write_text("arrival_s,input_tokens,output_tokens\n0,9,9\n", encoding="utf-8")
+    assert load_scenario(path).workload.trace == str(tmp_path / "log.csv")
