@@ -1,5 +1,6 @@
 """Predicted beside measured as text: rows of a table and a chart of errors for the terminal."""
 
+import statistics
 from collections.abc import Sequence
 
 from envelope.report import text
@@ -8,6 +9,8 @@ from envelope.validation.local_score import Errors, LocalRow, LocalSummary
 
 COLUMNS = ("decoder", "format", "run", "predicted", "measured", "error", "spread", "others' CPU", "memory")
 _RUNNERS = {"onnxruntime": "ONNX Runtime", "llama.cpp": "llama.cpp", "torch": "PyTorch"}
+_FASTER_THAN_PROBED = 1.15
+"""Read bandwidth over that of the profile from which the profile itself is doubtful."""
 _HALF = 24
 _FULL_SCALE = 0.6
 
@@ -63,6 +66,10 @@ def summary_lines(result: LocalResult) -> list[str]:
             f"noise: others used {text.percent(result.foreign_cpu_frac)} of the processor, the hypervisor "
             f"{text.percent(result.steal_cpu_frac)}"
         )
+    shares = [r.memory_frac for r in result.rows if r.memory_frac is not None]
+    if shares and statistics.median(shares) > _FASTER_THAN_PROBED:
+        factor = statistics.median(shares)
+        lines.append(f"memory reads {factor:.1f} times as fast as in the profile, which others disturbed: probe again")
     return [*lines, *(f"skipped: {reason}" for reason in result.skipped)]
 
 

@@ -23,7 +23,7 @@ from envelope.probe.timing import Effort
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 from envelope.validation import llama_bench
-from envelope.validation.local import LocalPlan, too_large, validate_local
+from envelope.validation.local import LocalPlan, LocalResult, too_large, validate_local
 from envelope.validation.local_decoder import build
 from envelope.validation.local_predict import predict
 from envelope.validation.local_score import LocalRow, summaries
@@ -147,6 +147,16 @@ def test_disturbed_runs_are_counted_apart() -> None:
     (noisy,) = summaries([quiet[0], *disturbed])
     assert noisy.met is None
     assert [s.runner for s in summaries([*quiet, row(0.5, runner="llama.cpp")])] == ["onnxruntime", "llama.cpp"]
+
+
+def test_a_profile_that_was_disturbed_itself_is_told_by_the_memory() -> None:
+    result = LocalResult(
+        profile="p", rows=(row(0.1, memory_frac=2.0), row(0.2, memory_frac=2.0)), summaries=(), skipped=(),
+        foreign_cpu_frac=None, steal_cpu_frac=None, probe_warnings=(), complete=True,
+    )  # fmt: skip
+    assert any("memory reads 2.0 times as fast as in the profile" in line for line in summary_lines(result))
+    calm = result.model_copy(update={"rows": (row(0.1, memory_frac=1.0),)})
+    assert not any("memory reads" in line for line in summary_lines(calm))
 
 
 BENCH_JSON = """[
