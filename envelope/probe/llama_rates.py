@@ -32,6 +32,8 @@ _SHORT = BenchTest(prompts=(128,), depths=(0,), prompt_repeats=4, decode_repeats
 _LONG = BenchTest(prompts=(128, 512), depths=(0, 1024), prompt_repeats=3, decode_repeats=8)
 """Attention shows at long contexts; it is the same in every weight format, so one format tells it."""
 _LEAST, _MOST = 1e-4, 1.0
+_WIDE_UNIT, _QUANTISED_UNIT = "fp32", "int8"
+"""Matrix units that shares refer to: llama.cpp multiplies block formats by 8-bit activations, beyond the fp32 peak."""
 _START: dict[str, dict[str, float]] = {
     "gemm": {"t0_s": 3e-6, "eff_c": 0.5, "eff_b": 0.8, "p": 4.0},
     "moe": {"t0_s": 2e-5, "eff_c": 0.3, "eff_b": 0.7, "p": 3.0},
@@ -109,7 +111,8 @@ class _Rates:
         kept = [c for c in self.profile.efficiency if _name(c) != (op, number_format, ENGINE)]
         rounded = {name: float(f"{value:.5g}") for name, value in constants.items()}
         curve = EfficiencyCurve(
-            op=op, number_format=number_format, engine=ENGINE, form=_FORMS.get(op, op), constants=rounded, peak="fp32",
+            op=op, number_format=number_format, engine=ENGINE, form=_FORMS.get(op, op), constants=rounded,
+            peak=_WIDE_UNIT if number_format in ("f16", "any") else _QUANTISED_UNIT,
             spread_frac=round(spread_frac, 4), evidence=Evidence.MEASURED,
             source=f"envelope probe with {self.bench.program.name} on {self.bench.threads} threads",
             date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
