@@ -32,7 +32,7 @@ class Feed:
     """Length of the regions of ``st`` that were moved, by the header that holds their offset."""
 
     def add(self, requests: Requests) -> None:
-        """Load requests that arrive after everything loaded before them has arrived."""
+        """Load requests that arrive from now on."""
         self.state.thaw()
         rows = self._free_rows(len(requests))
         rq, rx = request_arrays(requests, priority_levels(requests.classes))
@@ -43,7 +43,7 @@ class Feed:
         self._put_paths(rq, requests.path)
         self.state.rows()[rows], self.state.times()[rows] = rq, rx
         self.follows[rows] = requests.follows
-        order = rows[arrival_order(requests)]
+        order = self._with_rest(rows[arrival_order(requests)])
         self._put(k.H_ORDER, order)
         st = self.state.st
         st[k.H_NEXT], st[k.H_STREAM] = 0, len(order)
@@ -52,6 +52,13 @@ class Feed:
         if requests.concurrency:
             st[k.H_LOADGEN], st[k.H_LOADGEN_END] = rows[0] + requests.concurrency, rows[-1] + 1
         self.state.freeze()
+
+    def _with_rest(self, order: Ints) -> Ints:
+        """Return rows in order of arrival, together with those loaded earlier that have not arrived yet."""
+        st = self.state.st
+        at = int(st[k.H_ORDER])
+        both = np.concatenate([st[at + st[k.H_NEXT] : at + st[k.H_STREAM]], order])
+        return both[np.argsort(self.state.times()[both, k.F_ARRIVAL], kind="stable")]
 
     def take_ended(self) -> tuple[Ints, Floats]:
         """Return the integers and floats of the requests that have ended, in order of arrival, and free their rows."""
@@ -78,10 +85,8 @@ class Feed:
         numbers, first = np.unique(ended[:, k.Q_CHAIN], return_index=True)
         over = (numbers >= 0) & ~np.isin(numbers, live)
         pairs = np.stack([numbers[over], self._only_replica(ended[first[over], k.Q_SEAT])], axis=1)
-        st = self.state.st
-        st[k.H_NEXT] = st[k.H_STREAM] = 0
-        self._put(k.H_ORDER, pairs.ravel())
-        at = int(self.state.st[k.H_ORDER])
+        self._put(k.H_SCRATCH, pairs.ravel())
+        at = int(self.state.st[k.H_SCRATCH])
         self.state.freeze()
         if len(pairs):
             self.state.call("retire_dialogues", at, len(pairs))

@@ -67,6 +67,8 @@ H_CHAIN_STRIDE = 38
 """Integers between the cache entries of two dialogues on the same replica."""
 H_LOADGEN_END = 39
 """Row after the last request of the load generator."""
+H_SCRATCH = 40
+"""Offset of the arguments of an entry point that takes a list."""
 H_SIZE = 48
 
 # --- header of sx -------------------------------------------------------------------------------------------
