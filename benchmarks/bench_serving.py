@@ -14,7 +14,7 @@ import numpy as np
 from envelope.serving.arrivals import Window, generate
 from envelope.serving.compiled import available, prepare
 from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfig, RouterPolicy
-from envelope.serving.requests import Requests, open_loop
+from envelope.serving.requests import Requests
 from envelope.serving.run import run_once
 from envelope.serving.simulate import simulate
 from envelope.spec.load import validate
@@ -43,7 +43,7 @@ def tables(seqs: int = 256, tokens: int = 8192) -> StepTables:
     )
 
 
-def mix(rate_per_s: float, n: int, seed: int = 1) -> Requests:
+def mixed_work(rate_per_s: float) -> Workload:
     """Completions, chats, tutoring and document dialogues with shared prompts: what a company's fleet sees."""
     tasks = [
         {"id": "completion", "preset": "code-completion", "share": 5},
@@ -51,8 +51,12 @@ def mix(rate_per_s: float, n: int, seed: int = 1) -> Requests:
         {"id": "schema", "preset": "schema-questions", "share": 1},
         {"id": "tutor", "preset": "tutoring", "share": 1},
     ]
-    work = validate(Workload, {"tasks": tasks, "requests_per_day": rate_per_s * 86_400}, "bench")
-    return generate(work, seed=seed, window=Window(0.0, n / rate_per_s))
+    return validate(Workload, {"tasks": tasks, "requests_per_day": rate_per_s * 86_400}, "bench")
+
+
+def mix(rate_per_s: float, n: int, seed: int = 1) -> Requests:
+    """Return about ``n`` requests of that work."""
+    return generate(mixed_work(rate_per_s), seed=seed, window=Window(0.0, n / rate_per_s))
 
 
 def replica(cache: bool) -> ReplicaConfig:
@@ -119,19 +123,11 @@ def main() -> None:
     spent = best(lambda: simulate(hybrid, work, max_requests=20_000))
     report("scenario of 20,000 requests: draw, serve, statistics", 20_000, spent, unit)
     before = peak_mib()
-    million = million_requests()
-    spent = cpu_s(lambda: simulate(fleet(4, True), million))
-    report("1,000,000 requests with statistics", 1_000_000, spent, unit)
-    print(f"peak memory {peak_mib():,.0f} MiB ({before:,.0f} MiB before the million)")
-
-
-def million_requests() -> Requests:
-    rng = np.random.default_rng(3)
-    n = 1_000_000
-    return open_loop(
-        np.cumsum(rng.exponential(1 / 60.0, n)), rng.integers(100, 3000, n), rng.integers(5, 300, n),
-        prompt_id=rng.integers(0, 50_000, n),
-    )  # fmt: skip
+    for n in (1_000_000, 2_000_000):
+        window = Window(0.0, n / 40.0)
+        spent = cpu_s(lambda w=window, n=n: simulate(fleet(4, True), mixed_work(40.0), max_requests=n, window=w))
+        report(f"{n:,} requests drawn, served, with statistics", n, spent, unit)
+        print(f"peak memory {peak_mib():,.0f} MiB ({before:,.0f} MiB before)")
 
 
 def peak_mib() -> float:
