@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
@@ -140,6 +141,8 @@ class Workers:
         """End the worker processes."""
         for worker in self._workers:
             worker.kill()
+            if worker.job is None:
+                worker.release()
 
     def _drop_oldest(self) -> None:
         for key in [k for k, j in self._jobs.items() if j.ended][: max(len(self._jobs) - self._kept, 0)]:
@@ -186,6 +189,7 @@ class _Worker:
     def run(self, job: Job) -> Answer:
         """Return the answer to a job's order, in a fresh process if the last one has ended."""
         if self.process is None or self.process.poll() is not None:
+            self.release()
             self.start()
         return self._exchange(job.order, job)
 
@@ -193,6 +197,16 @@ class _Worker:
         """End the process, whatever it does."""
         if self.process is not None:
             self.process.kill()
+
+    def release(self) -> None:
+        """Close the pipes of a process that has ended."""
+        if self.process is not None:
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                with suppress(OSError):
+                    if pipe is not None:
+                        pipe.close()
+            self.process = None
 
     def _exchange(self, order: Order, job: Job) -> Answer:
         if self.process is None or self.process.stdin is None or self.process.stdout is None:
@@ -206,5 +220,5 @@ class _Worker:
                     return message
                 job.progress = message
         except (EOFError, OSError, pickle.UnpicklingError):
-            self.process.wait()
+            self.release()
             return Answer(crash="the worker process ended; was the memory used up?")

@@ -1,0 +1,114 @@
+"""The pages on decisions and money draw, and their figures are those of the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envelope.cli import main
+from envelope.report import text
+from envelope.spec.edit import edited
+
+pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
+from opening import again, open_page, query_of
+
+NAME = "field-devices"
+
+
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    capsys.readouterr()
+    main([*words, "--json"])
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def table(app: Any, column: str) -> Any:
+    return next(frame.value for frame in app.dataframe if column in frame.value.columns)
+
+
+def test_verdict_shows_the_recommendation_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = command(capsys, "compare", NAME)
+    best = next(c for c in expected["candidates"] if c["id"] == expected["recommended"])
+    app = open_page("verdict", scenario=NAME)
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["Cost over 3 years"] == text.money(best["cost_npv"])
+    assert shown["SLO met"] == text.percent(best["slo_attainment_frac"], 1)
+    assert shown["Tasks solved"] == text.percent(best["solved_frac"])
+    assert best["name"] in app.success[0].value
+    bindings = {c["name"]: (c["binding"] or "").replace("_", " ") for c in expected["candidates"]}
+    rows = table(app, "binding constraint")
+    assert dict(zip(rows["candidate"], rows["binding constraint"], strict=True)) == bindings
+
+
+def test_compare_shows_every_candidate_as_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = {c["name"]: c for c in command(capsys, "compare", NAME)["candidates"]}
+    ids = ",".join(c["id"] for c in expected.values())
+    app = open_page("compare", scenario=NAME, **{"with": ids})
+    rows = table(app, "").set_index("")
+    assert set(rows.columns) == set(expected)
+    for name, c in expected.items():
+        assert rows[name]["Cost (NPV)"].removesuffix(" ⚠") == text.money(c["cost_npv"])
+        assert rows[name]["SLO met"] == text.percent(c["slo_attainment_frac"], 1)
+
+
+def test_two_versions_of_a_scenario_differ_in_what_was_changed() -> None:
+    first = open_page("scenario", scenario=NAME)
+    first.text_area(key="yaml").set_value(edited(first.text_area(key="yaml").value, ["company", "seats"], 123))
+    changed = query_of(again(first))
+    app = open_page("compare", **changed, compare="Two scenarios")
+    rows = table(app, "where").set_index("where")
+    assert rows.loc["company.seats"]["after"] == "123"
+
+
+def test_costs_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = {c["name"]: c for c in command(capsys, "tco", NAME)["candidates"]}
+    app = open_page("tco", scenario=NAME)
+    rows = table(app, "present value")
+    shown = {name.removeprefix("★ "): usd for name, usd in zip(rows["candidate"], rows["present value"], strict=True)}
+    assert shown == {name: text.money(c["result"]["cost_npv_usd"]) for name, c in expected.items()}
+
+
+@pytest.mark.parametrize("part", ["Cost lines", "Tornado", "Fan chart", "Break-even", "Ranges"])
+def test_every_part_of_the_costs_draws(part: str) -> None:
+    app = open_page("tco", scenario=NAME, part=part)
+    assert not app.error
+    assert query_of(app)["part"] == part
+
+
+def test_later_payments_count_less_at_a_higher_rate_which_can_be_kept() -> None:
+    app = open_page("tco", scenario=NAME, part="What if", assumption="discount_rate_frac_per_year")
+    slider = next(s for s in app.main.slider)
+    slider.set_value(slider.max)
+    rows = table(again(app), "then")
+    assert all(change.startswith("−$") for change in rows["change"] if change != "–")
+    assert any(change != "–" for change in rows["change"])
+    app.button(key="keep-value").click()
+    assert "draft" in query_of(again(app))
+
+
+def test_assumptions_name_their_source_and_can_be_searched() -> None:
+    app = open_page("assumptions", scenario=NAME)
+    assert not app.error
+    app.text_input(key="assumption-search").set_value("no such assumption")
+    assert any("No assumption matches" in info.value for info in again(app).info)
+
+
+def test_the_line_names_the_axes_and_waits_for_its_button() -> None:
+    app = open_page("line", scenario=NAME, x="api_price", y="discount_rate")
+    assert app.button(key="frontier-start").label == "Draw the map"
+    assert any("--x api_price --y discount_rate" in code.value for code in app.code)
+
+
+def test_a_wrong_axis_is_told_as_the_command_tells_it() -> None:
+    from envelope.errors import InputError
+    from envelope.plan.frontier_axes import axis
+    from envelope.plan.scenarios import load_scenario
+
+    with pytest.raises(InputError, match="nearest"):
+        axis(load_scenario(NAME), "api_prise")
