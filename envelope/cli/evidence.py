@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
         help="results of lm-evaluation-harness, Inspect or promptfoo (JSON), or a CSV; without a scenario they are "
         "printed as YAML records",
     )  # fmt: skip
+    parser.add_argument("--template", action="store_true", help="print an evidence file to fill in for the scenario")
     parser.add_argument("--model", help="catalog id in place of the name in the imported file")
     parser.add_argument("--task", help="task class or probe in place of the benchmark's name")
     parser.add_argument("--weights", help="weight format that was evaluated (default: native)")
@@ -36,6 +37,11 @@ def run(options: argparse.Namespace, _command: str) -> int:
             raise InputError(Problem("command line", "scenario", None, rule))
         return _print_records(records, as_json=options.json)
     scenario = load_scenario(options.scenario)
+    if options.template:
+        from envelope.plan.evidence_template import evidence_template
+
+        print(evidence_template(scenario), end="")
+        return ExitCode.OK
     if options.evidence:
         scenario = with_evidence_file(scenario, Path(options.evidence))
     if records:

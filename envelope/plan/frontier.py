@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +14,12 @@ from envelope.plan.frontier_surface import (
     budget_margin,
     costs_on,
     margins_on,
-    surface,
+    surfaces,
 )
 from envelope.plan.scenarios import chosen_candidates
 from envelope.provenance import Frozen
 from envelope.result import Result
+from envelope.serving.compiled import prepare
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Candidate, Scenario
 from envelope.tco.draws import sample
@@ -147,7 +147,9 @@ def frontier(
         raise InputError(Problem("arguments", "y", y, "must differ from x"))
     chosen = chosen_candidates(scenario, only)
     simulator, tell = Simulator(), progress or _silent
-    found = [surface(scenario, c.id, ax, ay, simulator, partial(tell, i / len(chosen))) for i, c in enumerate(chosen)]
+    prepare()  # Hundreds of short simulations follow, each too short to load the compiled kernel for itself.
+    groups = {c.id: int(_is_own(c)) for c in chosen}
+    found = surfaces(scenario, groups, ax, ay, simulator, lambda i, what: tell(i / len(chosen), what))
     shares = (np.arange(cells) + 0.5) / cells if cells > 8 else np.linspace(0, 1, cells)
     grid = _grid_on(scenario, found, ax, ay, shares, shares)
     priced = np.where(grid.feasible, grid.costs, np.inf)

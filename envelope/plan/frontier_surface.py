@@ -1,7 +1,9 @@
 """What a frontier knows of one candidate: simulated at few points of the map, interpolated in between."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,8 @@ class Node:
     """Constraint → distance to its limit; negative if broken."""
     model: Model | None
     """Cost model, or ``None`` where the candidate cannot run or may not (it is then not simulated)."""
+    cost_usd: float = math.nan
+    """Present value at the point estimate of every price; NaN without a model."""
 
 
 @dataclass(slots=True)
@@ -121,7 +125,7 @@ def node(scenario: Scenario, candidate: Candidate, simulator: Simulator) -> Node
     if last > 0 and scenario.workload.growth_frac_per_year > 0 and service.slo_attainment_frac >= limit:
         margins["growth"] = simulator.peak(scenario, bench, last).result.overall.slo_attainment_frac - limit
     model = build(scenario.economics, annual_usage(scenario, candidate, bench.replicas, bench.hosted, use))
-    return Node(margins, model)
+    return Node(margins, model, float(line_draws(model, point_values(model.inputs)).cost_npv_usd[0]))
 
 
 def _solved_frac(scenario: Scenario, bench: Bench, peak: Peak) -> float:
@@ -155,48 +159,100 @@ class CandidateSurface:
     nodes: dict[tuple[float, float], Node]
 
 
-def surface(scenario: Scenario, ident: str, x: Axis, y: Axis, simulator: Simulator, tick: Tick) -> CandidateSurface:
-    """Return one candidate at the knots of both axes, with more of them where its feasibility flips."""
+def surfaces(
+    scenario: Scenario,
+    groups: dict[str, int],
+    x: Axis,
+    y: Axis,
+    simulator: Simulator,
+    tick: Callable[[int, str], object],
+) -> list[CandidateSurface]:
+    """Return candidates at the knots of both axes, with more of them where feasibility flips and it matters.
+
+    ``groups`` says who competes with whom: a flip matters where the candidate is the cheapest feasible one of its
+    group, since elsewhere it changes neither the map nor the line.
+    """
     first = [i / (FIRST_KNOTS - 1) for i in range(FIRST_KNOTS)]
-    found = CandidateSurface(
-        ident, [0.5] if x.kind == "money" else list(first), [0.5] if y.kind == "money" else list(first), {}
-    )
-    _fill(found, scenario, x, y, simulator, tick)
+    found = [
+        CandidateSurface(
+            ident, [0.5] if x.kind == "money" else list(first), [0.5] if y.kind == "money" else list(first), {}
+        )
+        for ident in groups
+    ]
+    for index, one in enumerate(found):
+        _fill(one, scenario, x, y, simulator, partial(tick, index))
     for _ in range(ROUNDS):
-        more_x = _flips(found, True) if x.kind != "money" else []
-        more_y = _flips(found, False) if y.kind != "money" else []
-        if not more_x and not more_y:
-            break
-        found.x_knots = sorted({*found.x_knots, *more_x})
-        found.y_knots = sorted({*found.y_knots, *more_y})
-        _fill(found, scenario, x, y, simulator, tick)
+        least = _least(found, groups, x, y)
+        for index, one in enumerate(found):
+            wanted = _flips(one, x, y, least.get(groups[one.candidate]))
+            for point in wanted:
+                one.nodes[point] = _node_at(one, scenario, x, y, point, simulator, partial(tick, index))
+            one.x_knots = sorted({*one.x_knots, *(a for a, _ in wanted)})
+            one.y_knots = sorted({*one.y_knots, *(b for _, b in wanted)})
     return found
+
+
+Points = dict[tuple[float, float], float]
+
+
+def _least(found: Sequence[CandidateSurface], groups: dict[str, int], x: Axis, y: Axis) -> dict[int, Points]:
+    """Return by group the least cost of its feasible candidates at each point; none where prices are an axis."""
+    least: dict[int, Points] = {}
+    if "money" in (x.kind, y.kind):
+        return least
+    for one in found:
+        costs = least.setdefault(groups[one.candidate], {})
+        for point, known in one.nodes.items():
+            if _keeps(known) and known.cost_usd < costs.get(point, math.inf):
+                costs[point] = known.cost_usd
+    return least
 
 
 def _fill(found: CandidateSurface, scenario: Scenario, x: Axis, y: Axis, simulator: Simulator, tick: Tick) -> None:
     for a in found.x_knots:
         for b in found.y_knots:
-            if (a, b) in found.nodes:
-                continue
-            tick(f"{found.candidate}: {x.name} {x.at(a):.3g}, {y.name} {y.at(b):.3g}")
-            at = scenario if x.kind == "money" else x.apply(scenario, x.at(a))
-            at = at if y.kind == "money" else y.apply(at, y.at(b))
-            candidate = next(c for c in at.candidates if c.id == found.candidate)
-            found.nodes[a, b] = node(at, candidate, simulator)
+            found.nodes[a, b] = _node_at(found, scenario, x, y, (a, b), simulator, tick)
 
 
-def _flips(found: CandidateSurface, along_x: bool) -> list[float]:
-    """Return the middles of the intervals between whose ends the feasibility differs anywhere."""
-    knots, others = (found.x_knots, found.y_knots) if along_x else (found.y_knots, found.x_knots)
+def _node_at(
+    found: CandidateSurface,
+    scenario: Scenario,
+    x: Axis,
+    y: Axis,
+    point: tuple[float, float],
+    simulator: Simulator,
+    tick: Tick,
+) -> Node:
+    a, b = point
+    tick(f"{found.candidate}: {x.name} {x.at(a):.3g}, {y.name} {y.at(b):.3g}")
+    at = scenario if x.kind == "money" else x.apply(scenario, x.at(a))
+    at = at if y.kind == "money" else y.apply(at, y.at(b))
+    return node(at, next(c for c in at.candidates if c.id == found.candidate), simulator)
+
+
+def _keeps(known: Node) -> bool:
+    return min(known.margins.values(), default=1.0) >= 0
+
+
+def _flips(found: CandidateSurface, x: Axis, y: Axis, least: Points | None) -> list[tuple[float, float]]:
+    """Return the middles between neighbours of a line of which one is feasible and the other not.
+
+    Left out are those whose feasible end is dearer than another of its group, ``least`` (``None`` takes all).
+    """
     middles = []
-    for low, high in zip(knots, knots[1:], strict=False):
-        for other in others:
-            ends = [(low, other), (high, other)] if along_x else [(other, low), (other, high)]
-            good = [min(found.nodes[e].margins.values(), default=1.0) >= 0 for e in ends]
-            if good[0] != good[1]:
-                middles.append((low + high) / 2)
-                break
-    return middles
+    for along_x in (True, False):
+        if (x if along_x else y).kind == "money":
+            continue
+        for line in {p[1] if along_x else p[0] for p in found.nodes}:
+            ends = sorted(p for p in found.nodes if p[1 if along_x else 0] == line)
+            for low, high in zip(ends, ends[1:], strict=False):
+                good = [p for p in (low, high) if _keeps(found.nodes[p])]
+                if len(good) != 1:
+                    continue
+                beaten = least is not None and found.nodes[good[0]].cost_usd > least.get(good[0], math.inf) + 1e-6
+                if not beaten:
+                    middles.append(((low[0] + high[0]) / 2, (low[1] + high[1]) / 2))
+    return sorted(set(middles))
 
 
 def margins_on(found: CandidateSurface, xs: Floats, ys: Floats) -> dict[str, Floats]:
@@ -211,7 +267,10 @@ def margins_on(found: CandidateSurface, xs: Floats, ys: Floats) -> dict[str, Flo
 
 def interpolated(found: CandidateSurface, value: Callable[[Node], float], xs: Floats, ys: Floats) -> Floats:
     """Return a number of the nodes interpolated on a grid, [ys, xs], bilinear on the axes' own scales."""
-    table = np.array([[value(found.nodes[a, b]) for a in found.x_knots] for b in found.y_knots])
+    table = np.array(
+        [[value(n) if (n := found.nodes.get((a, b))) else np.nan for a in found.x_knots] for b in found.y_knots]
+    )
+    table = _completed(table[:, :, None], found)[:, :, 0]
     along_x = np.array([np.interp(xs, found.x_knots, row) for row in table])
     columns = [np.interp(ys, found.y_knots, column) for column in along_x.T]
     return np.array(columns).T
@@ -229,14 +288,49 @@ def costs_on(found: CandidateSurface, x: Axis, y: Axis, xs: Floats, ys: Floats, 
     table = np.full((len(at_y), len(at_x), count), np.nan)
     for i, a in enumerate(found.x_knots):
         for j, b in enumerate(found.y_knots):
-            model = found.nodes[a, b].model
-            if model is not None:
+            known = found.nodes.get((a, b))
+            model = known.model if known else None
+            if known is not None and common is None and not {"money"} & {x.kind, y.kind}:
+                table[j, i] = known.cost_usd
+            elif model is not None:
                 rows = slice(None) if y.kind == "money" else slice(j, j + 1)
                 cols = slice(None) if x.kind == "money" else slice(i, i + 1)
                 table[rows, cols] = _priced(model, x, y, xs, ys, common)
+    if x.kind != "money" and y.kind != "money":
+        table = _completed(table, found)
     table = _along(table, 1, x, xs, at_x)
     table = _along(table, 0, y, ys, at_y)
     return table if common is not None else table[:, :, 0]
+
+
+def _completed(table: Floats, found: CandidateSurface) -> Floats:
+    """Return a table of knots, [ys, xs, draws], in which points that were not evaluated lie between those that were.
+
+    Columns of the first knots are whole along them, so they are filled first, and then every row.
+    """
+    known = np.array([[(a, b) in found.nodes for a in found.x_knots] for b in found.y_knots])
+    if known.all():
+        return table
+    table, ys, xs = table.copy(), np.array(found.y_knots), np.array(found.x_knots)
+    for i in range(len(xs)):
+        if known[0, i] and known[-1, i]:
+            table[:, i] = _between(table[:, i], ys, known[:, i])
+            known[:, i] = True
+    for j in range(len(ys)):
+        table[j] = _between(table[j], xs, known[j])
+    return table
+
+
+def _between(values: Floats, knots: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Return rows of values, [knots, draws], with those not known interpolated between their neighbours."""
+    have = np.flatnonzero(known)
+    upper = np.clip(np.searchsorted(have, np.arange(len(knots))), 1, len(have) - 1)
+    low, high = have[upper - 1], have[upper]
+    share = ((knots - knots[low]) / (knots[high] - knots[low]))[:, None]
+    mixed = np.where(share == 0, values[low], np.where(share == 1, values[high], 0.0))
+    inside = values[low] * (1 - share) + values[high] * share
+    filled = np.where((share == 0) | (share == 1), mixed, inside)
+    return np.asarray(np.where(known[:, None], values, filled))
 
 
 def _along(table: Floats, dim: int, axis: Axis, shares: Floats, knots: list[float]) -> Floats:

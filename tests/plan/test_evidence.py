@@ -236,3 +236,21 @@ def test_the_command_lists_gates_and_converts_results(tmp_path: Path, capsys: py
     assert data["records"][0]["passes"] == 48
     assert any(t["rate"] is not None for t in data["tasks"])
     assert main(["evidence"]) == 2
+
+
+@pytest.mark.parametrize("commented", [True, False])
+def test_the_template_holds_nothing_until_it_is_filled_in(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, commented: bool
+) -> None:
+    assert main(["evidence", "coding-assistant", "--template"]) == 0
+    text = capsys.readouterr().out
+    if not commented:
+        head = text.index("records: []")
+        text = "\n".join(line.removeprefix("# ") for line in text[head:].splitlines() if not line.endswith(": []"))
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    scenario = load_scenario("coding-assistant")
+    found = with_evidence_file(scenario, path).evidence
+    assert bool(found.records) is not commented
+    assert bool(found.gates) is not commented
+    assert {t.id for t in scenario.workload.tasks} <= {r.task for r in found.records} or commented

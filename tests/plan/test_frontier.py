@@ -110,7 +110,7 @@ def test_every_axis_leaves_the_scenario_as_it_is_at_todays_value(name: str) -> N
     ("name", "words"),
     [
         ("request_per_day", "nearest 'requests_per_day'"),
-        ("constraints.budget", "nearest 'budget_usd'"),
+        ("constraints.budget", "budget_usd'"),
         ("name", "unknown"),
         ("constraints.offline", "is not a number"),
     ],
