@@ -28,11 +28,6 @@ def require_access() -> None:
         _require_password(str(rules["password"]))
 
 
-def probing_allowed() -> bool:
-    """Return whether pages may send load to endpoints: off unless the secrets say ``probe_endpoints = true``."""
-    return bool(_secrets().get("access", {}).get("probe_endpoints", False))
-
-
 def _secrets() -> Any:
     try:
         return dict(st.secrets)
