@@ -111,7 +111,7 @@ def _ledger_or_gate(original: Scenario, broken: ConstraintResult, head: str) -> 
         fields = {
             "engines": ("engines_min", max(1, int(value))), "age": ("age_min_months", math.floor(value * 10) / 10),
             "licences": ("licences_max", math.ceil(value)), "adapters": ("adapter_recipe", False),
-            "guard": ("guard_model", False), "hiring": ("hiring_min", int(value)),
+            "guard": ("guard_model", False),
         }  # fmt: skip
         path, new = fields[name]
         text = f"{path.replace('_', ' ')} {new} instead of {getattr(original.constraints.ledger, path)}"
