@@ -27,7 +27,7 @@ bench: $(VENV)/.dev              ## measure speed; figures go to docs/performanc
 app: $(VENV)/.ui                 ## start the dashboard
 	$(BIN)/streamlit run app.py --browser.gatherUsageStats false
 
-pictures: $(VENV)/.ui            ## draw the pictures of the README from real runs
+pictures: $(VENV)/.dev           ## draw the pictures of the README from real runs
 	$(BIN)/python docs/make_pictures.py
 
 clean:                           ## remove what the targets made
