@@ -29,6 +29,7 @@ app: $(VENV)/.ui                 ## start the dashboard
 
 pictures: $(VENV)/.dev           ## draw the pictures of the README from real runs
 	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_screenshots.py
 
 clean:                           ## remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
