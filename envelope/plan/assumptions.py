@@ -54,9 +54,11 @@ def assumptions(found: CostModels, *, today: Date) -> tuple[Assumption, ...]:
                     users.setdefault(name, []).append(ident)
     listed = [
         Assumption(
-            name=name, label=item.label, value=item.point, low=item.spread.bounds[0], high=item.spread.bounds[1],
+            name=name, label=item.label, value=item.point,
+            low=item.spread.bounds[0], high=item.spread.bounds[1],
             unit=item.unit, evidence=item.evidence, source=item.source, date=item.date,
-            age_days=max(age_days(item.date, today), 0), own=item.overridden, candidates=tuple(dict.fromkeys(users[name])),
+            age_days=max(age_days(item.date, today), 0), own=item.overridden,
+            candidates=tuple(dict.fromkeys(users[name])),
             present_value_usd=money[name],
         )
         for name, item in inputs.items()
