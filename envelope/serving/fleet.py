@@ -61,9 +61,9 @@ class ReplicaConfig:
     adapter_load_s: float = 0.0
     """Time to copy an adapter that is not on the device to it; the engine waits for it."""
     adapter_step_s: float = 2e-3
-    """Time that a step takes longer if any of its sequences uses an adapter. Punica adds 2 ms per token on
-    Llama-2-7B and 13B with rank 16 on an A100 (Chen et al., Punica: Multi-Tenant LoRA Serving, 2023, abstract,
-    https://arxiv.org/abs/2310.18547)."""
+    """Time that a step takes longer if any of its sequences uses an adapter. Default: the 2 ms per token of Chen et
+    al., Punica: Multi-Tenant LoRA Serving, 2023, abstract (https://arxiv.org/abs/2310.18547), measured on its
+    machines; that other devices, models and ranks take as long is an assumption."""
     adapter_each_s: float = 0.0
     """The same for each different adapter: reading its weights."""
 

@@ -68,9 +68,9 @@ def load_test(
 ) -> dict[str, Any]:
     """Return the latencies that a closed-loop load generator sees.
 
-    First ``warmup`` more requests of the same kind are served at the same concurrency and not counted, as
-    ``vllm bench serve --num-warmups`` does: they leave warm caches behind, and an idle engine. Then ``concurrency``
-    requests start at once and each one that ends starts the next, until ``requests`` have been served. Lengths are
+    First ``warmup`` more requests of the same kind are served at the same concurrency and not counted: they leave
+    warm caches behind, and an idle engine. (``vllm bench serve --num-warmups`` does the same with copies of its first
+    prompt: ``vllm/benchmarks/serve.py``, ``benchmark``.) Then ``concurrency`` requests start at once and each one that ends starts the next, until ``requests`` have been served. Lengths are
     uniform integers in ``[range_ratio, 1]`` times the nominal ones; all prompts differ. Keys as in ``replay_trace``.
     """
     if not 0 < range_ratio <= 1:
