@@ -7,9 +7,11 @@ from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec, from_pool
 from envelope.perf.step import compile_step
 from envelope.perf.work import kv_bytes, kv_bytes_per_token
+from envelope.plan.adapters import adapter_names, with_adapters
 from envelope.plan.money import Share, shares
 from envelope.plan.operations import Clock, operated, scalable
 from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfig, RouterPolicy
+from envelope.spec.deployment import Pool
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import load
 from envelope.spec.scenario import Candidate, HostedUse, Scenario
@@ -128,7 +130,7 @@ def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0, cl
     pools = tuple(
         PoolConfig(
             name=f"{pool.role}-{index}",
-            replica=replica_config(replica, memory),
+            replica=_with_adapters(scenario, pool, replica, memory),
             replicas=max(1, round(pool.replicas * replica_share)),
             ranks=pool.parallelism.dp,
             role="serve" if pool.role == "seat" else pool.role,
@@ -151,6 +153,11 @@ def build_fleet(scenario: Scenario, bench: Bench, replica_share: float = 1.0, cl
     fleet = Fleet(pools=pools, hosted=hosted, router=router, kv_transfer_s_per_token=_kv_transfer_s(bench))
     when = clock or Clock(scenario.workload.peak_hour * 3600.0, 3600.0)
     return operated(fleet, scenario, candidate, next(iter(bench.replicas), None), when, replica_share)
+
+
+def _with_adapters(scenario: Scenario, pool: Pool, replica: ReplicaSpec, memory: MemoryFit) -> ReplicaConfig:
+    config, needed = replica_config(replica, memory), len(adapter_names(scenario.workload))
+    return with_adapters(config, replica, memory, pool.adapters, needed) if needed else config
 
 
 def _kv_transfer_s(bench: Bench) -> float:

@@ -55,6 +55,15 @@ class EngineSettings(Frozen):
     """Layers whose routed experts are kept in host memory (llama.cpp ``--n-cpu-moe``)."""
 
 
+class AdapterPlaces(Frozen):
+    """Places on each replica's devices for the adapters (LoRA) that task classes name; a place takes KV memory."""
+
+    rank: int = Field(default=16, ge=1, le=512)
+    """Rank of the adapter matrices."""
+    max_loaded: int | None = Field(default=None, ge=1, le=1024)
+    """Adapters on a device at once, and in one batch; ``None`` is a place for each that the workload names."""
+
+
 class Pool(Frozen):
     """Identical replicas of one model on one kind of device."""
 
@@ -69,6 +78,8 @@ class Pool(Frozen):
     replicas: Count = 1
     parallelism: Parallelism = Parallelism()
     settings: EngineSettings = EngineSettings()
+    adapters: AdapterPlaces = AdapterPlaces()
+    """Places for the adapters that the workload's classes name; without such classes none are kept."""
     acquisition: Acquisition | None = None
     """How these devices are paid for, if not as the candidate's others."""
     on_premises: bool | None = None

@@ -1,0 +1,54 @@
+"""Adapters (LoRA) of a workload on a replica: what they take of memory and time."""
+
+import math
+from dataclasses import replace
+
+from envelope.perf.memory import MemoryFit
+from envelope.perf.replica import ReplicaSpec
+from envelope.plan.tuning_cost import adapter_params
+from envelope.serving.fleet import ReplicaConfig
+from envelope.spec.deployment import AdapterPlaces
+from envelope.spec.workload import Workload
+
+BYTES_PER_PARAM = 2.0
+"""Adapters are served in 16 bits, the format that they are trained and published in."""
+
+
+def adapter_names(workload: Workload) -> set[str]:
+    """Return the adapters that the classes of a workload need."""
+    return {task.adapter for task in workload.tasks if task.adapter is not None}
+
+
+def with_adapters(
+    config: ReplicaConfig, replica: ReplicaSpec, memory: MemoryFit, places: AdapterPlaces, needed: int
+) -> ReplicaConfig:
+    """Return the scheduler's view of a rank that serves ``needed`` different adapters.
+
+    Each place takes its bytes away from the KV cache; a copy over the host's link fills it, and each step reads the
+    adapters of its sequences from device memory. The KV blocks that ``config`` counts must leave some beside the
+    adapters (``InputError`` otherwise).
+    """
+    count = min(places.max_loaded or needed, needed)
+    held = device_bytes(replica, places.rank)
+    blocks = math.ceil(held / (memory.kv_bytes_per_token * memory.kv_block_tokens))
+    # The configuration counts only blocks that can ever be in use: what lies beside them holds adapters first.
+    beside = memory.kv_blocks // replica.parallelism.dp - config.kv_blocks
+    return replace(
+        config,
+        kv_blocks=config.kv_blocks + min(beside, count * blocks),
+        max_adapters=count,
+        adapter_blocks=blocks,
+        adapter_load_s=held / _copy_bytes_per_s(replica),
+        adapter_each_s=held / replica.hardware.device_memory.bandwidth_bytes_per_s,
+    )
+
+
+def device_bytes(replica: ReplicaSpec, rank: int) -> float:
+    """Return the bytes of one adapter on each device: spread like the weights, a copy in each data-parallel rank."""
+    return BYTES_PER_PARAM * adapter_params(replica, rank) / (replica.parallelism.tp * replica.parallelism.pp)
+
+
+def _copy_bytes_per_s(replica: ReplicaSpec) -> float:
+    """Return the rate of a copy from host memory: of the link to it, or of the memory where both are one."""
+    link = replica.hardware.link("c2c", "pcie")
+    return link.bandwidth_bytes_per_s if link else replica.hardware.device_memory.bandwidth_bytes_per_s
