@@ -46,7 +46,7 @@ def changed(reader: Reader, slider: "str | re.Pattern[str]", key: str) -> None:
     thumb = reader.page.get_by_role("slider", name=slider)
     thumb.focus()
     thumb.press(key)
-    reader.page.wait_for_url(lambda url: url != before, timeout=30_000)
+    reader.page.wait_for_url(lambda url: url != before, timeout=120_000)
     reader.settle()
 
 
@@ -82,13 +82,13 @@ def test_procurement_edits_a_price_and_takes_the_workbook_home(reader: Reader, t
     thumb.focus()
     thumb.press("End")
     keep = reader.page.get_by_role("button", name="Keep this value in the scenario")
-    keep.and_(reader.page.locator(":enabled")).click(timeout=30_000)
-    reader.page.wait_for_url(re.compile("draft="), timeout=30_000)
+    keep.and_(reader.page.locator(":enabled")).click(timeout=120_000)
+    reader.page.wait_for_url(re.compile("draft="), timeout=120_000)
     reader.settle()
     reader.page.get_by_text("Downloads and the command line of this page").click()
     reader.page.get_by_role("button", name="Prepare workbook and reports").click()
-    with reader.page.expect_download(timeout=60_000) as waiting:
-        reader.page.get_by_role("button", name="Workbook (.xlsx)").click(timeout=60_000)
+    with reader.page.expect_download(timeout=120_000) as waiting:
+        reader.page.get_by_role("button", name="Workbook (.xlsx)").click(timeout=120_000)
     book = load_workbook(io.BytesIO(Path(waiting.value.path()).read_bytes()))
     rows = [row for row in book["Assumptions"].iter_rows(values_only=True) if ASSUMPTION in row]
     assert rows
