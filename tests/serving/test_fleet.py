@@ -77,13 +77,17 @@ FLEETS = some.fixed_dictionaries(
         "inside": some.booleans(),
         "split": some.booleans(),
         "ranks": some.sampled_from([1, 1, 3]),
+        "drafts": some.sampled_from([0, 0, 3]),
         "seed": some.integers(0, 10_000),
     }
 )
 
 
 def fleet_of(d: dict) -> Fleet:
-    c = replica(prefix_cache=d["cache"], chunked_prefill=d["chunked"], kv_blocks=d["kv_blocks"], max_num_seqs=d["seqs"])
+    c = replica(
+        prefix_cache=d["cache"], chunked_prefill=d["chunked"], kv_blocks=d["kv_blocks"], max_num_seqs=d["seqs"],
+        draft_tokens=d["drafts"], draft_acceptance_frac=0.6,
+    )  # fmt: skip
     roles = ("prefill", "decode") if d["split"] and d["policy"] != "long_context" else ("serve",)
     pools = tuple(
         PoolConfig(replica=c, replicas=d["replicas"], ranks=d["ranks"], role=r, inside=d["inside"]) for r in roles
@@ -162,15 +166,18 @@ def test_every_gap_between_tokens_is_counted_once() -> None:
     assert run.final.gaps.sum() == (requests.output_tokens - 1).sum()
 
 
-def test_same_seed_same_bytes_in_another_process() -> None:
+def test_same_seed_same_bytes_in_another_process_and_mode() -> None:
     code = (
-        "import json;from tests.serving.test_fleet import *;"
+        "import json,sys;from tests.serving.test_fleet import *;"
         "d=dict(policy='overflow',balance='prefix_affine',replicas=3,cache=True,chunked=True,kv_blocks=150,seqs=8,"
-        "sessions=True,rate=10.0,rpm=60.0,availability=0.9,faults=True,autoscale=False,inside=True,split=False,ranks=1,seed=5);"
-        "r=run_once(fleet_of(d),mixed(with_sessions(5),5),seed=5,compiled=False);"
+        "sessions=True,rate=10.0,rpm=60.0,availability=0.9,faults=True,autoscale=False,inside=True,split=False,ranks=1,"
+        "drafts=3,seed=5);"
+        "r=run_once(fleet_of(d),mixed(with_sessions(5),5),seed=5,compiled=sys.argv[1]=='compiled');"
         "import hashlib;print(json.dumps([hashlib.sha256(a.tobytes()).hexdigest() for a in (r.rx,r.rq,r.tick_times)]))"
     )
-    answers = {subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout for _ in range(2)}  # fmt: skip
+    modes = ["plain", "plain", *(["compiled", "compiled"] if available() else [])]
+    commands = [[sys.executable, "-c", code, mode] for mode in modes]
+    answers = {subprocess.run(c, capture_output=True, text=True, check=True).stdout for c in commands}
     assert len(answers) == 1
     assert len(json.loads(answers.pop())) == 3
 

@@ -70,3 +70,20 @@ def test_the_cache_discount_holds_for_as_long_as_the_cache_lives() -> None:
     late, soon = quick.ttft_s[quick.hosted_hit == 0], quick.ttft_s[quick.hosted_hit > 0]
     assert soon == pytest.approx(1.0 + 0.01 * 200)
     assert set(np.round(late, 6)) == {2.0, 4.0}
+
+
+def test_tokens_per_minute_alone_limit_the_rate() -> None:
+    """A full bucket of one minute's tokens is spent first; then each request waits for its own tokens."""
+    n, tokens, tpm = 120, 100, 3000
+    requests = open_loop(np.full(n, 0.0), np.full(n, tokens - 10), np.full(n, 10))
+    run = run_once(hosted(tpm=tpm, max_retries=10_000, backoff_s=0.05, backoff_max_s=0.05), requests)
+    assert (run.rq[:, k.Q_STATUS] == k.STATUS_DONE).all()
+    begun = np.sort(run.rx[:, k.F_FIRST] - 1.0)
+    burst = tpm // tokens
+    assert (begun[:burst] < 1e-9).all()
+    earliest = (np.arange(burst, n) + 1 - burst) * tokens * 60.0 / tpm
+    late = begun[burst:] - earliest
+    assert (late >= -1e-6).all(), "no request starts before its tokens are there"
+    assert late.max() <= 0.1, "and none much later than a client's next try"
+    free = run_once(hosted(), requests)
+    assert (free.rx[:, k.F_FIRST] - 1.0 < 1e-9).all()

@@ -252,17 +252,6 @@ def big_replica(cache: bool) -> Fleet:
 
 
 @needs_traces
-@pytest.mark.parametrize("name", list(REAL))
-def test_real_traces_are_served_whole(name: str) -> None:
-    trace = read_log(TRACES / name)
-    requests = requests_of(trace)
-    run = run_once(big_replica(cache=trace.hash_ids is not None), requests)
-    assert (run.rq[:, k.Q_STATUS] == k.STATUS_DONE).all()
-    if trace.hash_ids is not None:
-        assert 0 < run.rq[:, k.Q_HIT].sum() <= describe(trace).prefix_reuse_frac * trace.input_tokens.sum()
-
-
-@needs_traces
 def test_agent_sessions_hit_the_cache_as_often_as_recorded(tmp_path: Path) -> None:
     """The WEKA statistics say 91–96 % of the prompt tokens; an unlimited cache must come out there."""
     with gzip.open(TRACES / "claude_code_weka_64sessions.jsonl.gz", "rt") as file:
