@@ -385,6 +385,9 @@ def test_a_power_cut_stops_everything_and_everything_is_served_after_it() -> Non
     assert (run.rq[:, k.Q_FLAGS] & k.FLAG_PARKED).any()
     assert (run.rq[:, k.Q_STATUS] == k.STATUS_DONE).all()
     assert run.final.up_s.max() < run.final.time_s - 10
+    at, begun, ended = run.tick_times[:, :1], run.rx[:, k.F_ARRIVAL], run.rx[:, k.F_FINISH]
+    inside = ((begun <= at) & (at < ended)).sum(axis=1)
+    assert (run.ticks[:, 0] + run.ticks[:, 1] == inside).all(), "those that wait for any replica are in the queue too"
 
 
 def test_maintenance_loses_no_running_request() -> None:

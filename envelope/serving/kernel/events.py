@@ -27,6 +27,7 @@ from envelope.serving.kernel.layout import (
     H_HOSTED_RUNNING,
     H_NEXT,
     H_ORDER,
+    H_PARKED,
     H_PARKED_HEAD,
     H_PARKED_TAIL,
     H_REPLICAS,
@@ -147,6 +148,7 @@ def tick(st: Ints, sx: Floats, t: float) -> None:
     st[H_TICK] = k + 1
     at = st[H_TICK_OUT] + TICK_INTS * k
     energy = 0.0
+    st[at] = st[H_PARKED]
     for r in range(st[H_REPLICAS]):
         b, x = replica_at(st, sx, r)
         st[at] += st[b + R_WAITING]
@@ -202,6 +204,7 @@ def set_up(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, r: int, t: fl
     i = st[H_PARKED_HEAD]
     st[H_PARKED_HEAD] = -1
     st[H_PARKED_TAIL] = -1
+    st[H_PARKED] = 0
     while i >= 0:
         following = rq[i * Q_SIZE + Q_LINK]
         if rq[i * Q_SIZE + Q_FLAGS] & FLAG_READY:

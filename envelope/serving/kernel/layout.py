@@ -58,7 +58,8 @@ H_HOSTED_RUNNING = 32
 H_POOLS = 33
 H_DONE = 34
 """Requests that have left the system, however."""
-H_CLASS_FAIL = 35
+H_PARKED = 35
+"""Length of the list of parked requests."""
 H_DECODE_POOL = 36
 """Pool that takes over after prefill, −1 if none."""
 H_HOSTED_MOST = 37
@@ -109,7 +110,7 @@ G_FAIL = 28
 G_SIZE = 40
 
 TICK_INTS = 4
-"""Waiting, running, blocks in use, requests in the hosted API."""
+"""Waiting (parked ones too), running, blocks in use, requests in the hosted API."""
 
 # --- integers of a replica ----------------------------------------------------------------------------------
 R_POOL = 0

@@ -18,6 +18,7 @@ from envelope.serving.kernel.layout import (
     H_BALANCE,
     H_LEAVE_LEVEL,
     H_LONG_TOKENS,
+    H_PARKED,
     H_PARKED_HEAD,
     H_PARKED_TAIL,
     H_PATH,
@@ -301,6 +302,7 @@ def park(st: Ints, rq: Rows, i: int) -> None:
     else:
         st[H_PARKED_HEAD] = i
     st[H_PARKED_TAIL] = i
+    st[H_PARKED] += 1
 
 
 @kernel
