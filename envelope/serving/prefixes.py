@@ -1,5 +1,7 @@
 """From recorded block hashes to the shared nodes of prompts: a radix tree whose branches are the nodes."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
 from envelope.serving.requests import Ints, Requests, replace_columns
@@ -9,61 +11,72 @@ def with_prefixes(requests: Requests, hash_ids: list[list[int]], block_tokens: i
     """Return ``requests`` whose shared prefixes are those that their block hashes have in common.
 
     ``hash_ids[i]`` are the hashes of the leading blocks of ``block_tokens`` tokens of prompt ``i``. Blocks that
-    only one request has are left out: nobody will ask for them again.
+    only one request has are left out: nobody will ask for them again. A last block that the prompt does not fill is
+    shared only with prompts that end at the same token; hashes beyond the prompt are ignored.
     """
-    parent, depth, uses, last = _tree(hash_ids)
-    first_of, node_of = _nodes(parent, depth, uses)
-    bounds = np.array([(a * block_tokens, b * block_tokens) for a, b in first_of], dtype=np.int64).reshape(-1, 2)
+    tree = _tree(hash_ids, requests.input_tokens, block_tokens)
+    bounds, node_of = _nodes(tree)
     paths: list[int] = []
     start = [0]
-    for leaf in last:
-        paths.extend(_path(leaf, parent, node_of))
+    for leaf in tree.last:
+        paths.extend(_path(leaf, tree.parent, node_of))
         start.append(len(paths))
     return replace_columns(
         requests,
         path=np.array(paths, dtype=np.int64),
         path_start=np.array(start, dtype=np.int64),
-        node_tokens=bounds,
+        node_tokens=np.array(bounds, dtype=np.int64).reshape(-1, 2),
     )
 
 
-def _tree(hash_ids: list[list[int]]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Return parent, depth and number of requests of every tree node, and each request's last node (−1: none)."""
-    child: dict[tuple[int, int], int] = {}
-    parent: list[int] = []
-    depth: list[int] = []
-    uses: list[int] = []
-    last: list[int] = []
-    for ids in hash_ids:
+@dataclass(slots=True)
+class _Tree:
+    """Blocks of all prompts, each after the one before it."""
+
+    parent: list[int] = field(default_factory=list)
+    begin: list[int] = field(default_factory=list)
+    end: list[int] = field(default_factory=list)
+    """Where each block begins and ends in its prompts, in tokens."""
+    uses: list[int] = field(default_factory=list)
+    """Requests that have each block."""
+    last: list[int] = field(default_factory=list)
+    """Last block of each request, −1 for none."""
+
+
+def _tree(hash_ids: list[list[int]], input_tokens: Ints, block_tokens: int) -> _Tree:
+    tree = _Tree()
+    child: dict[tuple[int, ...], int] = {}
+    for ids, length in zip(hash_ids, input_tokens.tolist(), strict=True):
         at = -1
-        for level, block in enumerate(ids):
-            key = (at, int(block))
+        for begin, block in zip(range(0, length, block_tokens), ids, strict=False):
+            end = min(begin + block_tokens, length)
+            key = (at, int(block)) if end - begin == block_tokens else (at, int(block), end)
             following = child.get(key)
             if following is None:
-                following = len(parent)
-                child[key] = following
-                parent.append(at)
-                depth.append(level)
-                uses.append(0)
-            uses[following] += 1
+                following = child[key] = len(tree.parent)
+                tree.parent.append(at)
+                tree.begin.append(begin)
+                tree.end.append(end)
+                tree.uses.append(0)
+            tree.uses[following] += 1
             at = following
-        last.append(at)
-    return parent, depth, uses, last
+        tree.last.append(at)
+    return tree
 
 
-def _nodes(parent: list[int], depth: list[int], uses: list[int]) -> tuple[list[tuple[int, int]], list[int]]:
-    """Join runs of blocks that the same requests use; return their bounds in blocks and each tree node's run."""
+def _nodes(tree: _Tree) -> tuple[list[tuple[int, int]], list[int]]:
+    """Join runs of blocks that the same requests use; return their bounds in tokens and each block's run."""
     bounds: list[tuple[int, int]] = []
-    node_of = [-1] * len(parent)
-    for at, up in enumerate(parent):
-        if uses[at] < 2:
+    node_of = [-1] * len(tree.parent)
+    for at, up in enumerate(tree.parent):
+        if tree.uses[at] < 2:
             continue
-        if up >= 0 and uses[up] == uses[at]:
+        if up >= 0 and tree.uses[up] == tree.uses[at]:
             node = node_of[up]
-            bounds[node] = (bounds[node][0], depth[at] + 1)
+            bounds[node] = (bounds[node][0], tree.end[at])
         else:
             node = len(bounds)
-            bounds.append((depth[at], depth[at] + 1))
+            bounds.append((tree.begin[at], tree.end[at]))
         node_of[at] = node
     return bounds, node_of
 

@@ -70,8 +70,9 @@ def load_test(
 
     First ``warmup`` more requests of the same kind are served at the same concurrency and not counted: they leave
     warm caches behind, and an idle engine. (``vllm bench serve --num-warmups`` does the same with copies of its first
-    prompt: ``vllm/benchmarks/serve.py``, ``benchmark``.) Then ``concurrency`` requests start at once and each one that ends starts the next, until ``requests`` have been served. Lengths are
-    uniform integers in ``[range_ratio, 1]`` times the nominal ones; all prompts differ. Keys as in ``replay_trace``.
+    prompt: ``vllm/benchmarks/serve.py``, ``benchmark``.) Then ``concurrency`` requests start at once and each one
+    that ends starts the next, until ``requests`` have been served. Lengths are uniform integers in
+    ``[range_ratio, 1]`` times the nominal ones; all prompts differ. Keys as in ``replay_trace``.
     """
     if not 0 < range_ratio <= 1:
         raise InputError(Problem("load_test", "range_ratio", range_ratio, "must be above 0 and at most 1"))

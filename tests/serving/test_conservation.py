@@ -64,7 +64,7 @@ def test_real_traces_are_replayed_whole(name: str) -> None:
     check_tokens(run, requests)
     assert (run.blocks_free == 60_000).all()
     if trace.hash_ids is not None:
-        assert 0 < run.final.tokens_hit <= reuse_frac(requests) * trace.input_tokens.sum()
+        assert 0 < run.rq[:, k.Q_HIT].sum() <= reuse_frac(requests) * trace.input_tokens.sum()
 
 
 @pytest.mark.parametrize("cache", [False, True])

@@ -6,6 +6,7 @@ import pytest
 from envelope.serving.compiled import available
 from envelope.serving.fleet import Fleet, PoolConfig, ReplicaConfig, RouterPolicy
 from envelope.serving.kernel import layout as k
+from envelope.serving.prefixes import with_prefixes
 from envelope.serving.requests import ClassInfo, Requests, closed_loop, open_loop, replace_columns
 from envelope.serving.run import run_once
 
@@ -114,6 +115,13 @@ CASES = {
     "load generator": (
         dict(),
         lambda s: closed_loop(drawn(s).input_tokens, drawn(s).output_tokens, concurrency=20, seed=s),
+    ),
+    "recorded hashes": (
+        dict(kv_blocks=300, prefix_cache=True),
+        lambda s: with_prefixes(
+            replace_columns(drawn(s), input_tokens=64 + 37 * (np.arange(250) % 9)),
+            [[0, 1 + i % 2, *(10 * (i % 9) + b for b in range(10, 14))] for i in range(250)], 64,
+        ),
     ),
     "equal prompts": (
         dict(prefix_cache=True),
