@@ -78,9 +78,9 @@ def _reasons(
 ) -> list[str]:
     rules = scenario.constraints
     reasons = []
-    if best.slo_attainment_frac is not None and best.solved_frac is not None:
+    if best.service is not None and best.slo_attainment_frac is not None and best.solved_frac is not None:
         reasons.append(
-            f"keeps the SLO for {best.slo_attainment_frac:.1%} of the busiest hour's requests "
+            f"keeps the SLO for {best.slo_attainment_frac:.1%} of the requests of {best.service.period} "
             f"(at least {rules.slo_attainment_min_frac:.0%}) and solves {best.solved_frac:.0%} of the tasks"
         )
     reasons += _failure(scenario, best, second)

@@ -258,7 +258,7 @@ def service_constraints(
     return [
         _at_least(
             "slo_attainment", service.slo_attainment_frac, rules.slo_attainment_min_frac,
-            "of the busiest hour's requests keep their SLO", hint,
+            f"of the requests of {service.period} keep their SLO", hint,
         ),
         _at_least("served", service.served_frac, rules.served_min_frac, "of the requests are served", long),
         _at_least(

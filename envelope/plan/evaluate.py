@@ -49,7 +49,7 @@ def evaluate_candidate(
     constraints += [gate_constraint(status) for status in gates_of(scenario, candidate) if status.hard]
     if not bench.runs or (static_first and not all(c.satisfied for c in constraints)):
         return _result(bench, constraints, None)
-    tick(f"{candidate.name}: busiest hour")
+    tick(f"{candidate.name}: service")
     peak = simulate_peak(scenario, bench, seeds=seeds)
     service = service_level(scenario, peak)
     use = traffic(scenario, bench, peak)

@@ -14,9 +14,10 @@ from envelope.plan.evidence import gate_constraint, gates_of, measured_work
 from envelope.plan.fleet import Bench, build_fleet, resolve_bench
 from envelope.plan.frontier_axes import Axis
 from envelope.plan.money import annual_usage
+from envelope.plan.period import usual_period
 from envelope.plan.results import ConstraintResult
-from envelope.plan.service import Peak, service_level, simulate_peak, traffic
-from envelope.serving.simulate import simulate
+from envelope.plan.service import Peak, service_level, simulate_peak, simulated, traffic
+from envelope.serving.arrivals import window_of
 from envelope.spec.scenario import Candidate, Scenario
 from envelope.tco.draws import Sample, line_draws
 from envelope.tco.inputs import point_values
@@ -59,7 +60,7 @@ class Simulator:
     runs: int = 0
 
     def peak(self, scenario: Scenario, bench: Bench, year: int) -> Peak:
-        """Return the busiest hour of a year, simulated unless the same work was simulated before."""
+        """Return what is simulated of a year, simulated unless the same work was simulated before."""
         key = (bench.candidate.model_dump_json(), _work_key(scenario, bench), year)
         if key not in self.peaks:
             self.runs += 1
@@ -81,15 +82,16 @@ def _simulated(scenario: Scenario, bench: Bench, year: int) -> Peak:
     if len(pools) != 1 or pools[0].role != "seat" or pools[0].replicas <= SEATS:
         return simulate_peak(scenario, bench, seeds=1, year=year)
     share = SEATS / pools[0].replicas
-    fleet = build_fleet(scenario, bench, share)
+    period = usual_period(scenario, bench, year)
+    load = share * scenario.workload.rate_in_year(year)
+    window = window_of(scenario.workload, max_requests=settings.max_requests, share=load)
+    period = replace(period, share=share, window=window if period.flat else period.window)
+    fleet = build_fleet(scenario, bench, share, period.clock)
     if fleet.hosted is not None:
         api = fleet.hosted
         limits = {n: v * share for n in ("rpm", "tpm") if (v := getattr(api, n)) is not None}
         fleet = replace(fleet, hosted=replace(api, **limits))
-    result = simulate(
-        fleet, scenario.workload, seed=settings.seed, max_requests=settings.max_requests, share=share, year=year
-    )
-    return Peak(result, fleet, share)
+    return simulated(scenario, bench, period, seeds=1, fleet=fleet)
 
 
 def _work_key(scenario: Scenario, bench: Bench) -> str:
@@ -102,7 +104,8 @@ def _work_key(scenario: Scenario, bench: Bench) -> str:
         drop.add("sensitivity")
     tasks = "".join(task.model_dump_json(exclude=drop) for task in work.tasks)
     rest = work.model_dump_json(exclude={"tasks", "growth_frac_per_year"})
-    return f"{tasks}{rest}{scenario.constraints.private_stays}{work.growth_frac_per_year}"
+    operations = scenario.operations_of(bench.candidate).model_dump_json()
+    return f"{tasks}{rest}{operations}{scenario.constraints.private_stays}{work.growth_frac_per_year}"
 
 
 def node(scenario: Scenario, candidate: Candidate, simulator: Simulator) -> Node:

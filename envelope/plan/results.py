@@ -53,8 +53,10 @@ class ClassResult(Frozen):
 
 
 class ServiceLevel(Frozen):
-    """What the simulation of the busiest hour found."""
+    """What the simulation of the busiest hour, or of the week if the operations take one, found."""
 
+    period: str = "the busiest hour"
+    """What was simulated, in words."""
     slo_attainment_frac: float = Field(ge=0, le=1)
     """Share of the offered requests that were served within every limit of their SLO."""
     slo_attainment_low_frac: float

@@ -29,6 +29,8 @@ class Peak:
     result: SimulationResult
     fleet: Fleet
     share_frac: float
+    period: str
+    """What was simulated, in words."""
 
 
 def simulate_peak(scenario: Scenario, bench: Bench, *, seeds: int, year: int = 0) -> Peak:
@@ -104,7 +106,7 @@ def simulated(
         table=table,
         report=report,
     )
-    return Peak(result, fleet, period.share)
+    return Peak(result, fleet, period.share, period.text)
 
 
 def service_level(scenario: Scenario, peak: Peak) -> ServiceLevel:
@@ -113,6 +115,7 @@ def service_level(scenario: Scenario, peak: Peak) -> ServiceLevel:
     overall = result.overall
     offered = max(overall.offered, 1)
     return ServiceLevel(
+        period=peak.period,
         slo_attainment_frac=overall.slo_attainment_frac,
         slo_attainment_low_frac=max(result.slo_attainment.low, 0.0),
         slo_attainment_high_frac=min(result.slo_attainment.high, 1.0),

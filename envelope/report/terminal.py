@@ -40,7 +40,7 @@ def _parts(result: Comparison, width: int) -> Iterable[RenderableType]:
         f"the failure that must not happen: {must_not}\n"
     )
     yield _verdicts(result, width)
-    legend = "SLO met: share of the busiest hour's requests; ±: median error of such predictions; last column: the "
+    legend = "SLO met: share of the simulated requests; ±: median error of such predictions; last column: the "
     yield Text(f"  {legend}failure that must not happen\n", "dim")
     yield _costs(result, width)
     if result.recommended is not None:
@@ -58,7 +58,9 @@ _COLUMNS = (
 
 def _verdicts(result: Comparison, width: int) -> Table:
     shown = [name for name, least in _COLUMNS if width >= least]
-    table = Table(title="Verdict (service level in the busiest hour)", box=SIMPLE_HEAD, title_justify="left")
+    periods = dict.fromkeys(c.service.period for c in result.candidates if c.service)
+    simulated = " or ".join(periods) or "the busiest hour"
+    table = Table(title=f"Verdict (service level in {simulated})", box=SIMPLE_HEAD, title_justify="left")
     table.add_column("candidate", min_width=20, overflow="fold")
     for name in shown:
         table.add_column(name, justify="left" if name == "fits" else "right", no_wrap=True)

@@ -4,11 +4,12 @@ import math
 
 import pytest
 
+from envelope.plan.constraints import service_constraints
 from envelope.plan.fleet import build_fleet, resolve_bench
 from envelope.plan.money import annual_usage, economics_of
 from envelope.plan.operations import Clock, startup_s
 from envelope.plan.scenarios import load_scenario
-from envelope.plan.service import simulate_peak, traffic
+from envelope.plan.service import service_level, simulate_peak, traffic
 from envelope.plan.simulate import simulate
 from envelope.spec.scenario import Scenario
 from envelope.tco import AnnualUsage
@@ -153,6 +154,9 @@ def test_a_retired_snapshot_refuses_everything_from_its_day_on() -> None:
 def test_compare_sees_the_operations() -> None:
     closed = operated("own-v4-flash", OFFICE)
     bench = bench_of(closed, "own-v4-flash")
-    office = simulate_peak(closed, bench, seeds=1).result
+    peak = simulate_peak(closed, bench, seeds=1)
+    office = peak.result
+    said = service_constraints(closed, service_level(closed, peak), 1.0)[0].explanation
+    assert "of the requests of the week keep their SLO" in said
     always = simulate_peak(SCENARIO, bench_of(SCENARIO, "own-v4-flash"), seeds=1).result
     assert office.slo_attainment.mean < 0.75 < always.slo_attainment.mean
