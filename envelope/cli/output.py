@@ -35,11 +35,19 @@ def _is_numeric(cell: str) -> bool:
     return not cell or cell[0] in "0123456789$<>−–-"
 
 
+def _notice(_share: float, what: str) -> None:
+    """Print the one line that a user who sees no progress bar needs too: why the first run takes longer."""
+    from envelope.plan.prepare import NOTICE
+
+    if what == NOTICE:
+        print(what, file=sys.stderr)
+
+
 @contextmanager
 def progress(label: str, *, enabled: bool = True) -> Iterator[Reporter]:
     """Give a reporter ``(share_done, what)`` that draws a progress bar on standard error."""
     if not enabled or not sys.stderr.isatty():
-        yield lambda _share, _what: None
+        yield _notice
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
     if options.table:
         check_table(options.table)
     table = Path(options.table) if options.table else None
-    result = replay_query(validate(ReplayQuery, query, "command line"), "command line", table=table)
+    result = replay_query(validate(ReplayQuery, query, "command line"), "command line", table=table, tell=_tell)
     if options.json:
         write_json(result)
     else:
@@ -58,6 +58,10 @@ def run(options: argparse.Namespace, _command: str) -> int:
     if table is not None:
         print(f"wrote {table}", file=sys.stderr)
     return ExitCode.OK
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _show(result: dict[str, Any]) -> None:

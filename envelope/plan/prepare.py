@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterable
 
-from envelope.serving.compiled import COMPILE_REQUESTS, available, is_ready, ready_for
+from envelope.serving.compiled import COMPILE_REQUESTS, available, is_ready, ready_for, worth_compiling
 from envelope.spec.scenario import Candidate, Scenario
+
+NOTICE = "compiling the simulation, once on this machine (about 20 seconds)"
+"""What a user is told before it is done."""
 
 _SESSION_WEIGHT = 10
 """What a call of a session weighs: its prompt is ten to a hundred times that of a single request, and is cached."""
@@ -21,8 +24,14 @@ def prepare_for(
     local = [c for c in candidates if c.pools]
     requests = round(runs * sum(_weighted_requests(scenario, c) for c in local))
     if tell is not None and requests > COMPILE_REQUESTS and not is_ready() and available():
-        tell("compiling the simulation, once on this machine (about 20 seconds)")
+        tell(NOTICE)
     return ready_for(requests)
+
+
+def announce(requests: int, replicas: int, tell: Callable[[str], object]) -> None:
+    """Tell of the compilation if one run of so many requests on so many replicas will begin with it."""
+    if not is_ready() and worth_compiling(requests, replicas):
+        tell(NOTICE)
 
 
 def _weighted_requests(scenario: Scenario, candidate: Candidate) -> float:

@@ -1,5 +1,6 @@
 """Replaying a recorded trace, or a closed-loop load, against one deployment."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from envelope.perf.checks import blocking_reasons
 from envelope.perf.memory import fit
 from envelope.plan.estimate import EstimateQuery, Whole, resolve_query
 from envelope.plan.fleet import replica_config
+from envelope.plan.prepare import announce
 from envelope.plan.trace_file import read_trace
 from envelope.provenance import Frozen
 from envelope.serving.fleet import ReplicaConfig
@@ -60,11 +62,21 @@ def replay(**query: Any) -> dict[str, Any]:
     return replay_query(validate(ReplayQuery, query, "arguments"))
 
 
-def replay_query(query: ReplayQuery, where: str = "arguments", *, table: Path | None = None) -> dict[str, Any]:
-    """Return the result of a validated query; ``table`` (``.csv`` or ``.parquet``) gets one row per request."""
+def replay_query(
+    query: ReplayQuery,
+    where: str = "arguments",
+    *,
+    table: Path | None = None,
+    tell: Callable[[str], object] = lambda _text: None,
+) -> dict[str, Any]:
+    """Return the result of a validated query; ``table`` (``.csv`` or ``.parquet``) gets one row per request.
+
+    ``tell`` is told before something that takes long for a reason of its own.
+    """
     replica, replicas, ranks = _deployment(query.deployment, where)
     if query.load is not None:
         load = query.load
+        announce(load.requests + load.warmup, replicas * ranks, tell)
         return load_test(
             replica,
             concurrency=load.concurrency,
@@ -80,8 +92,11 @@ def replay_query(query: ReplayQuery, where: str = "arguments", *, table: Path | 
         )
     assert query.trace is not None
     if not _is_plain(query.trace):
-        return served(replica, _logged(query.trace), replicas=replicas, ranks=ranks, table=table)
+        logged = _logged(query.trace)
+        announce(len(logged), replicas * ranks, tell)
+        return served(replica, logged, replicas=replicas, ranks=ranks, table=table)
     trace = read_trace(query.trace)
+    announce(len(trace.arrival_s), replicas * ranks, tell)
     return replay_trace(
         replica,
         trace.arrival_s,
