@@ -71,12 +71,12 @@ def worth_compiling(requests: int, replicas: int = 1) -> bool:
     requests = requests * (8 + replicas) // 8
     if _compiled.cache_info().currsize:
         return True
-    return requests > (LOAD_REQUESTS if _on_disk() else COMPILE_REQUESTS) and available()
+    return requests > (LOAD_REQUESTS if on_disk() else COMPILE_REQUESTS) and available()
 
 
 def is_ready() -> bool:
     """Return whether machine code is at hand, in memory or on disk, so that no run waits for the compiler."""
-    return bool(_compiled.cache_info().currsize) or _on_disk()
+    return bool(_compiled.cache_info().currsize) or on_disk()
 
 
 def ready_for(requests: int) -> bool:
@@ -112,7 +112,7 @@ def _compiled() -> dict[str, Any]:
     config: Any = numba.config
     old = config.CACHE_DIR
     config.CACHE_DIR = "" if folder is None else str(folder)
-    ready = _on_disk()
+    ready = on_disk()
     functions = {n: f for n, f in _plain().items() if getattr(f, "__kernel__", False)}
     try:
         for name, function in functions.items():
@@ -207,6 +207,7 @@ def _folder() -> Path | None:
     return None
 
 
-def _on_disk() -> bool:
+def on_disk() -> bool:
+    """Return whether machine code of this kernel was kept by an earlier run, so that loading it takes a second."""
     folder = _folder()
     return folder is not None and any(folder.rglob("*run_until*.nbi"))

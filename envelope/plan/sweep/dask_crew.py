@@ -45,7 +45,9 @@ def dask_crew(address: str, workers: int) -> Iterator[Crew]:
             executor = client.get_executor(pure=False)
             yield Crew(
                 executor,
-                workers=lambda: max(len(client.scheduler_info(n_workers=-1)["workers"]), 1),
+                workers=lambda: max(
+                    len(client.scheduler_info(n_workers=-1)["workers"]) if client.status == "running" else 1, 1
+                ),
                 # A scheduler that was restarted knows nothing of the tasks that its forerunner had.
                 lost=lambda: client.status != "running" or _scheduler(client) != scheduler,
             )

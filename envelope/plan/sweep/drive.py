@@ -13,7 +13,7 @@ from envelope.errors import EnvelopeError
 from envelope.plan.sweep.crew import Crew, Hire
 from envelope.plan.sweep.row import Row, run_row
 from envelope.plan.sweep.variants import Run
-from envelope.serving.compiled import COMPILE_REQUESTS, prepare
+from envelope.serving.compiled import COMPILE_REQUESTS, LOAD_REQUESTS, on_disk, prepare
 from envelope.spec.data_version import data_version
 from envelope.spec.load import use_data_dirs
 from envelope.spec.scenario import Scenario
@@ -188,7 +188,7 @@ def run_task(order: Order, runs: Sequence[Run]) -> list[Row]:
 @lru_cache(maxsize=1)
 def warm(requests: int) -> None:
     """Load the compiled kernel once, or compile it, if that many requests are worth it."""
-    if requests > COMPILE_REQUESTS:
+    if requests > (LOAD_REQUESTS if on_disk() else COMPILE_REQUESTS):
         prepare()
 
 

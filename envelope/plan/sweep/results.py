@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
 from typing import Any
+from weakref import finalize
 
 from envelope.display import Displayed
 from envelope.plan.sweep.effects import Correlation, Effect, correlations, effects
@@ -21,9 +22,11 @@ BEST_BY = "cost_npv_usd"
 class Sweep(Displayed):
     """The results of a sweep in a folder; rows are read from it when they are asked for, never all at once."""
 
-    def __init__(self, folder: Path, kept: TemporaryDirectory[str] | None = None) -> None:
+    def __init__(self, folder: Path, *, passing: bool = False) -> None:
         self.folder = folder
-        self._kept = kept
+        if passing:
+            # The folder is this object's own and goes with it.
+            finalize(self, rmtree, folder, ignore_errors=True)
         self._held = read_study(folder)
         self.study = validate(Study, self._held.get("study"), str(folder / "study.json"))
         self.runs = int(self._held["runs"])

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 from envelope.errors import InputError, Problem
@@ -123,8 +123,7 @@ def run_study(
         require_format(name)
     hire = hiring(way.executor, way.workers)
     variants = variants_of(study, scenarios)
-    kept = TemporaryDirectory(prefix="envelope-sweep-") if out is None else None
-    folder = Path(kept.name) if kept is not None else _made(out or Path())
+    folder = Path(mkdtemp(prefix="envelope-sweep-")) if out is None else _made(out)
     with locked(folder):
         check_study(folder, _described(study, variants))
         journal = Journal(folder, variants.runs)
@@ -135,7 +134,7 @@ def run_study(
             order = _order(scenarios, variants)
             warm(order.requests)
             drive(order, (variants.run(index) for index in runs), left, hire, watch.deliver)
-        found = Sweep(folder, kept)
+        found = Sweep(folder, passing=out is None)
         write_tables(found, way.formats)
     return found
 
