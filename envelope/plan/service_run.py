@@ -4,7 +4,7 @@ from typing import Any
 
 from envelope.provenance import Frozen
 from envelope.result import Result
-from envelope.serving.result import CURVE_FRACS, Bottleneck, Curves, FleetEvent, HostedUsage, Interval, Spread
+from envelope.serving.result import CURVE_FRACS, Bottleneck, Curves, FleetEvent, HostedUsage, Interval, Spread, Timeline
 
 
 class Cdf(Frozen):
@@ -59,20 +59,9 @@ class RunClass(Frozen):
         return Cdf(value_s=values, frac=CURVE_FRACS) if values else None
 
 
-class RunTimeline(Frozen):
-    """The whole fleet at equal times of the first seed; bins are as wide as the first value of ``t_s``."""
+class RunTimeline(Timeline):
+    """Samples of the whole fleet, whatever share of it is simulated."""
 
-    t_s: tuple[float, ...]
-    """End of each bin, seconds after the start."""
-    queue: tuple[float, ...]
-    """Requests that wait inside."""
-    running: tuple[float, ...]
-    """Requests in the batches."""
-    kv_used_frac: tuple[float, ...]
-    power_w: tuple[float, ...]
-    """Mean power of the local devices in the bin."""
-    hosted: tuple[float, ...]
-    """Requests in the hosted API."""
     hosted_frac: tuple[float, ...]
     """Share of the requests being answered that are in the hosted API."""
     replicas: tuple[float, ...]

@@ -121,13 +121,17 @@ class HostedUsage(Frozen):
 
 
 class Timeline(Frozen):
-    """Samples at equal times, mean over the run's first seed."""
+    """Samples of the run's first seed at equal times; bins are as wide as the first value of ``t_s``."""
 
     t_s: tuple[float, ...]
+    """End of each bin, seconds after the start."""
     queue: tuple[float, ...]
+    """Requests that wait inside."""
     running: tuple[float, ...]
+    """Requests in the batches."""
     kv_used_frac: tuple[float, ...]
     power_w: tuple[float, ...]
+    """Mean power of the local devices in the bin."""
     hosted: tuple[float, ...]
     """Requests in the hosted API."""
     hosted_frac: tuple[float, ...] = ()
