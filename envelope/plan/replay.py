@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from pydantic import Field, model_validator
 
@@ -74,6 +74,7 @@ def replay_query(
     ``tell`` is told before something that takes long for a reason of its own.
     """
     replica, replicas, ranks = _deployment(query.deployment, where)
+    served_by: _ServedBy = {"replicas": replicas, "ranks": ranks, "table": table}
     if query.load is not None:
         load = query.load
         announce(load.requests + load.warmup, replicas * ranks, tell)
@@ -86,17 +87,22 @@ def replay_query(
             range_ratio=load.range_ratio,
             warmup=load.warmup,
             seed=load.seed,
-            replicas=replicas,
-            ranks=ranks,
-            table=table,
+            **served_by,
         )
     assert query.trace is not None
-    if not _is_plain(query.trace):
-        logged = _logged(query.trace)
-        announce(len(logged), replicas * ranks, tell)
-        return served(replica, logged, replicas=replicas, ranks=ranks, table=table)
-    trace = read_trace(query.trace)
-    announce(len(trace.arrival_s), replicas * ranks, tell)
+    return _replay_file(query.trace, replica, served_by, tell)
+
+
+def _replay_file(
+    path: Path, replica: ReplicaConfig, served_by: "_ServedBy", tell: Callable[[str], object]
+) -> dict[str, Any]:
+    places = served_by["replicas"] * served_by["ranks"]
+    if not _is_plain(path):
+        logged = _logged(path)
+        announce(len(logged), places, tell)
+        return served(replica, logged, **served_by)
+    trace = read_trace(path)
+    announce(len(trace.arrival_s), places, tell)
     return replay_trace(
         replica,
         trace.arrival_s,
@@ -105,10 +111,14 @@ def replay_query(
         prompt_id=trace.prompt_id,
         hash_ids=trace.hash_ids,
         hash_block_tokens=trace.hash_block_tokens,
-        replicas=replicas,
-        ranks=ranks,
-        table=table,
+        **served_by,
     )
+
+
+class _ServedBy(TypedDict):
+    replicas: int
+    ranks: int
+    table: Path | None
 
 
 def _is_plain(path: Path) -> bool:
