@@ -182,7 +182,7 @@ def run_task(order: Order, runs: Sequence[Run]) -> list[Row]:
         )
     warm(order.requests)
     scenarios = _scenarios(order.scenarios)
-    return [run_row(scenarios[run.scenario], run) for run in runs]
+    return [run_row(scenarios[run.scenario], run, order.data_version) for run in runs]
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,6 @@ from envelope.plan.evaluate import evaluate_candidate
 from envelope.plan.results import CandidateResult
 from envelope.plan.sweep.variants import Run
 from envelope.provenance import Frozen
-from envelope.spec.data_version import data_version
 from envelope.spec.scenario import Scenario
 from envelope.version import __version__
 
@@ -69,18 +68,21 @@ class Row(Frozen):
     """Hash of all data files behind the figures."""
 
 
-def run_row(scenario: Scenario, run: Run) -> Row:
-    """Return the row of one run; what goes wrong in it is recorded in the row and never raised."""
+def run_row(scenario: Scenario, run: Run, data: str) -> Row:
+    """Return the row of one run; what goes wrong in it is recorded in the row and never raised.
+
+    ``data`` is the hash of the data files, which takes longer to check than a short run.
+    """
     row = Row(
         run=run.index, variant=run.variant, scenario=scenario.id, candidate=run.candidate, seed=run.seed,
-        changes=dict(run.changes), status="failed", data_version=data_version(),
+        changes=dict(run.changes), status="failed", data_version=data,
     )  # fmt: skip
     try:
         changed = scenario.replace(run.changes) if run.changes else scenario
         simulation = changed.simulation.model_copy(update={"seed": run.seed, "seeds": 1})
         candidate = next(c for c in changed.candidates if c.id == run.candidate)
         changed = changed.model_copy(update={"simulation": simulation, "candidates": (candidate,)})
-        row = row.model_copy(update={"input_hash": input_hash(changed, row.data_version)})
+        row = row.model_copy(update={"input_hash": input_hash(changed, data)})
         found = evaluate_candidate(changed, candidate, seeds=1, tick=_silent)
         return Row.model_validate({**row.model_dump(), "status": "done", **_figures(found)})
     except Exception as error:  # a sweep of thousands must not end with one of them
