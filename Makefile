@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SCENARIO ?= scenarios/coding-assistant.yaml
 
-.PHONY: run test check bench app pictures clean help
+.PHONY: run test check bench app pictures docs clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: *.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -30,6 +30,9 @@ app: $(VENV)/.ui                 ## start the dashboard
 pictures: $(VENV)/.dev           ## draw the pictures of the README from real runs
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_screenshots.py
+
+docs: $(VENV)/.dev                ## build the documentation site into build/site
+	$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
 
 clean:                           ## remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -16,7 +16,7 @@ from envelope.report import text
 def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     """Declare the arguments of a listing command."""
     if command == "schema":
-        parser.add_argument("kind", help=f"one of: {', '.join(_SCHEMAS)}")
+        parser.add_argument("kind", help=f"one of: {', '.join(SCHEMAS)}")
         return
     parser.add_argument("name", nargs="?", help="show this one whole, with the source of each number")
     parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
@@ -202,7 +202,7 @@ def _scenarios(options: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
-_SCHEMAS = {
+SCHEMAS = {
     "scenario": ("envelope.spec.scenario", "Scenario"),
     "sweep": ("envelope.plan.sweep.study", "Study"),
     "workload": ("envelope.spec.workload", "Workload"),
@@ -220,9 +220,9 @@ _SCHEMAS = {
 def _schema(kind: str) -> int:
     from importlib import import_module
 
-    if kind not in _SCHEMAS:
-        raise unknown_name("command line", "kind", kind, _SCHEMAS, "schema --help")
-    module, name = _SCHEMAS[kind]
+    if kind not in SCHEMAS:
+        raise unknown_name("command line", "kind", kind, SCHEMAS, "schema --help")
+    module, name = SCHEMAS[kind]
     cls: type[BaseModel] = getattr(import_module(module), name)
     print(json.dumps(cls.model_json_schema(), indent=2, ensure_ascii=False))
     return ExitCode.OK
