@@ -159,8 +159,10 @@ def test_a_run_that_kills_its_workers_is_recorded_and_all_others_are_done(tmp_pa
 
 
 def test_all_variants_meet_the_same_arrivals() -> None:
-    path = "candidates.own-llama-8b.pools.0.settings.max_context_tokens"
-    found = sweep(TUTOR, set={path: [4096, 8192]}, only=["own-llama-8b"], seeds=3, executor="here")
+    # Single requests: later calls of a session wait for answers, whose times differ between variants.
+    reader = load_scenario("archive-reader").replace("simulation.max_requests", 150)
+    path = "candidates.own-llama-70b.pools.0.settings.max_num_seqs"
+    found = sweep(reader, set={path: [64, 128]}, only=["own-llama-70b"], seeds=3, executor="here")
     rows = list(found.rows())
     offered = {(row.variant, row.seed): row.requests_simulated for row in rows}
     assert all(offered[0, seed] == offered[1, seed] for seed in (1, 2, 3))
@@ -200,7 +202,8 @@ def test_tables_hold_the_same_numbers(tmp_path: Path, kind: Any) -> None:
     found = sweep(TUTOR, **asked, seeds=1, out=tmp_path, executor="here", formats=(kind,))
     path = tmp_path / f"rows.{kind}"
     if kind == "csv":
-        read = pandas.read_csv(path, float_precision="round_trip")
+        # Python's own reader of numbers is exact.
+        read = pandas.read_csv(path, converters={"cost_npv_usd": float, "e2e_p95_s": float})
     else:
         read = (
             pandas.read_parquet(path) if kind == "parquet" else pandas.read_json(path, lines=True, precise_float=True)
