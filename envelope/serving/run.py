@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import simpy
@@ -146,10 +147,13 @@ def run_stream(
     Memory holds the requests of one block and those still in the system.
     """
     use = worth_compiling(int(stream.expected), len(fleet.replicas)) if compiled is None else compiled
+    # Room for requests still to come is large in a fleet of many seats, so it is taken only if any come.
+    second = next(stream.later, None)
+    more = second is not None
     course = _begin(
-        fleet, stream.first, stream.span_s, seed=seed, warmup_s=warmup_s, ticks=TICKS, compiled=use, more=True
+        fleet, stream.first, stream.span_s, seed=seed, warmup_s=warmup_s, ticks=TICKS, compiled=use, more=more
     )
-    for at, block in stream.later:
+    for at, block in chain([] if second is None else [second], stream.later):
         course.serve_until(at)
         take(*course.feed.take_ended())
         course.feed.add(block)
