@@ -68,8 +68,11 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; console scripts call it without arguments."""
     args = list(sys.argv[1:] if argv is None else argv)
+    _speak_utf8()
     try:
-        return int(_run(args))
+        code = int(_run(args))
+        sys.stdout.flush()
+        return code
     except InputError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
@@ -84,9 +87,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) went away; nothing is left to say, not even at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except OSError as error:
+        # A full disk, above all: what was written before stays, and standard output cannot be flushed at exit.
+        print(f"error: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.CRASH
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _speak_utf8() -> None:
+    """Write UTF-8 whatever the locale or code page: units and marks are beyond ASCII, and JSON is UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "encoding", "utf-8").lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8")
 
 
 def _run(args: list[str]) -> int:

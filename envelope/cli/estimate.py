@@ -97,7 +97,7 @@ def _batch(name: str) -> int:
         try:
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(Problem(where, "", None, f"is not JSON: {error}")) from None
             out = estimate_row(row, where).to_dict()
             out = {"row": number, **out}

@@ -304,7 +304,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
     try:
         data = json.loads(Path(options.result).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(Problem(options.result, "", None, f"cannot be read as JSON: {error}")) from None
     result = load.validate(EndpointResult, data, options.result)
     replica = resolve(

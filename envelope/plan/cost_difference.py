@@ -78,7 +78,7 @@ def load_run(path: Path) -> SavedRun:
     """Return the run in a ``tco.json``; raises ``InputError`` if the file holds none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(Problem(str(path), "", None, f"cannot be read: {error}")) from None
     if not isinstance(data, Mapping) or KEY not in data:
         rule = "holds no saved run"

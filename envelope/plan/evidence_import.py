@@ -35,7 +35,7 @@ def read_evidence(
     benchmark to a task class of the scenario. Raises ``InputError`` for a file that is none of these.
     """
     text = _text(path)
-    rows = _csv_rows(text) if path.suffix.lower() == ".csv" else _json_rows(text, path, metric)
+    rows = _csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path, metric)
     if not rows:
         raise InputError(Problem(str(path), "", None, "holds no result with a pass rate and a number of trials"))
     given = {"model": model, "task": task, "weights": weights, "adaptation": adaptation, "kind": kind}
@@ -57,11 +57,14 @@ def _text(path: Path) -> str:
         raise InputError(Problem(str(path), "", None, f"cannot be read: {error}")) from None
 
 
-def _csv_rows(text: str) -> list[dict[str, Any]]:
-    return [
-        {name: value.strip() for name, value in row.items() if name is not None and value and value.strip()}
-        for row in csv.DictReader(io.StringIO(text))
-    ]
+def _csv_rows(text: str, path: Path) -> list[dict[str, Any]]:
+    try:
+        return [
+            {name: value.strip() for name, value in row.items() if name is not None and value and value.strip()}
+            for row in csv.DictReader(io.StringIO(text))
+        ]
+    except csv.Error as error:
+        raise InputError(Problem(str(path), "", None, f"is not a CSV file: {error}")) from None
 
 
 def _json_rows(text: str, path: Path, metric: str | None) -> list[dict[str, Any]]:

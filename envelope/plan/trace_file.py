@@ -83,7 +83,8 @@ def _columns(path: Path, header: list[str]) -> dict[str, int]:
     for name in REQUIRED:
         if name not in columns:
             close = nearest(name, [n for n in names if n])
-            found = f"found {', '.join(repr(n) for n in names)}" + (f"; nearest {close[0]!r}" if close else "")
+            shown = ", ".join(repr(n[:40]) for n in names[:20])
+            found = f"found {shown}" + (f"; nearest {close[0]!r}" if close else "")
             problems.append(Problem(str(path), "line 1", None, f"the column {name!r} is missing", found))
     if problems:
         raise InputError(problems)

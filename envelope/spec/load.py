@@ -7,6 +7,7 @@ Every kind of record lives in one folder as one file per record, named after its
 import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,13 @@ T = TypeVar("T", bound=BaseModel)
 
 MAX_FILE_BYTES = 8 * 2**20
 """Largest data file or scenario that is read; keeps a mistaken path from filling the memory."""
+
+MAX_DEPTH = 64
+"""Deepest nesting of a data file; libyaml recurses, and overruns its stack some ten thousand levels down."""
+_DEEP_OR_SHARED = re.compile(rf"[&*]\w|^ {{{MAX_DEPTH}}}|([-?:] ){{{MAX_DEPTH // 4}}}", re.MULTILINE)
+"""Text that may hold aliases, or blocks nested deeply."""
+MAX_NODES = 1_000_000
+"""Most values of a data file once aliases are replaced by what they stand for."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -125,6 +133,7 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, name: str) -> Any:
     """Return the content of YAML text; ``name`` stands for the file in errors."""
     try:
+        _refuse_endless(text, name)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -132,6 +141,38 @@ def parse_yaml(text: str, name: str) -> Any:
         raise InputError(Problem(name, where, None, f"is not valid YAML: {error.problem}")) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(Problem(name, "", None, f"is not valid YAML: {error}")) from None
+
+
+def _refuse_endless(text: str, name: str) -> None:
+    """Raise ``InputError`` for nesting that would overrun libyaml's stack, and for aliases that grow beyond bounds.
+
+    Only texts that could hold either are walked through, event by event; most data files cannot.
+    """
+    depth = deepest = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    if deepest < MAX_DEPTH and not _DEEP_OR_SHARED.search(text):
+        return
+    sizes: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, total))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_nodes):
+                raise InputError(Problem(name, "", f"*{event.anchor}", "is an alias within what it stands for"))
+            total += sizes.get(event.anchor or "", 1)
+        total += 1
+        deep = len(open_nodes) > MAX_DEPTH
+        if deep or total > MAX_NODES:
+            what = f"nested more than {MAX_DEPTH} deep" if deep else f"more than {MAX_NODES:,} values with its aliases"
+            raise InputError(Problem(name, "", None, f"is {what}", "no record needs that"))
 
 
 def to_yaml(record: BaseModel) -> str:

@@ -159,7 +159,7 @@ def _records(path: Path) -> list[dict[str, Any]] | dict[str, Any]:
             found = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
             found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(Problem(str(path), "", None, f"is not valid JSON: {error}")) from None
     if isinstance(found, dict) and "experiments" in found:
         return found

@@ -21,6 +21,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     trace = "arrival_s,input_tokens,output_tokens\n" + "".join(f"{i},{500 + i},{20 + i % 7}\n" for i in range(50))
     (tmp_path / "trace.csv").write_text(trace, encoding="utf-8")
     (tmp_path / "log.csv").write_text(trace, encoding="utf-8")
+    config = Path(__file__).parents[2] / "docs" / "examples" / "config.json"
+    (tmp_path / "config.json").write_text(config.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -47,3 +48,39 @@ def test_an_installed_wheel_runs_the_main_job_from_any_folder(wheel: Path, tmp_p
     assert str(site) in done.stderr
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["recommended"]
+
+
+def test_the_wheel_starts_the_dashboard_and_imports_a_model_with_its_own_conventions(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert "envelope/_data/app.py" in held
+    assert "envelope/catalog/architectures/llama.yaml" in held
+    assert {str(p.relative_to(ROOT)) for p in (ROOT / "envelope").rglob("*.py")} <= held
+
+
+def test_the_source_distribution_holds_what_builds_tests_and_documents_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        held = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    assert {
+        "mkdocs.yml",
+        "Makefile",
+        "app.py",
+        "docs/index.md",
+        "scenarios/field-devices.yaml",
+        "tests/house/test_wheel.py",
+    } <= held
+
+
+def test_the_container_holds_only_what_runs_and_no_root() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = [
+        word
+        for line in text.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for word in line.split()[1:-1]
+    ]
+    assert all((ROOT / name).exists() for name in copied)
+    assert text.index("USER envelope") < text.index('CMD ["streamlit"')
+    assert "HEALTHCHECK" in text

@@ -29,8 +29,11 @@ def open_text(path: Path) -> TextIO:
 def csv_rows(path: Path) -> Iterator[dict[str, str]]:
     """Return the rows of a CSV file by column name."""
     with open_text(path) as file:
-        for row in csv.DictReader(file):
-            yield {(k or "").strip(): (v or "").strip() for k, v in row.items() if isinstance(v, str)}
+        try:
+            for row in csv.DictReader(file):
+                yield {(k or "").strip(): (v or "").strip() for k, v in row.items() if isinstance(v, str)}
+        except csv.Error as error:
+            raise InputError(Problem(str(path), "", None, f"is not a CSV file: {error}")) from None
 
 
 def json_records(path: Path) -> Iterator[Any]:
@@ -39,7 +42,7 @@ def json_records(path: Path) -> Iterator[Any]:
         first = file.readline()
         try:
             yield json.loads(first)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             yield _whole(path, first + file.read())
             return
         for number, line in enumerate(file, start=2):
@@ -53,6 +56,8 @@ def _whole(path: Path, text: str) -> Any:
     except json.JSONDecodeError as error:
         rule = f"is neither CSV nor JSON: {error.msg}"
         raise InputError(Problem(str(path), f"line {error.lineno}", None, rule)) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(Problem(str(path), "", None, f"is neither CSV nor JSON: {error}")) from None
 
 
 def _line(path: Path, number: int, line: str) -> Any:
@@ -60,6 +65,8 @@ def _line(path: Path, number: int, line: str) -> Any:
         return json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(Problem(str(path), f"line {number}", None, f"is not JSON: {error.msg}")) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(Problem(str(path), f"line {number}", None, f"is not JSON: {error}")) from None
 
 
 def seconds_of(text: str | float) -> float:
