@@ -6,6 +6,7 @@ COPY pyproject.toml README.md LICENSE CHANGELOG.md app.py ./
 COPY envelope ./envelope
 COPY hardware_profiles ./hardware_profiles
 COPY scenarios ./scenarios
+COPY .streamlit ./.streamlit
 RUN python -m venv /opt/envelope && /opt/envelope/bin/pip install --no-cache-dir '.[ui,fast,report]'
 
 FROM python:3.12-slim
