@@ -213,6 +213,7 @@ def _note_places(
     """Note the places of a node and of all inside it; return where the last value ends."""
     start = node.start_mark
     end = start.index + len(text[start.index : node.end_mark.index].rstrip())
+    inner: list[tuple[str | int, yaml.Node]]
     if isinstance(node, yaml.MappingNode):
         inner = [(str(key.value), value) for key, value in node.value]
     elif isinstance(node, yaml.SequenceNode):
