@@ -62,8 +62,6 @@ class RunClass(Frozen):
 class RunTimeline(Timeline):
     """Samples of the whole fleet, whatever share of it is simulated."""
 
-    hosted_frac: tuple[float, ...]
-    """Share of the requests being answered that are in the hosted API."""
     replicas: tuple[float, ...]
     """Replicas in service."""
 

@@ -1,8 +1,6 @@
 """The pages on fit, service, models, machines, evidence and accuracy draw, with the figures of the command line."""
 
 import json
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,38 +11,13 @@ from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
+from opening import open_page
 
-PAGE = """
-from importlib import import_module
-from envelope.dashboard import address, sidebar
-from envelope.dashboard.figures import Figures
-from envelope.dashboard.view import View
-
-address.read()
-opened = sidebar.draw()
-view = View(opened=opened, scenario=opened.scenario, figures=Figures(), session="test")
-import_module("envelope.dashboard.pages.{name}").page(view)
-address.write()
-"""
 CANDIDATE = "own-v4-flash"
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        # Streamlit's own use of deprecated names in its dependencies is not ours to mend.
-        warnings.simplefilter("ignore")
-        yield
-
-
 def opened(name: str, **query: str) -> Any:
-    from streamlit.testing.v1 import AppTest
-
-    app = AppTest.from_string(PAGE.format(name=name), default_timeout=180)
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.run()
-    assert not app.exception, app.exception[0].message
+    app = open_page(name, **query)
     assert not app.error, app.error[0].value
     return app
 
