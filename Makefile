@@ -13,7 +13,7 @@ run: $(VENV)/.run                ## compare the candidates of SCENARIO (default:
 	$(BIN)/envelope compare $(SCENARIO) || test $$? -eq 3
 
 test: $(VENV)/.dev               ## run the tests
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 check: $(VENV)/.dev              ## lint, format, types, layers
 	$(BIN)/ruff check .

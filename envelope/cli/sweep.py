@@ -62,18 +62,25 @@ def run(options: argparse.Namespace, _command: str) -> int:
     check_figure(options.by)
     if options.scenario[0] == "report":
         return _report(options)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        # Wherever it comes, while the tables are written or drawn too.
+        if options.out:
+            print(f"interrupted; finished rows are safe in {options.out}: the same command goes on", file=sys.stderr)
+        else:
+            print("interrupted; without --out nothing is kept", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
     from envelope.plan.sweep.run import Way, run_study
 
     study, scenarios = _study(options)
     way = Way(options.workers, options.executor, tuple(options.format.split(",")), options.retry_failed)
     out = Path(options.out) if options.out else None
-    try:
-        with progress("starting workers") as tell:
-            found = run_study(study, scenarios, out, way, progress=tell)
-    except KeyboardInterrupt:
-        if out is not None:
-            print(f"interrupted; finished rows are safe in {out}: the same command goes on", file=sys.stderr)
-        return 130
+    with progress("starting workers") as tell:
+        found = run_study(study, scenarios, out, way, progress=tell)
     _show(options, found)
     if out is not None:
         print(f"wrote {', '.join(str(out / f'rows.{name}') for name in way.formats)}", file=sys.stderr)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from envelope.errors import InputError
-from envelope.probe.conditions import processor_name
+from envelope.probe.conditions import probed_name, processor_name
+from envelope.probe.gpu import gpu_facts
 from envelope.provenance import Frozen, Sourced
 from envelope.serving.compiled import available, is_ready
 from envelope.spec import load
@@ -49,7 +50,7 @@ class Profile(Frozen):
     id: str
     date: str
     this_machine: bool
-    """Whether it names the processor of this machine."""
+    """Whether it names the processor, or a GPU, of this machine, which has as many cores."""
     complete: bool
     warnings: tuple[str, ...]
 
@@ -166,17 +167,28 @@ def _classes(record: Any) -> Iterator[str]:
 
 
 def _probed(profiles: list[HardwareProfile]) -> tuple[Profile, ...]:
-    processor = processor_name()
+    here = _names_here()
     return tuple(
         Profile(
             id=profile.id,
             date=profile.conditions.date,
-            this_machine=bool(processor) and processor in profile.name,
+            this_machine=profile.name in here[profile.device_class == "cpu"]
+            and profile.conditions.cores_online == (os.cpu_count() or 1),
             complete=profile.conditions.complete,
             warnings=profile.conditions.warnings,
         )
         for profile in profiles
         if profile.conditions is not None
+    )
+
+
+def _names_here() -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names that a probe of this machine gives: those of GPUs, and those of the processor."""
+    gpus = gpu_facts()
+    threads = range(1, (os.cpu_count() or 1) + 1)
+    return (
+        frozenset(probed_name(gpu.name) for gpu in gpus) if isinstance(gpus, list) else frozenset(),
+        frozenset(probed_name(processor_name(), n) for n in threads),
     )
 
 

@@ -157,6 +157,11 @@ def processor_name(root: Path = Path("/")) -> str:
     return platform.processor() or platform.machine() or sys.platform
 
 
+def probed_name(device: str, threads: int | None = None) -> str:
+    """Return the name of the profile that a probe writes: of a GPU, or of a processor with so many threads."""
+    return f"{device} (probed)" if threads is None else f"{device}, {threads} cores (probed)"
+
+
 def processor_flags(root: Path = Path("/")) -> frozenset[str]:
     """Return the instruction-set flags of the first core (x86 ``flags``, ARM ``Features``)."""
     try:

@@ -62,7 +62,7 @@ def cpu_profile(
     watts = Evidence.MEASURED if power.measured else Evidence.ASSUMED
     return HardwareProfile(
         id=ident,
-        name=f"{processor}, {found.limit.threads} cores (probed)",
+        name=conditions.probed_name(processor, found.limit.threads),
         vendor=processor.split()[0].replace("(R)", ""),
         device_class="cpu",
         architecture=architecture(conditions.processor_flags(), platform.machine()),

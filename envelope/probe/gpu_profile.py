@@ -47,7 +47,7 @@ def gpu_profile(
     limit = facts.power_limit_w or loaded_w or 300.0
     return HardwareProfile(
         id=ident,
-        name=f"{facts.name} (probed)",
+        name=conditions.probed_name(facts.name),
         vendor="NVIDIA",
         device_class=_device_class(facts.name),
         architecture=_FAMILIES.get(facts.architecture, "nvidia"),

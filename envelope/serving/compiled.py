@@ -2,14 +2,18 @@
 
 import hashlib
 import os
+import sys
 import tempfile
 import types
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
+
+from envelope.probe.conditions import processor_flags, processor_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,15 +104,12 @@ def _plain() -> dict[str, Any]:
 
 @cache
 def _compiled() -> dict[str, Any]:
-    """Return the kernel's names with each function compiled in one shared namespace.
-
-    numba's disk cache looks only at the file of the function that is called, so the folder is named after the
-    content of all files.
-    """
+    """Return the kernel's names with each function compiled in one shared namespace."""
     import numba
 
     names = dict(_plain())
     folder = _folder()
+    source = None if folder is None else _whole_source(folder)
     config: Any = numba.config
     old = config.CACHE_DIR
     config.CACHE_DIR = "" if folder is None else str(folder)
@@ -116,7 +117,7 @@ def _compiled() -> dict[str, Any]:
     functions = {n: f for n, f in _plain().items() if getattr(f, "__kernel__", False)}
     try:
         for name, function in functions.items():
-            names[name] = _jitted(numba, function, names, keep=folder is not None)
+            names[name] = _jitted(numba, function, names, source)
         done: set[str] = set()
         for name, function in functions.items():
             if not ready or getattr(function, "__entry__", False):
@@ -126,12 +127,17 @@ def _compiled() -> dict[str, Any]:
     return names
 
 
-def _jitted(numba: Any, function: Any, names: dict[str, Any], *, keep: bool) -> Any:
-    """Return a copy of ``function`` in the namespace ``names`` that numba will compile."""
-    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+def _jitted(numba: Any, function: Any, names: dict[str, Any], source: Path | None) -> Any:
+    """Return a copy of ``function`` in the namespace ``names`` that numba compiles, and keeps if ``source`` is there.
+
+    numba finds its machine code by the path and the date of the function's file alone. The copy therefore says that
+    it is from ``source``, so that every installation of the same kernel on this machine uses the same code.
+    """
+    code = function.__code__ if source is None else function.__code__.replace(co_filename=str(source))
+    copy = types.FunctionType(code, names, function.__name__, function.__defaults__)
     copy.__module__ = function.__module__
     if getattr(function, "__entry__", False):
-        return numba.njit(cache=keep, error_model="numpy")(copy)
+        return numba.njit(cache=source is not None, error_model="numpy")(copy)
     return numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(copy)
 
 
@@ -191,10 +197,10 @@ def entry_point(function: F) -> F:
 
 @cache
 def _folder() -> Path | None:
-    """Return a writable folder for machine code, named after the kernel's source."""
-    here = Path(__file__).parent / "kernel"
-    text = b"".join((here / f"{m}.py").read_bytes() for m in MODULES)
-    name = hashlib.sha256(text).hexdigest()[:16]
+    """Return a writable folder for machine code, named after what it depends on: source, numba, Python, processor."""
+    given = [_source(), *(version(name) for name in ("numba", "llvmlite", "numpy") if find_spec(name))]
+    given += [sys.implementation.cache_tag, processor_name(), *sorted(processor_flags())]
+    name = hashlib.sha256("\0".join(given).encode()).hexdigest()[:16]
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     for base in (Path(home), Path(tempfile.gettempdir())):
         folder = base / "deployment-envelope" / "kernel" / name
@@ -205,6 +211,26 @@ def _folder() -> Path | None:
         if os.access(folder, os.W_OK):
             return folder
     return None
+
+
+def _source() -> str:
+    """Return the text of all files of the kernel."""
+    here = Path(__file__).parent / "kernel"
+    return "\n".join((here / f"{name}.py").read_text(encoding="utf-8") for name in MODULES)
+
+
+def _whole_source(folder: Path) -> Path:
+    """Return the kernel's text as one file in the folder of its machine code, whose date is always the same."""
+    path = folder / "kernel.py"
+    if not path.exists():
+        new = folder / f"kernel.{os.getpid()}.new"
+        new.write_text(_source(), encoding="utf-8")
+        os.utime(new, (_DATE_S, _DATE_S))
+        new.replace(path)
+    return path
+
+
+_DATE_S = 1e9
 
 
 def on_disk() -> bool:

@@ -1,6 +1,7 @@
 """``envelope doctor``: packages, kernel, folders, evidence, probed profiles, broken records and old facts."""
 
 import json
+import os
 from datetime import date
 from importlib import metadata
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from envelope.cli import main
 from envelope.plan.doctor import examine
+from envelope.probe.conditions import processor_name
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import forget, load_all, to_yaml
 
@@ -37,18 +39,30 @@ def test_what_is_old_depends_on_the_day_and_the_age_asked_for() -> None:
     assert strict["prices: hosted"].old == strict["prices: hosted"].count
 
 
-def test_a_probed_profile_of_another_machine_is_listed_as_such(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "cores", "here"),
+    [
+        # A virtual machine may call its processor "AMD EPYC", as many other machines' names begin.
+        ("PROCESSOR 7763, CORES cores (probed)", 0, False),
+        ("PROCESSOR, CORES cores (probed)", 1, False),
+        ("PROCESSOR, CORES cores (probed)", 0, True),
+    ],
+)
+def test_a_probed_profile_says_whether_it_is_of_this_machine(home: Path, name: str, cores: int, here: bool) -> None:
     base = load_all(HardwareProfile, "hardware_profiles")[0].model_dump(mode="json", exclude_defaults=True)
+    count = os.cpu_count() or 1
     conditions = {
         "date": "2026-11-01", "mode": "quick", "complete": True, "cores_allowed": 2, "cores_limited_by": "machine",
-        "cores_online": 2, "memory_limit_bytes": 4e9,
+        "cores_online": count + cores, "memory_limit_bytes": 4e9,
     }  # fmt: skip
-    record = HardwareProfile.model_validate(base | {"id": "elsewhere", "aliases": [], "conditions": conditions})
+    name = name.replace("PROCESSOR", processor_name()).replace("CORES", str(count))
+    facts = {"id": "mine", "name": name, "aliases": [], "device_class": "cpu", "conditions": conditions}
+    record = HardwareProfile.model_validate(base | facts)
     (home / "hardware_profiles").mkdir(parents=True)
-    (home / "hardware_profiles" / "elsewhere.yaml").write_text(to_yaml(record))
+    (home / "hardware_profiles" / "mine.yaml").write_text(to_yaml(record))
     forget()
     (found,) = examine(date(2026, 11, 23)).probed
-    assert (found.id, found.this_machine, found.complete) == ("elsewhere", False, True)
+    assert (found.id, found.this_machine, found.complete) == ("mine", here, True)
 
 
 def test_a_broken_record_is_named_and_gives_exit_code_2(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -149,20 +149,35 @@ def test_killed_at_once_and_run_again_is_as_if_nothing_had_happened(tmp_path: Pa
         process.kill()
     torn = (broken / "journal.jsonl").read_bytes()
     (broken / "journal.jsonl").write_bytes(torn[:-7])
+    # What goes on after it, and what was never interrupted, runs here in one process: the figures must be the same.
     for out in (broken, whole):
-        subprocess.run([*LONG, "--out", str(out), "--workers", "2"], check=True, capture_output=True)
+        assert main([*LONG[3:], "--out", str(out), "--executor", "here"]) == 0
     assert (broken / "rows.csv").read_bytes() == (whole / "rows.csv").read_bytes()
     assert (broken / "journal.jsonl").read_bytes().count(b"\n") == 40
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of a terminal")
-def test_ctrl_c_says_how_to_go_on_and_a_second_process_is_refused(tmp_path: Path) -> None:
-    with started(tmp_path, "--executor", "here") as process:
-        second = subprocess.run([*LONG, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
-        assert second.returncode == 2
-        assert f"is being written by process {process.pid}" in second.stderr
+def test_ctrl_c_says_how_to_go_on_and_a_second_process_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started(tmp_path, "--executor", "here", "--seeds", "500") as process:
+        assert main([*LONG[3:], "--seeds", "500", "--out", str(tmp_path)]) == 2
+        assert f"is being written by process {process.pid}" in capsys.readouterr().err
         process.send_signal(signal.SIGINT)
         _, told = process.communicate()
     assert process.returncode == 130
     assert "the same command goes on" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("where", ["run.write_tables", "study.Study.model_dump", "drive._hand_out"])
+def test_ctrl_c_at_any_moment_says_how_to_go_on(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"envelope.plan.sweep.{where}", interrupted)
+    asked = ["sweep", "math-tutor", *SHORT, "--set", f"{RATE}=20000", "--seeds", "1"]
+    assert main([*asked, "--out", str(tmp_path)]) == 130
+    assert "the same command goes on" in capsys.readouterr().err

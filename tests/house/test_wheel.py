@@ -1,6 +1,7 @@
 """The wheel carries its data: installed in an empty environment it runs the main job from any folder."""
 
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -8,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from envelope.serving.compiled import prepare
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +36,19 @@ def test_the_wheel_holds_every_data_file(wheel: Path) -> None:
     assert expected <= held
 
 
+_RUN = """
+import sys
+import envelope
+from envelope.cli import main
+from envelope.serving.compiled import available, entry, prepare
+print("package", envelope.__file__, file=sys.stderr)
+code = main()
+again = sum(entry("run_until", compiled=True).stats.cache_misses.values()) if available() and prepare() else 0
+print("compiled again:", again, file=sys.stderr)
+sys.exit(code)
+"""
+
+
 def test_an_installed_wheel_runs_the_main_job_from_any_folder(wheel: Path, tmp_path: Path) -> None:
     # Dependencies come from the running environment, so that the test needs no network; the package itself
     # is imported from the unpacked wheel alone.
@@ -40,12 +56,13 @@ def test_an_installed_wheel_runs_the_main_job_from_any_folder(wheel: Path, tmp_p
     zipfile.ZipFile(wheel).extractall(site)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    run = "import sys; from envelope.cli import main; import envelope; print(envelope.__file__, file=sys.stderr); sys.exit(main())"
-    command = [sys.executable, "-c", run, "compare", "scenarios/field-devices.yaml", "--json"]
-    done = subprocess.run(
-        command, cwd=elsewhere, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(site), "PATH": ""}
-    )
-    assert str(site) in done.stderr
+    command = [sys.executable, "-c", _RUN, "compare", "scenarios/field-devices.yaml", "--seeds", "1", "--json"]
+    homes = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
+    given = {"PYTHONPATH": str(site), "PATH": "", **homes}
+    done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False, env=given)
+    assert f"package {site}" in done.stderr
+    # Machine code of the kernel is kept for the machine, not for one installation.
+    assert not prepare() or "compiled again: 0" in done.stderr
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["recommended"]
 
