@@ -11,6 +11,10 @@ import pytest
 
 import envelope
 from envelope.errors import EnvelopeError
+from envelope.plan.estimate import Asked, EstimateQuery
+from envelope.spec.hardware import HardwareProfile
+from envelope.spec.load import load
+from envelope.validation.validate import shipped_facts
 
 SURFACE = {
     "load_scenario", "Scenario", "estimate", "simulate", "compare", "tco", "size", "frontier", "sweep", "probe",
@@ -27,7 +31,13 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "sweep": lambda: envelope.sweep(
         TUTOR, set={"company.seats": [10, 20]}, only=[ONE], seeds=2, executor="here"
     ),
+    "size": lambda: envelope.size(TUTOR, ONE, tp=[1], replicas=[4], acquire=["purchase"], explore=0),
+    "frontier": lambda: envelope.frontier(TUTOR, "requests_per_day", "api_price", cells=3, draws=8),
+    "validate": lambda: envelope.validate(select=lambda row: row.id in FEW, workers=1),
+    # What ``probe`` returns is a profile; measuring one takes half a minute and is tested in tests/probe.
+    "probe": lambda: load(HardwareProfile, "hardware_profiles", "nvidia-l40s-48gb", file="test", path=""),
 }  # fmt: skip
+FEW = {row.id for row in shipped_facts().rows[:4]}
 
 
 def test_all_is_the_whole_surface_and_documented() -> None:
@@ -71,6 +81,23 @@ def test_frames_hold_the_figures_of_the_results() -> None:
     assert frame.loc[ONE, "cost_npv"] == compared.candidates[0].cost_npv
     swept = RESULTS["sweep"]()
     assert swept.to_frame()["cost_npv_usd"].tolist() == [row.cost_npv_usd for row in swept.rows()]
+
+
+def test_arguments_are_named_and_typed_without_anything_else_to_import() -> None:
+    assert (
+        set(Asked.__annotations__)
+        == set(EstimateQuery.model_fields)
+        == set(inspect.signature(envelope.estimate).parameters)
+    )
+    with pytest.raises(envelope.InputError, match="nearest 'concurrency'"):
+        envelope.estimate(model="llama-3.1-8b", hardware="nvidia-l40s-48gb", concurency=8)
+    with pytest.raises(envelope.InputError, match="nearest 'replicas'"):
+        envelope.size(TUTOR, ONE, replica=[2])
+    for name in SURFACE - {"InputError", "Scenario", "__version__"}:
+        untyped = [
+            p.name for p in inspect.signature(getattr(envelope, name)).parameters.values() if p.annotation is p.empty
+        ]
+        assert not untyped, name
 
 
 def test_words_of_a_scenario_are_escaped_in_a_notebook() -> None:

@@ -32,17 +32,14 @@ def run(options: argparse.Namespace, _command: str) -> int:
     """Size a deployment for a scenario and print the cheapest and the Pareto set."""
     from envelope.plan.scenarios import load_scenario
     from envelope.plan.size import size
-    from envelope.plan.size_grid import Grid, grid_for
-    from envelope.spec.load import validate
 
     scenario = load_scenario(options.scenario)
     given = {name: getattr(options, name) for name in (*_LISTS, "tp", "replicas") if getattr(options, name)}
     if options.batched_tokens:
         given["max_num_batched_tokens"] = options.batched_tokens
-    base = grid_for(scenario, options.candidate).model_dump()
-    grid = validate(Grid, {**base, **given, "spare": options.spare}, "command line")
+    given["spare"] = options.spare
     with progress("sizing") as report:
-        found = size(scenario, grid, max_simulations=options.max_simulations, progress=report)
+        found = size(scenario, options.candidate, max_simulations=options.max_simulations, progress=report, **given)
     if options.json:
         write_json(found.model_dump(mode="json"))
     else:
@@ -53,14 +50,13 @@ def run(options: argparse.Namespace, _command: str) -> int:
 def _print(found: "Sizing") -> None:
     from envelope.report.text import money, percent, seconds
 
-    shown = found.pareto or tuple(sorted(found.simulated, key=lambda s: -s.slo_attainment_frac))[:10]
     rows = [
         (
             s.text, "★" if found.best and s.text == found.best.text else "yes" if s.feasible else ", ".join(s.broken),
             money(s.cost_npv), percent(s.slo_attainment_frac, 1), seconds(s.latency_p95_s) if s.latency_p95_s else "–",
             f"{s.goodput_per_s:.2f}", f"{s.power_max_w / 1e3:.1f} kW",
         )
-        for s in shown
+        for s in found.shown
     ]  # fmt: skip
     title = "Pareto set of cost, latency, goodput and watts" if found.pareto else "Nothing feasible; the closest"
     print_table(("deployment", "fits", "cost", "SLO met", "E2E p95", "good requests/s", "power"), rows, title=title)

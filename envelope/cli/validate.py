@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from envelope.cli.output import progress, write_json
 from envelope.cli.validate_local import add_local_arguments, run_local
@@ -35,7 +34,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
 
         out = out_dir(options.out)
     with progress("scoring") as report:
-        result = validate(Path(options.rows) if options.rows else None, report=report, workers=options.workers)
+        result = validate(options.rows or None, progress=report, workers=options.workers)
     if options.json:
         write_json(result.to_dict())
     else:

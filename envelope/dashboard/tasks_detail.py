@@ -115,7 +115,7 @@ def accuracy(*, progress: Reporter) -> "ValidationReport":
     """Return the shipped facts beside their predictions."""
     from envelope.validation.validate import validate
 
-    return validate(report=progress, workers=1)
+    return validate(progress=progress, workers=1)
 
 
 def probe(_attempt: int, *, progress: Reporter) -> HardwareProfile:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any
+from inspect import Parameter, Signature
+from typing import Annotated, Any, Required, TypedDict, Unpack, get_type_hints
 
 from pydantic import Field
 
@@ -52,13 +53,48 @@ class EstimateQuery(Frozen):
     """Scheduler and memory settings."""
 
 
-def estimate(**query: Any) -> Estimate:
+class Asked(TypedDict, total=False):
+    """The fields of ``EstimateQuery`` as keyword arguments, for editors and type checkers."""
+
+    model: Required[str]
+    hardware: Required[str]
+    count: int | None
+    weights: str
+    kv: str
+    tp: int | None
+    ep: int
+    pp: int
+    dp: int
+    engine: str
+    input: int
+    output: int
+    concurrency: int
+    server: str | None
+    settings: EngineSettings | Mapping[str, Any]
+
+
+def estimate(**query: Unpack[Asked]) -> Estimate:
     """Return memory, latency, throughput, power and provenance of one deployment and request shape.
 
-    Keyword arguments are the fields of ``EstimateQuery``. Raises ``InputError`` for unknown names, wrong numbers
-    and a parallelism that does not fit the devices.
+    ``model`` and ``hardware`` are ids or aliases; ``count`` devices (``None``: one replica's worth) run replicas of
+    ``tp`` · ``pp`` · ``dp`` devices each, experts split by ``ep``; ``weights`` and ``kv`` are number formats
+    (``native``: that of the checkpoint); ``input`` and ``output`` are tokens of a request, ``concurrency`` the
+    requests in flight in the whole deployment; ``server`` holds the devices, and ``settings`` are the engine's.
+
+    Raises ``InputError`` for unknown names, wrong numbers and a parallelism that does not fit the devices.
     """
     return estimate_query(validate(EstimateQuery, query, "arguments"))
+
+
+def _signature() -> Signature:
+    """Return the arguments with their defaults, for ``help``; misspelt ones are answered with the nearest name."""
+    fields, kinds = EstimateQuery.model_fields, get_type_hints(Asked)
+    defaults = {name: Parameter.empty if field.is_required() else field.default for name, field in fields.items()}
+    named = [Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=kinds[name]) for name in fields]
+    return Signature(named, return_annotation=Estimate)
+
+
+estimate.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
 def estimate_row(row: Mapping[str, Any], where: str) -> Estimate:

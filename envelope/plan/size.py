@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from envelope.errors import InputError, Problem
 from envelope.plan.constraints import budget_constraint, service_constraints, static_constraints
@@ -18,7 +19,7 @@ from envelope.plan.size_bounds import least_seconds_per_request, requests_per_s_
 from envelope.plan.size_grid import Grid, configurations, grid_for, is_offered, kinds_of, with_count
 from envelope.provenance import Frozen
 from envelope.result import Result
-from envelope.spec.load import Reporter
+from envelope.spec.load import Reporter, validate
 from envelope.spec.scenario import Candidate, Scenario
 from envelope.tco.evaluate import evaluate_model
 from envelope.tco.model import build
@@ -60,6 +61,11 @@ class Sizing(Result):
     """(best − lower bound) / best; 0 is proved cheapest in the grid."""
     explanation: str
 
+    @property
+    def shown(self) -> tuple[Sized, ...]:
+        """The Pareto set or, where nothing is feasible, the ten that come closest to the service level."""
+        return self.pareto or tuple(sorted(self.simulated, key=lambda s: -s.slo_attainment_frac))[:10]
+
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
@@ -71,18 +77,27 @@ class _Kind:
 
 def size(
     scenario: Scenario,
-    grid: Grid,
+    grid: Grid | str | None = None,
     *,
     max_simulations: int = 150,
     explore: int = 24,
     progress: Reporter | None = None,
+    **options: Any,
 ) -> Sizing:
     """Return the cheapest configuration of a grid that keeps every constraint of the scenario, and the Pareto set.
+
+    ``grid`` is the id of a candidate whose model and device are the start (by default the first with servers);
+    ``options`` replace what is combined: ``models``, ``hardware``, ``tp``, ``replicas``, ``weights``, ``kv``,
+    ``engines``, ``max_num_batched_tokens``, ``acquire`` (each a list), and ``spare``.
 
     Memory, engine, licence, power, rack and a bound on the throughput rule configurations out first. The rest is
     simulated in the order of a lower bound of its cost, so that the first feasible one is the cheapest; if a count of
     replicas fails, smaller ones of the same kind are not tried. ``explore`` more are simulated for the Pareto set.
     """
+    if not isinstance(grid, Grid):
+        grid = grid_for(scenario, grid)
+    if options:
+        grid = validate(Grid, {**grid.model_dump(), **options}, "arguments")
     _check(grid)
     tell = progress or (lambda _share, _what: None)
     pruned: dict[str, int] = {}

@@ -20,6 +20,7 @@ from envelope.plan.size import Sizing
 from envelope.plan.sweep.results import Sweep
 from envelope.report.sweep_tables import Table, figure_name, ranking_table
 from envelope.report.text import flat, money, percent, seconds, si
+from envelope.spec.hardware import HardwareProfile
 
 MOST_ROWS = 20
 """Rows of a brief table; a frame has all."""
@@ -163,11 +164,11 @@ def _(result: Sizing) -> Iterable[Mapping[str, Any]]:
 @brief.register
 def _(result: Sizing) -> tuple[str, Table]:
     rows = [
-        (f"{'★ ' if result.best and s.text == result.best.text else ''}{s.text}", money(s.cost_npv),
-         percent(s.slo_attainment_frac, 1), seconds(s.latency_p95_s), si(s.power_max_w, "W"))
-        for s in result.pareto
+        (f"{'★ ' if result.best and s.text == result.best.text else ''}{s.text}", ", ".join(s.broken) or "yes",
+         money(s.cost_npv), percent(s.slo_attainment_frac, 1), seconds(s.latency_p95_s), si(s.power_max_w, "W"))
+        for s in result.shown
     ]  # fmt: skip
-    return result.explanation, (["deployment", "cost", "SLO kept", "E2E p95", "power"], rows)
+    return result.explanation, (["deployment", "fits", "cost", "SLO kept", "E2E p95", "power"], rows)
 
 
 @chart.register
@@ -225,6 +226,31 @@ def _(result: ServiceRun, *, latency: Any = "ttft") -> Any:
     from envelope.report.charts_serving import latency_cdf
 
     return latency_cdf({c.id: c.curves for c in (result.overall, *result.classes)}, latency)
+
+
+@records.register
+def _(result: HardwareProfile) -> Iterable[Mapping[str, Any]]:
+    return [flat(curve.model_dump(mode="json")) for curve in result.efficiency]
+
+
+@brief.register
+def _(result: HardwareProfile) -> tuple[str, Table]:
+    peaks, memory, power = (str(result.source_of(p).evidence) for p in ("peak_flop_per_s", "memory", "power"))
+    rows: list[tuple[str, ...]] = [(f"peak {k}", si(v, "FLOP/s"), peaks) for k, v in result.peak_flop_per_s.items()]
+    for part in result.memory:
+        rows.append((f"{part.name} memory", si(part.capacity_bytes, "B"), memory))
+        rows.append((f"{part.name} bandwidth", si(part.bandwidth_bytes_per_s, "B/s"), memory))
+    rows.append(("power at most", si(result.power.max_w, "W"), power))
+    kinds = sorted({str(curve.evidence) for curve in result.efficiency})
+    rows.append(("curves of efficiency", str(len(result.efficiency)), ", ".join(kinds)))
+    return result.name, (["figure", "value", "evidence"], rows)
+
+
+@chart.register
+def _(result: HardwareProfile) -> Any:
+    from envelope.report.charts_memory import device_roofs
+
+    return device_roofs(result)
 
 
 @records.register

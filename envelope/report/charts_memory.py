@@ -7,7 +7,7 @@ import altair as alt
 
 from envelope.perf.estimate import MemoryUse
 from envelope.plan.fit_map import FitMap
-from envelope.plan.operator_roofline import OperatorRoofline
+from envelope.plan.operator_roofline import OperatorRoofline, Roof
 from envelope.report import text
 from envelope.report.charts import (
     DASHES,
@@ -23,6 +23,7 @@ from envelope.report.charts import (
     shape,
     values,
 )
+from envelope.spec.hardware import HardwareProfile
 from envelope.units import GB
 
 _PARTS = ("weights", "activations", "overhead", "KV cache", "kept free", "short by")
@@ -166,26 +167,43 @@ def roofline(found: OperatorRoofline) -> Any:
                 "roof:N", title=None, legend=below(2),
                 scale=alt.Scale(domain=roofs, range=[list(DASHES[i % len(DASHES)]) for i in range(len(roofs))]),
             ),
-            tooltip=[alt.Tooltip("roof:N", title="datasheet roof")],
+            tooltip=[alt.Tooltip("roof:N", title="roof")],
         )
     )  # fmt: skip
     worst = "; ".join(
         f"{p.name} ({p.phase}) {p.bound}-bound" for p in sorted(found.points, key=lambda p: -p.time_s)[:4]
     )
+    subject = f"{found.model} on {found.hardware}" if found.model else found.hardware
+    longest = f"; the longest operators: {worst}" if worst else ""
+    drawn = alt.layer(lines, points) if rows else alt.layer(lines)
     return described(
-        alt.layer(lines, points).resolve_scale(color="independent", shape="independent", strokeDash="independent"),
-        f"Roofline of {found.model} on {found.hardware}: {'; '.join(roofs)}; the longest operators: {worst}.",
+        drawn.resolve_scale(color="independent", shape="independent", strokeDash="independent"),
+        f"Roofline of {subject}: {'; '.join(roofs)}{longest}.",
         height=320,
         legend_rows=1,
     )
 
 
+def device_roofs(profile: HardwareProfile) -> Any:
+    """Return the roofs of a device: what its memory and each of its matrix units allow, log-log."""
+    same: dict[float, list[str]] = {}
+    for key, peak in profile.peak_flop_per_s.items():
+        same.setdefault(peak, []).append(key)
+    roofs = [Roof(number_format=", ".join(same[peak]), flop_per_s=peak) for peak in sorted(same, reverse=True)]
+    return roofline(
+        OperatorRoofline(
+            model="", hardware=profile.name, bandwidth_bytes_per_s=profile.memory[0].bandwidth_bytes_per_s,
+            roofs=tuple(roofs), points=(), step_s={}, shown_frac={},
+        )
+    )  # fmt: skip
+
+
 def _roof_rows(found: OperatorRoofline, names: list[str]) -> list[dict[str, Any]]:
     ends = [p.intensity_flop_per_byte for p in found.points] or [1.0]
+    knees = [roof.flop_per_s / found.bandwidth_bytes_per_s for roof in found.roofs]
+    low, high = min(ends + knees) / 2, max(ends + knees) * 2
     rows = []
-    for name, roof in zip(names, found.roofs, strict=True):
-        knee = roof.flop_per_s / found.bandwidth_bytes_per_s
-        low, high = min(*ends, knee) / 2, max(*ends, knee) * 2
+    for name, roof, knee in zip(names, found.roofs, knees, strict=True):
         rows += [
             {"roof": name, "intensity": x, "rate": min(x * found.bandwidth_bytes_per_s, roof.flop_per_s)}
             for x in (low, knee, high)

@@ -1,9 +1,10 @@
 """Hardware profiles: devices and whole servers, with memory domains, links, peaks, power and price."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from envelope.display import Displayed
 from envelope.provenance import DateText, Evidence, Frozen, Sourced
 
 Positive = Annotated[float, Field(gt=0)]
@@ -126,7 +127,7 @@ class Conditions(Frozen):
     """What made a number doubtful, and sensors that are not readable here."""
 
 
-class HardwareProfile(Sourced):
+class HardwareProfile(Sourced, Displayed):
     """A device: what a model runs on."""
 
     id: str
@@ -152,6 +153,10 @@ class HardwareProfile(Sourced):
     conditions: Conditions | None = None
     """Set in profiles that ``envelope probe`` wrote."""
     note: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return self.model_dump(mode="json")
 
     @model_validator(mode="after")
     def _has_device_memory(self) -> Self:

@@ -48,26 +48,26 @@ class ValidationReport(Result):
 
 
 def validate(
-    rows_path: Path | None = None,
+    rows: str | Path | None = None,
     *,
-    report: Reporter | None = None,
+    progress: Reporter | None = None,
     workers: int | None = None,
     select: Callable[[MeasuredRow], bool] | None = None,
 ) -> ValidationReport:
     """Score predictions against the rows of a file, or against the shipped facts.
 
-    ``report`` is told the share done; ``workers`` is the number of processes (by default 2, or 1 for few rows);
+    ``progress`` is told the share done; ``workers`` is the number of processes (by default 2, or 1 for few rows);
     ``select`` keeps the rows for which it is true. Raises ``InputError`` for a file that is missing or in no
     known format.
     """
     from envelope.version import __version__
 
-    row_set = load_rows(rows_path) if rows_path is not None else shipped_facts()
+    row_set = load_rows(Path(rows)) if rows is not None else shipped_facts()
     chosen = tuple(r for r in row_set.rows if select is None or select(r))
-    scored = list(_score_all(chosen, row_set.requests_path, report, workers))
+    scored = list(_score_all(chosen, row_set.requests_path, progress, workers))
     scored += [_rejected(ident, reason) for ident, reason in row_set.rejected]
     return ValidationReport(
-        source=str(rows_path) if rows_path is not None else "shipped facts",
+        source=str(rows) if rows is not None else "shipped facts",
         version=__version__,
         summary=tuple(summarise(scored)),
         rows=tuple(scored),

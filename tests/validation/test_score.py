@@ -97,7 +97,7 @@ def test_progress_reaches_one(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text((FACTS / "published-nim.jsonl").read_text())
     seen = []
-    validate(path, report=lambda share, text: seen.append(share))
+    validate(path, progress=lambda share, text: seen.append(share))
     assert seen[-1] == 1.0
 
 

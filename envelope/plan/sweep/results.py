@@ -32,6 +32,10 @@ class Sweep(Displayed):
         self.runs = int(self._held["runs"])
         """Rows that the study has when it is finished."""
 
+    def __repr__(self) -> str:
+        scenarios = ", ".join(self.study.scenarios)
+        return f"Sweep({scenarios}; {self.done:,} of {self.runs:,} runs, {self.failed:,} failed; in {self.folder})"
+
     @cached_property
     def _journal(self) -> Journal:
         return Journal(self.folder, self.runs)
