@@ -32,7 +32,7 @@ pictures: $(VENV)/.dev           ## draw the pictures of the README from real ru
 	$(BIN)/python docs/make_screenshots.py
 
 docs: $(VENV)/.dev                ## build the documentation site into build/site
-	$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
 
 clean:                           ## remove what the targets made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import inspect
+import itertools
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ from mkdocs.structure.files import File, Files
 
 from envelope.cli import COMMANDS, MODULES
 from envelope.cli.catalog import SCHEMAS
+from envelope.display import Displayed
 
 _MODULES = (
     "envelope.perf.roofline", "envelope.perf.gemm", "envelope.perf.moe", "envelope.perf.comms", "envelope.perf.memory",
@@ -55,7 +57,7 @@ class _Wide(argparse.HelpFormatter):
     """Formatter whose width does not depend on the terminal of the build."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100, max_help_position=30)
+        super().__init__(prog, width=80, max_help_position=26)
 
 
 def python_page() -> str:
@@ -66,7 +68,10 @@ def python_page() -> str:
     for name in envelope.__all__:
         found = getattr(envelope, name)
         if callable(found):
-            parts.append(_entry(name, found))
+            parts.append(_entry(name, getattr(found, "__wrapped__", found)))
+        if name == "Scenario":
+            parts.append("Its fields are those of the [data file](schemas.md#scenario).\n")
+            parts.append(_entry("Scenario.replace", found.replace, level=3))
     parts.append("## Formulas\n\nThe functions behind the explanations, with their equations and sources.\n")
     for module_name in _MODULES:
         module = importlib.import_module(module_name)
@@ -77,12 +82,66 @@ def python_page() -> str:
 
 
 def _entry(name: str, found: Any, level: int = 2) -> str:
-    try:
-        signature = f"{name}{inspect.signature(found)}"
-    except (TypeError, ValueError):
-        signature = name
-    text = inspect.cleandoc(found.__doc__ or "")
-    return f"{'#' * level} {name}\n\n```text\n{signature}\n```\n\n```text\n{text}\n```\n"
+    shown = f"```python\n{_signature(name, found)}\n```\n\n" if inspect.isroutine(found) else ""
+    return f"{'#' * level} {name}\n\n{shown}{_prose(inspect.getdoc(found) or '')}\n\n{_result(found)}"
+
+
+def _signature(name: str, found: Any) -> str:
+    """Return a call with one argument a line and types by their last names."""
+    signature = inspect.signature(found)
+    parts = []
+    for kind, group in itertools.groupby(signature.parameters.values(), lambda p: p.kind):
+        parts += ["*"] if kind is inspect.Parameter.KEYWORD_ONLY else []
+        parts += [_argument(str(parameter)) for parameter in group if parameter.name != "self"]
+    returned = inspect.formatannotation(signature.return_annotation)
+    line = f"{name}({', '.join(parts)}) -> {_argument(returned)}"
+    if len(line) <= _COLUMNS:
+        return line
+    return f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f") -> {_argument(returned)}"
+
+
+_COLUMNS = 76
+
+
+def _argument(text: str) -> str:
+    """Return an argument without the modules of its types and without long defaults."""
+    text = re.sub(r"Union\[(float, Literal\['peak'\]), NoneType\]|Optional\[(Literal\[.+?\])\]", _or_none, text)
+    return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Za-z])", "", re.sub(r" = [A-Z]\w+\(.{20,}\)$", " = …", text))
+
+
+def _or_none(found: "re.Match[str]") -> str:
+    return f"{(found[1] or found[2]).replace(', Literal', ' | Literal')} | None"
+
+
+def _prose(text: str) -> str:
+    """Return a docstring as Markdown: examples as code, names in typewriter, all else as it stands."""
+    return "\n\n".join(
+        f"```python\n{part}\n```" if part.startswith(">>>") or part.startswith("    ") else _paragraph(part)
+        for part in re.split(r"\n{2,}", text)
+    )
+
+
+def _paragraph(text: str) -> str:
+    pieces = re.split(r"(``.+?``)", text, flags=re.S)
+    plain = {"*": r"\*", "<": "&lt;", "_": r"\_"}
+    return "".join(
+        piece.replace("``", "`") if piece.startswith("``") else "".join(plain.get(c, c) for c in piece)
+        for piece in pieces
+    )
+
+
+def _result(found: Any) -> str:
+    """Return what a public function gives back: its methods and the fields of the record."""
+    kind = inspect.signature(found).return_annotation if inspect.isfunction(found) else None
+    if not inspect.isclass(kind) or not issubclass(kind, Displayed):
+        return ""
+    methods = "`.to_frame()`, `.to_dict()`, `.plot()`, and shows itself in a terminal with rich and in a notebook"
+    lead = f"Returns `{kind.__name__}`. {_paragraph(inspect.getdoc(kind) or '')} It has {methods}.\n\n"
+    return lead + (
+        _fields(kind.model_json_schema(mode="serialization"), defaults=False)
+        if hasattr(kind, "model_json_schema")
+        else ""
+    )
 
 
 def schemas_page() -> str:
@@ -100,13 +159,20 @@ def schemas_page() -> str:
     return "\n".join(parts)
 
 
-def _fields(schema: dict[str, Any]) -> str:
+def _fields(schema: dict[str, Any], *, defaults: bool = True) -> str:
     required = set(schema.get("required", ()))
-    rows = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    header = ["field", "type", "default", "meaning"] if defaults else ["field", "type", "meaning"]
+    rows = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for name, each in schema.get("properties", {}).items():
-        default = "required" if name in required else f"`{str(each.get('default', '–'))[:40]}`".replace("|", "\\|")
-        rows.append(f"| `{name}` | {_type(each)} | {default} | {_text(each)} |")
+        default = "required" if name in required else f"`{_brief(each.get('default', '–'))}`".replace("|", "\\|")
+        cells = [f"`{name}`", _type(each), *([default] if defaults else []), _text(each)]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
+
+
+def _brief(value: Any) -> str:
+    """Return a default; that of a group of fields stands in the group's own table."""
+    return "{…}" if isinstance(value, dict) and value else str(value)[:40]
 
 
 def _type(schema: dict[str, Any]) -> str:

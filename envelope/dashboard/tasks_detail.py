@@ -119,15 +119,12 @@ def accuracy(*, progress: Reporter) -> "ValidationReport":
 
 
 def probe(_attempt: int, *, progress: Reporter) -> HardwareProfile:
-    """Return the quick profile of the processor of the machine that the dashboard runs on; nothing is saved.
+    """Return the quick profile of the machine that the dashboard runs on; nothing is saved.
 
     Raises ``MissingExtraError`` without the probe's packages.
     """
     if find_spec("onnxruntime") is None or find_spec("onnx") is None:
         raise MissingExtraError("onnxruntime", "probe")
-    from envelope.probe.cpu import QUICK, probe_cpu
-    from envelope.probe.cpu_profile import cpu_profile, default_id
-    from envelope.probe.power import assumed_power
+    from envelope.probe.machine import probe as measure
 
-    found = probe_cpu(QUICK, progress)
-    return cpu_profile(found, default_id(found), power=assumed_power(found.limit.cores), storage=None)
+    return measure(quick=True, progress=progress)
