@@ -17,7 +17,7 @@ Constants = Mapping[str, float]
 
 LINEAR = "linear_table"
 DECODE_ATTENTION = "decode_attention_table"
-PREFILL_ATTENTION = "prefill_attention_table"
+PREFILL_ATTENTION = "causal_attention_table"
 EXPERTS = "experts_table"
 ELEMENTWISE = "elementwise_table"
 BANDWIDTH = "bandwidth_table"
@@ -84,12 +84,13 @@ def decode_attention_s(
 def prefill_attention_s(constants: Constants, new: float, cached: float, heads: float, head_dim: float) -> float:
     """Return the time of one layer's attention over a chunk of ``new`` tokens after ``cached`` ones.
 
-    ``t = t0 + heads·head_dim·new·(cached + new)·pair_s(cached + new)``; not every kernel saves the causal half, so
-    ``pair_s`` counts the full rectangle.
+    ``t = t0 + heads·(new·row_s + head_dim·pairs·causal_s(cached + new))``, pairs = new·(cached + (new + 1)/2): the work
+    of each new token and head (rotation, storing, softmax set-up), and of each pair that the causal mask leaves.
     """
-    width, total = _nearest_width(constants, "pair_s", head_dim), cached + new
-    per_pair = interpolated(constants, f"pair_s_{width}", total)
-    return constants["t0_s"] + heads * head_dim * new * total * per_pair
+    width = _nearest_width(constants, "causal_s", head_dim)
+    pairs = new * (cached + (new + 1.0) / 2.0)
+    per_pair = interpolated(constants, f"causal_s_{width}", cached + new)
+    return constants["t0_s"] + heads * (new * constants[f"row_s_{width}"] + head_dim * pairs * per_pair)
 
 
 def experts_s(constants: Constants, tokens: float, touched: float, top_k: float, weights: float) -> float:
@@ -105,6 +106,40 @@ def experts_s(constants: Constants, tokens: float, touched: float, top_k: float,
 def elementwise_s(constants: Constants, elements: float, kind: str) -> float:
     """Return the time of a ``norm`` or ``gate`` over ``elements`` numbers: t0 + elements·s(elements)."""
     return constants[f"{kind}_t0_s"] + elements * interpolated(constants, f"{kind}_element_s", elements)
+
+
+_SCALARS = {
+    LINEAR: ("t0_s", "activation_s"), EXPERTS: (), PREFILL_ATTENTION: ("t0_s",), DECODE_ATTENTION: (), BANDWIDTH: (),
+    ELEMENTWISE: ("call_s", "norm_t0_s", "gate_t0_s"),
+}  # fmt: skip
+_TABLES = {
+    LINEAR: ("weight_s",), EXPERTS: ("weight_s",), ELEMENTWISE: ("norm_element_s", "gate_element_s"),
+    PREFILL_ATTENTION: (), DECODE_ATTENTION: (), BANDWIDTH: ("read",),
+}  # fmt: skip
+_PER_WIDTH = {PREFILL_ATTENTION: ("causal_s", ("row_s",)), DECODE_ATTENTION: ("read_s", ("t0_s", "head_s"))}
+"""Form → the table that every head width has, and the constants that go with it."""
+
+
+def problems(curve: EfficiencyCurve) -> list[tuple[str, str]]:
+    """Return (constant, rule) of what keeps a table from being read: entries missing, negative, or of no known form."""
+    if curve.form not in _SCALARS:
+        return [("form", f"must be one of {', '.join(sorted(_SCALARS))}")]
+    wanted, tables = list(_SCALARS[curve.form]), list(_TABLES[curve.form])
+    if curve.form in _PER_WIDTH:
+        prefix, others = _PER_WIDTH[curve.form]
+        tables.append(prefix)
+        entries = [k.removeprefix(f"{prefix}_") for k in curve.constants if k.startswith(f"{prefix}_")]
+        widths = sorted({e.partition("_")[0] for e in entries})
+        wanted += [f"{name}_{width}" for width in widths for name in others]
+    found = [(name, "is required") for name in wanted if name not in curve.constants]
+    found += [(f"{p}_*", "needs an entry") for p in tables if not any(k.startswith(f"{p}_") for k in curve.constants)]
+    found += [(k, "must not be negative") for k, v in curve.constants.items() if not v >= 0]
+    for prefix in tables:
+        own = {k: v for k, v in curve.constants.items() if k.startswith(f"{prefix}_")}
+        found += [(k, "must be positive") for k, v in own.items() if v == 0]
+        numbers = [(k, part) for k in own for part in k[len(prefix) + 1 :].split("_")]
+        found += [(k, "must end in a number") for k, part in numbers if not part.replace(".", "", 1).isdigit()]
+    return found
 
 
 def find(curves: Iterable[EfficiencyCurve], form: str, number_format: str) -> EfficiencyCurve | None:

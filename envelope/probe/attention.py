@@ -1,12 +1,12 @@
 """Attention of one layer by batch, context and head width: GroupQueryAttention with a KV cache shared in place."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from envelope.probe.onnx_graph import Array, Graph, Session, io_value
-from envelope.probe.timing import Effort, Sample, timed
+from envelope.probe.timing import TURNS, Effort, Sample, joined, of_one_turn, timed
 
 _ELEMENT_BYTES = 4.0
 
@@ -43,8 +43,8 @@ class AttentionTime:
 
     @property
     def layer_s(self) -> float:
-        """Best time of one layer."""
-        return self.sample.best_s / self.layers
+        """Typical time of one layer."""
+        return self.sample.median_s / self.layers
 
     @property
     def flop_per_s(self) -> float:
@@ -117,9 +117,10 @@ def attention_time(
     inputs: dict[str, object] = {"q": values(shape.heads), "k": values(shape.kv_heads), "v": values(shape.kv_heads)}
     inputs.update(length_values(batch, capacity))
     outputs = {}
+    block = random.standard_normal(1 << 18, dtype=np.float32)
     for layer in range(layers):
         for side in ("k", "v"):
-            cache = io_value(random.random((batch, shape.kv_heads, capacity, shape.head_dim), dtype=np.float32))
+            cache = io_value(np.resize(block, (batch, shape.kv_heads, capacity, shape.head_dim)))
             inputs[f"past_{side}_{layer}"] = outputs[f"present_{side}_{layer}"] = cache
     sample = timed(session.bind(inputs, outputs), effort)
     return AttentionTime(shape, batch, new, cached, sample, layers)
@@ -134,10 +135,12 @@ def decode_times(
     effort: Effort,
 ) -> Iterator[AttentionTime]:
     """Yield one decoded token per sequence for every batch and context, on caches that exceed the processor's."""
+    points = []
     for batch in batches:
         for context in contexts:
             layers = int(np.clip(cold_bytes / shape.cache_bytes(batch, context), 1, 48))
-            yield attention_time(shape, batch, 1, context - 1, threads, layers=layers, effort=effort)
+            points.append((batch, 1, context - 1, layers))
+    yield from _in_turns(shape, points, threads, effort)
 
 
 def prefill_times(
@@ -147,5 +150,17 @@ def prefill_times(
     effort: Effort,
 ) -> Iterator[AttentionTime]:
     """Yield chunks of (new, cached) tokens of one sequence."""
-    for new, cached in chunks:
-        yield attention_time(shape, 1, new, cached, threads, layers=1, effort=effort)
+    yield from _in_turns(shape, [(1, new, cached, 1) for new, cached in chunks], threads, effort)
+
+
+def _in_turns(
+    shape: HeadShape, points: Sequence[tuple[int, int, int, int]], threads: int, effort: Effort
+) -> Iterator[AttentionTime]:
+    """Yield the time at each (batch, new, cached, layers); graphs are built anew each turn, so that one fits memory."""
+    part = of_one_turn(effort)
+    turns = [
+        [attention_time(shape, b, new, c, threads, layers=layers, effort=part) for b, new, c, layers in points]
+        for _ in range(TURNS)
+    ]
+    for same in zip(*turns, strict=True):
+        yield replace(same[0], sample=joined([t.sample for t in same]))

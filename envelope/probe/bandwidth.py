@@ -28,8 +28,8 @@ class BandwidthPoint:
 
     @property
     def bytes_per_s(self) -> float:
-        """Bytes moved over the best time."""
-        return self.moved_bytes / self.sample.best_s
+        """Bytes moved over the typical time."""
+        return self.moved_bytes / self.sample.median_s
 
 
 def thread_counts(cores: int) -> tuple[int, ...]:
@@ -55,9 +55,9 @@ def bandwidth_points(cores: int, array_bytes: float, effort: Effort) -> Iterator
 
 
 def read_rate(pool: ThreadPoolExecutor, threads: int, array: Array) -> float:
-    """Return the bytes per second at which ``threads`` threads of a pool read an array now, the best of a few reads."""
+    """Return the bytes per second at which ``threads`` threads of a pool read an array now, median of a few."""
     run = _parallel(pool, threads, array.size, _read, array, array, array)
-    return float(array.nbytes) / timed(run, Effort(repeats=4, budget_s=0.2, retries=0)).best_s
+    return float(array.nbytes) / timed(run, Effort(repeats=5, budget_s=0.2, retries=0)).median_s
 
 
 Kernel = Callable[[Array, Array, Array], None]

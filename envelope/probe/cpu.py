@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
+
+import numpy as np
 
 from envelope.errors import EnvelopeError
 from envelope.probe import conditions
@@ -17,7 +20,7 @@ from envelope.probe.attention import (
     decode_times,
     prefill_times,
 )
-from envelope.probe.bandwidth import BandwidthPoint, bandwidth_points
+from envelope.probe.bandwidth import BandwidthPoint, bandwidth_points, read_rate
 from envelope.probe.cores import CoreLimit, core_limit, memory_available_bytes
 from envelope.probe.elementwise import FULL_ROWS as FULL_ELEMENT_ROWS
 from envelope.probe.elementwise import QUICK_ROWS as QUICK_ELEMENT_ROWS
@@ -59,16 +62,17 @@ class Plan:
 
 QUICK = Plan(
     mode="quick", effort=Effort(3, 0.25, 1), patience_s=15.0, formats=("fp32", "int8", "int4_wo"), rows=QUICK_ROWS,
-    pairs=QUICK_PAIRS,    extra_formats=(), heads=(NARROW_HEADS,), batches=(1, 4), contexts=(16, 512, 2048),
-    chunks=((16, 0), (128, 0), (512, 0), (2048, 0)), expert_formats=("int4_wo",), expert_tokens=QUICK_TOKENS,
-    element_rows=QUICK_ELEMENT_ROWS, cold_bytes=160e6, array_bytes=128e6,
+    pairs=QUICK_PAIRS, extra_formats=(), heads=(NARROW_HEADS,), batches=(1, 4), contexts=(16, 512, 2048),
+    chunks=((16, 0), (128, 0), (512, 0), (2048, 0), (128, 384)), expert_formats=("int4_wo",),
+    expert_tokens=QUICK_TOKENS, element_rows=QUICK_ELEMENT_ROWS, cold_bytes=160e6, array_bytes=128e6,
 )  # fmt: skip
 FULL = Plan(
     mode="full", effort=Effort(6, 0.6, 3), patience_s=90.0, formats=("fp32", "int8", "int8_wo", "int4_wo"),
     rows=FULL_ROWS, pairs=FULL_PAIRS, extra_formats=("int4_wo_f32",), heads=(NARROW_HEADS, WIDE_HEADS, UNSHARED_HEADS),
     batches=(1, 2, 8),
     contexts=(16, 128, 512, 1024, 2048),
-    chunks=((16, 0), (64, 0), (128, 0), (256, 0), (512, 0), (1024, 0), (2048, 0), (512, 1536)),
+    chunks=((16, 0), (64, 0), (128, 0), (256, 0), (512, 0), (1024, 0), (2048, 0), (128, 384), (128, 1920),
+            (512, 1536)),
     expert_formats=tuple(EXPERT_FORMATS), expert_tokens=FULL_TOKENS, element_rows=FULL_ELEMENT_ROWS,
     cold_bytes=256e6, array_bytes=256e6,
 )  # fmt: skip
@@ -98,6 +102,8 @@ class CpuMeasured:
     noise: conditions.Noise | None = None
     complete: bool = False
     wall_s: float = 0.0
+    reads: list[float] = field(default_factory=list)
+    """Bytes per second at which all threads read the memory, between any two steps."""
 
 
 Step = tuple[str, float, Callable[[Effort], object]]
@@ -113,10 +119,13 @@ def probe_cpu(plan: Plan, report: Reporter, *, limit: CoreLimit | None = None) -
     found = CpuMeasured(replace(plan, cold_bytes=_cold_bytes(plan)), limit or core_limit())
     steps = list(_steps(found))
     total, done = sum(weight for _, weight, _ in steps), 0.0
+    witness = np.ones(int(_array_bytes(found.plan) / 4), dtype=np.float32)
     clock, start = conditions.cpu_clock(), time.perf_counter()
     try:
         for label, weight, work in steps:
             report(done / total, label)
+            with ThreadPoolExecutor(found.limit.threads) as pool:
+                found.reads.append(read_rate(pool, found.limit.threads, witness))
             work(replace(plan.effort, until_s=start + plan.patience_s))
             done += weight
         found.complete = True
@@ -136,10 +145,14 @@ def _cold_bytes(plan: Plan) -> float:
     return min(plan.cold_bytes, allowed)
 
 
+def _array_bytes(plan: Plan) -> float:
+    return min(plan.array_bytes, plan.cold_bytes)
+
+
 def _steps(found: CpuMeasured) -> Iterator[Step]:
     """Yield the steps, most useful first: an interrupted probe should still give a profile."""
     plan, threads = found.plan, found.limit.threads
-    array = min(plan.array_bytes, plan.cold_bytes)
+    array = _array_bytes(plan)
     yield "memory bandwidth", 3, lambda e: found.bandwidth.extend(bandwidth_points(threads, array, e))
     yield "elementwise operators", 1, partial(_elementwise, found)
     for key in plan.formats:

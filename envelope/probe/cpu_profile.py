@@ -2,8 +2,11 @@
 
 import datetime
 import re
+import statistics
 from collections.abc import Iterator
 from typing import Final
+
+import numpy as np
 
 from envelope.perf import cpu_probe
 from envelope.probe import conditions, roofline_fit, tables
@@ -93,7 +96,7 @@ def cpu_profile(
 
 def _bandwidth(found: CpuMeasured) -> float:
     """Return the fastest read seen: no operator may beat the profile's bandwidth."""
-    rates = [p.bytes_per_s for p in found.bandwidth if p.kernel == "read"]
+    rates = [p.moved_bytes / p.sample.best_s for p in found.bandwidth if p.kernel == "read"]
     for key, times in found.linear.items():
         rates += [t.weights * FORMATS[key].bytes_per_weight / t.sample.best_s for t in times if t.rows <= 8]
     return max(rates)
@@ -167,13 +170,16 @@ def _with_core_rate(found: CpuMeasured, key: str, peaks: dict[str, float], bandw
         return fit
     constants = dict(fit.constants)
     # Threads share the memory, so the rate of all is fitted (eff_b); one core's own rate bounds fewer threads.
-    rate = single.weights * stored / single.sample.best_s
+    rate = single.weights * stored / single.sample.median_s
     constants["core_bytes_per_s"] = max(rate, bandwidth * constants["eff_b"] / found.limit.threads)
     return Fit(constants, fit.error_median_frac, fit.rows, fit.spread_frac)
 
 
 def _bandwidth_fit(found: CpuMeasured) -> Fit:
     constants = {f"{p.kernel}_{p.threads}": p.bytes_per_s for p in found.bandwidth}
+    if found.reads:
+        # Seen all through the probe, not in its first seconds only.
+        constants[f"read_{found.limit.threads}"] = statistics.median(found.reads)
     return Fit(constants, None, len(constants), median_spread(p.sample for p in found.bandwidth))
 
 
@@ -204,12 +210,20 @@ def _conditions(found: CpuMeasured, today: str, storage: StorageTime | str | Non
         load_1min=conditions.load_1min(),
         foreign_cpu_frac=_round(noise.foreign_frac) if noise else None,
         steal_cpu_frac=_round(noise.steal_frac) if noise else None,
+        memory_swing_frac=_round(_swing(found.reads)),
         clock_hz=conditions.clock_hz(),
         temperature_c=conditions.temperature_c(),
         blas=conditions.blas_text(),
         versions=conditions.library_versions(),
         warnings=tuple(noted),
     )
+
+
+def _swing(rates: list[float]) -> float | None:
+    if len(rates) < 5:
+        return None
+    low, middle, high = np.quantile(rates, (0.1, 0.5, 0.9))
+    return float((high - low) / middle)
 
 
 def _rounded(constants: dict[str, float]) -> dict[str, float]:

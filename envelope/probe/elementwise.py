@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envelope.probe.onnx_graph import MICROSOFT, Graph, Weights
-from envelope.probe.timing import Effort, Sample, timed
+from envelope.probe.timing import Effort, Sample, timed, timed_in_turns
 
 KINDS = ("norm", "gate")
 FULL_ROWS = (1, 8, 64, 512, 2048)
@@ -27,8 +27,8 @@ class ElementwiseTime:
 
     @property
     def operator_s(self) -> float:
-        """Best time of one operator."""
-        return self.sample.best_s / self.count
+        """Typical time of one operator."""
+        return self.sample.median_s / self.count
 
 
 def add_norm(graph: Graph, source: Weights, x: str, skip: str, hidden: int) -> tuple[str, str]:
@@ -57,9 +57,8 @@ def elementwise_times(rows: Sequence[int], threads: int, effort: Effort) -> Iter
                 last = add_gate(graph, last, x)
         graph.output(last, [1, "rows", _WIDTH])
         session = graph.session(threads)
-        for m in rows:
-            run = session.bind({"x": np.full((1, m, _WIDTH), 0.5, dtype=np.float32)})
-            sample = timed(run, effort)
+        runs = [session.bind({"x": np.full((1, m, _WIDTH), 0.5, dtype=np.float32)}) for m in rows]
+        for m, sample in zip(rows, timed_in_turns(runs, effort), strict=True):
             yield ElementwiseTime(kind, float(m * _WIDTH), sample, _COUNT)
 
 

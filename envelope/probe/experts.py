@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 
 from envelope.probe.gemm import BLOCK
 from envelope.probe.onnx_graph import MICROSOFT, Array, Graph, Weights
-from envelope.probe.timing import Effort, Sample, timed
+from envelope.probe.timing import Effort, Sample, timed_in_turns
 
 ROUTES = 4
 """Routings that take turns, so that not the same experts lie in the cache each time."""
@@ -49,8 +50,8 @@ class ExpertTime:
 
     @property
     def layer_s(self) -> float:
-        """Best time of one layer."""
-        return self.sample.best_s / self.layers
+        """Typical time of one layer."""
+        return self.sample.median_s / self.layers
 
 
 def add_experts(graph: Graph, source: Weights, x: str, router: str, shape: ExpertShape, key: str) -> str:
@@ -103,12 +104,15 @@ def expert_times(
     graph.output(x, ["tokens", shape.hidden])
     session = graph.session(threads)
     random = np.random.default_rng(1)
+    runs, touched = [], []
     for count in tokens:
-        bound, touched = [], []
+        bound, seen = [], []
         for _ in range(ROUTES):
             logits = {r: random.standard_normal((count, shape.experts), dtype=np.float32) for r in routers}
-            touched += [touched_experts(v, shape.top_k) for v in logits.values()]
+            seen += [touched_experts(v, shape.top_k) for v in logits.values()]
             bound.append(session.bind({"x": source.floats(count, shape.hidden), **logits}))
-        turn = iter(range(10**9))
-        sample = timed(lambda b=bound, t=turn: b[next(t) % ROUTES](), effort)  # type: ignore[misc]
-        yield ExpertTime(shape, count, float(np.mean(touched)), sample, layers)
+        turn = cycle(bound)
+        runs.append(lambda t=turn: next(t)())
+        touched.append(float(np.mean(seen)))
+    for count, mean, sample in zip(tokens, touched, timed_in_turns(runs, effort), strict=True):
+        yield ExpertTime(shape, count, mean, sample, layers)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from envelope.probe.onnx_graph import MICROSOFT, Graph, Weights
-from envelope.probe.timing import Effort, Sample, timed
+from envelope.probe.timing import Effort, Sample, timed_in_turns
 
 BLOCK = 32
 """Weights that share one scale in MatMulNBits (the finest common choice, as in Q4_0)."""
@@ -21,9 +21,9 @@ SMALL, SQUARE, WIDE, NARROW = (1024, 1024), (2048, 2048), (2048, 5632), (2048, 2
 """Widths (d, f) of a pair d → f → d: a small model's, attention output, feed-forward, grouped keys and values. With
 one d for all, launch, activations and weights could not be told apart: d + f and d·f would grow in step."""
 FULL_PAIRS, QUICK_PAIRS = (SMALL, SQUARE, WIDE, NARROW), (SMALL, WIDE, NARROW)
-_MANY_ROWS = 128
-_FEW_WEIGHTS = 8e6
-"""Weights in a chain of many rows, where arithmetic and not memory takes the time: fewer keep runs short."""
+_TIERS = ((0, float("inf")), (128, 64e6), (512, 8e6))
+"""(rows, weights): from that many rows on a chain has at most so many weights, which keeps runs short. Up to a few
+hundred rows reading the weights from memory still shows; beyond, arithmetic takes the time."""
 
 AddLinear = Callable[[Graph, Weights, str, int, int], str]
 
@@ -95,7 +95,7 @@ class ChainTime:
 
     @property
     def flop_per_s(self) -> float:
-        """Rate of multiplications and additions at the best time."""
+        """Rate of multiplications and additions at the best time: no more is to be had."""
         return 2.0 * self.rows * self.weights / self.sample.best_s
 
 
@@ -114,10 +114,12 @@ def chain_times(
             yield from _chain(number_format, pair, tier, weights, threads, effort)
 
 
-def _tiers(rows: Sequence[int], cold_weights: float) -> list[tuple[list[int], float]]:
-    few = [m for m in rows if m < _MANY_ROWS]
-    many = [m for m in rows if m >= _MANY_ROWS]
-    return [(tier, size) for tier, size in ((few, cold_weights), (many, min(_FEW_WEIGHTS, cold_weights))) if tier]
+def _tiers(rows: Sequence[int], cold_weights: float) -> Iterator[tuple[list[int], float]]:
+    ends = [*(first for first, _ in _TIERS[1:]), math.inf]
+    for (first, most), end in zip(_TIERS, ends, strict=True):
+        tier = [m for m in rows if first <= m < end]
+        if tier:
+            yield tier, min(most, cold_weights)
 
 
 def _chain(
@@ -136,7 +138,6 @@ def _chain(
         x = number_format.add(graph, source, number_format.add(graph, source, x, outer, inner), inner, outer)
     graph.output(x, ["rows", outer])
     session = graph.session(threads)
-    for m in rows:
-        run = session.bind({"x": source.floats(m, outer)})
-        sample = timed(run, effort)
+    samples = timed_in_turns([session.bind({"x": source.floats(m, outer)}) for m in rows], effort)
+    for m, sample in zip(rows, samples, strict=True):
         yield ChainTime(m, ((outer, inner), (inner, outer)) * count, sample)

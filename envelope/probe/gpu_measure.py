@@ -58,8 +58,8 @@ class GpuAttention:
 
     @property
     def layer_s(self) -> float:
-        """Best time of one layer."""
-        return self.sample.best_s / self.copies
+        """Typical time of one layer."""
+        return self.sample.median_s / self.copies
 
 
 @dataclass(slots=True)

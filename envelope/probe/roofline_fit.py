@@ -33,7 +33,7 @@ def gemm_curve(
     count = np.array([float(len(t.shapes)) for t in times])
     start = (5e-6, 0.7, 0.8, 2.0)
     constants, errors = _smooth(
-        flop / peak_flop_per_s, moved / bandwidth_bytes_per_s, count, [t.sample.best_s for t in times],
+        flop / peak_flop_per_s, moved / bandwidth_bytes_per_s, count, [t.sample.median_s for t in times],
         [t.sample.noise_frac for t in times], start,
     )  # fmt: skip
     return Fit(constants, statistics.median(errors), len(times), median_spread(t.sample for t in times))

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from envelope.errors import InputError, Problem
+from envelope.perf import cpu_probe
 from envelope.spec import load
 from envelope.spec.hardware import HardwareProfile
 
@@ -58,7 +59,7 @@ def _is_probed(path: Path) -> bool:
 
 
 def load_probed(path: Path) -> HardwareProfile:
-    """Return a profile that a probe wrote; raises ``InputError`` if it is broken or its probe was interrupted."""
+    """Return a profile that a probe wrote; raises ``InputError`` if it is broken, incomplete or interrupted."""
     profile = load.load_file(HardwareProfile, path)
     if profile.conditions is None:
         raise InputError(
@@ -66,4 +67,14 @@ def load_probed(path: Path) -> HardwareProfile:
         )
     if not profile.conditions.complete:
         raise InputError(Problem(str(path), "conditions.complete", False, "the probe was interrupted", "run it again"))
+    broken = [
+        Problem(
+            str(path), f"efficiency[{index}].constants.{name}", curve.constants.get(name), rule, "run: envelope probe"
+        )
+        for index, curve in enumerate(profile.efficiency)
+        if curve.op == "table"
+        for name, rule in cpu_probe.problems(curve)
+    ]
+    if broken:
+        raise InputError(broken)
     return profile

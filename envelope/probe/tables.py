@@ -17,6 +17,8 @@ from envelope.probe.timing import QUIET_FRAC, Sample, median_spread
 
 _LONG_ENOUGH = 64
 """Shortest context whose reading time can be told from the cost per head."""
+_LONG_CHUNK = 512
+"""Shortest context in prefill whose pairs can be told from the cost per row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def linear_table(times: Sequence[ChainTime]) -> Fit:
     for t in times:
         moved = float(t.rows * sum(k + n for k, n in t.shapes))
         matrix.append([float(len(t.shapes)), moved, *(t.weights if t.rows == m else 0.0 for m in rows)])
-    solution = _solve(matrix, [t.sample.best_s for t in times], [t.sample for t in times])
+    solution = _solve(matrix, [t.sample.median_s for t in times], [t.sample for t in times])
     constants = {"t0_s": float(solution[0]), "activation_s": float(solution[1])}
     for index, m in enumerate(rows):
         constants[f"weight_s_{m}"] = max(float(solution[2 + index]), 1e-15)
@@ -66,7 +68,7 @@ def linear_table(times: Sequence[ChainTime]) -> Fit:
     def predicted(t: ChainTime) -> float:
         return sum(cpu_probe.linear_s(constants, t.rows, n, k) for k, n in t.shapes)
 
-    return _fit(constants, ((predicted(t), t.sample.best_s) for t in times), [t.sample for t in times])
+    return _fit(constants, ((predicted(t), t.sample.median_s) for t in times), [t.sample for t in times])
 
 
 def decode_attention_table(times: Sequence[AttentionTime]) -> Fit:
@@ -102,21 +104,33 @@ def _decode_width(width: int, times: Sequence[AttentionTime]) -> dict[str, float
 
 
 def prefill_attention_table(times: Sequence[AttentionTime]) -> Fit:
-    """Return the constants of ``prefill_attention_s``: chunks without cached tokens make the table, others check it."""
-    first = min(times, key=lambda t: t.layer_s)
-    # The launch is at most half of the shortest chunk; the table takes what remains.
-    launch = min(5e-6, first.layer_s / 2)
-    constants = {"t0_s": launch}
-    for t in times:
-        if t.cached == 0:
-            pairs = t.shape.heads * t.shape.head_dim * t.new * t.new
-            constants[f"pair_s_{t.shape.head_dim}_{t.new}"] = (t.layer_s - launch) / pairs
+    """Return the constants of ``prefill_attention_s`` for every head width among the times."""
+    # A launch is too short to be told from the work of the shortest chunk.
+    constants = {"t0_s": min(5e-6, min(t.layer_s for t in times) / 2)}
+    for width in sorted({t.shape.head_dim for t in times}):
+        own = [t for t in times if t.shape.head_dim == width]
+        constants.update(_prefill_width(width, own, constants["t0_s"]))
 
     def predicted(t: AttentionTime) -> float:
         return cpu_probe.prefill_attention_s(constants, t.new, t.cached, t.shape.heads, t.shape.head_dim)
 
-    checks = [(predicted(t), t.layer_s) for t in times if t.cached > 0]
-    return _fit(constants, checks, [t.sample for t in times])
+    return _fit(constants, ((predicted(t), t.layer_s) for t in times), [t.sample for t in times])
+
+
+def _prefill_width(width: int, times: Sequence[AttentionTime], launch_s: float) -> dict[str, float]:
+    # Short chunks tell the work of a row; too few pairs are in them to give a rate of their own.
+    totals = sorted({t.cached + t.new for t in times})
+    contexts = [c for c in totals if c >= _LONG_CHUNK] or totals[-1:]
+    matrix = []
+    for t in times:
+        pairs = t.shape.heads * width * t.new * (t.cached + (t.new + 1.0) / 2.0)
+        nearest = min(contexts, key=lambda c: abs(c - t.cached - t.new))
+        matrix.append([float(t.shape.heads * t.new), *(pairs if c == nearest else 0.0 for c in contexts)])
+    solution = _solve(matrix, [max(t.layer_s - launch_s, 1e-9) for t in times], [t.sample for t in times])
+    constants = {f"row_s_{width}": float(solution[0])}
+    for index, context in enumerate(contexts):
+        constants[f"causal_s_{width}_{context}"] = max(float(solution[1 + index]), 1e-16)
+    return constants
 
 
 def experts_table(times: Sequence[ExpertTime]) -> Fit:
@@ -131,7 +145,7 @@ def experts_table(times: Sequence[ExpertTime]) -> Fit:
 
 def elementwise_table(times: Sequence[ElementwiseTime], call: Sample) -> Fit:
     """Return the constants of ``elementwise_s``, and the price of one call of the runtime as ``call_s``."""
-    constants: dict[str, float] = {"call_s": call.best_s}
+    constants: dict[str, float] = {"call_s": call.median_s}
     for kind in sorted({t.kind for t in times}):
         own = sorted((t for t in times if t.kind == kind), key=lambda t: t.elements)
         per_element = min(t.operator_s / t.elements for t in own)

@@ -118,6 +118,9 @@ class Conditions(Frozen):
     """Share of the machine's CPU time that other processes used while the probe ran."""
     steal_cpu_frac: NonNegative | None = None
     """Share of the CPU time that the hypervisor gave to others."""
+    memory_swing_frac: NonNegative | None = None
+    """How far the memory's read rate moved while the probe ran, (90th − 10th percentile) / median: neighbours on the
+    same host show here and not in the shares of CPU time."""
     clock_hz: Positive | None = None
     temperature_c: float | None = None
     blas: str = ""

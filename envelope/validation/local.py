@@ -4,9 +4,11 @@ Nothing is tuned on the decoder runs. The probes time single operators; the pred
 architecture; the decoder is then built and run.
 """
 
+import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from envelope.probe.conditions import cpu_clock, noise_between
 from envelope.probe.cores import core_limit, memory_available_bytes
@@ -16,7 +18,7 @@ from envelope.probe.decoder_shape import GRANITE_MOE, LLAMA_1B, QWEN_HALF_B, Dec
 from envelope.probe.llama_bench import LlamaBench
 from envelope.probe.llama_rates import with_llama_rates
 from envelope.probe.power import assumed_power
-from envelope.probe.timing import Effort, Sample, timed, wait_for_quiet
+from envelope.probe.timing import LONG_S, TURNS, Effort, Sample, joined, of_one_turn, timed, wait_for_quiet
 from envelope.provenance import Frozen
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import Reporter
@@ -26,7 +28,9 @@ from envelope.validation.local_score import LocalRow, LocalSummary, is_disturbed
 from envelope.validation.local_witness import MemoryWitness
 
 _WAIT_S = 3.0
-"""How long a disturbed run waits for a quiet moment before its second chance, without patience."""
+"""How long a disturbed run waits for a quiet moment before another chance, without patience."""
+_AGAIN_S = 10.0
+"""Predicted length from which a disturbed run gets no other chance: it saw quiet moments and others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +50,11 @@ FULL_LOCAL = LocalPlan(
         (QWEN_HALF_B, "fp32"), (QWEN_HALF_B, "int8"), (QWEN_HALF_B, "int8_wo"), (QWEN_HALF_B, "int4_wo"),
         (LLAMA_1B, "fp32"), (LLAMA_1B, "int8"), (LLAMA_1B, "int4_wo"), (GRANITE_MOE, "int4_wo"),
     ),
-    prompts=(128, 512, 2048), batches=(1, 2, 4, 8), depths=(0, 2048), effort=Effort(8, 1.5, 1),
+    prompts=(128, 512, 2048), batches=(1, 2, 4, 8), depths=(0, 2048), effort=Effort(12, 1.5, 0),
 )  # fmt: skip
 QUICK_LOCAL = LocalPlan(
     decoders=((QWEN_HALF_B, "fp32"), (QWEN_HALF_B, "int8"), (QWEN_HALF_B, "int4_wo"), (GRANITE_MOE, "int4_wo")),
-    prompts=(128, 512), batches=(1, 4), depths=(0, 2048), effort=Effort(5, 0.8, 1),
+    prompts=(128, 512), batches=(1, 4), depths=(0, 2048), effort=Effort(6, 0.8, 0),
 )  # fmt: skip
 
 
@@ -93,7 +97,7 @@ def validate_local(
 ) -> LocalResult:
     """Run the decoders and score the predictions from a ``profile`` that was probed on this machine.
 
-    Disturbed runs get a second chance; ``patience_s`` is how long to wait for quiet moments in all. Ctrl-C keeps the
+    Disturbed runs get another chance; ``patience_s`` is how long to wait for quiet moments in all. Ctrl-C keeps the
     runs that are done.
     """
     chosen = _patient(plan, patience_s)
@@ -103,12 +107,14 @@ def validate_local(
     clock, complete, witness = cpu_clock(), True, MemoryWitness(profile, threads)
     try:
         for index, (shape, key) in enumerate(chosen.decoders):
-            report(index / len(chosen.decoders), f"{shape.name} {key}")
+            name, share = f"{shape.name} {key}", index / len(chosen.decoders)
+            report(share, name)
             reason = too_large(shape, key, chosen)
             if reason:
                 skipped.append(reason)
             else:
-                rows.extend(_runs(profile, shape, key, chosen, threads, witness))
+                tell = partial(_tell, report, share, name)
+                rows.extend(_runs(profile, shape, key, chosen, threads, witness, tell))
     except KeyboardInterrupt:
         complete = False
         if not rows:
@@ -125,6 +131,10 @@ def validate_local(
         probe_warnings=profile.conditions.warnings if profile.conditions else (),
         complete=complete,
     )
+
+
+def _tell(report: Reporter, share: float, name: str, what: str) -> None:
+    report(share, f"{name}: {what}")
 
 
 def _patient(plan: LocalPlan, seconds: float) -> LocalPlan:
@@ -163,45 +173,65 @@ class _Run:
 
 
 def _runs(
-    profile: HardwareProfile, shape: DecoderShape, key: str, plan: LocalPlan, threads: int, witness: MemoryWitness
-) -> Iterator[LocalRow]:
+    profile: HardwareProfile, shape: DecoderShape, key: str, plan: LocalPlan, threads: int, witness: MemoryWitness,
+    tell: Callable[[str], None],
+) -> Iterator[LocalRow]:  # fmt: skip
     points = [(b, 1, d) for d in plan.depths for b in plan.batches] + [(1, p, 0) for p in plan.prompts]
     # Predicted before anything of the decoder runs.
     predicted = {point: predict(profile, shape, key, *point).step_s for point in points}
+    tell("building")
     decoder = build(shape, key, max(max(plan.depths) + 1, *plan.prompts), threads)
-    found: dict[Point, _Run] = {}
+    found: dict[Point, list[_Run]] = {}
     stopped: KeyboardInterrupt | None = None
     try:
-        _measure(found, predicted, decoder, plan.effort, witness)
+        _measure(found, predicted, decoder, plan.effort, witness, tell)
     except KeyboardInterrupt as stop:
         stopped = stop
-    for (batch, new, depth), run in found.items():
+    for (batch, new, depth), turns in found.items():
+        run = _joined(turns)
         yield LocalRow(
             decoder=shape.name, number_format=key, phase="decode" if new == 1 else "prefill", batch=batch,
             new_tokens=new, depth_tokens=depth, predicted_s=predicted[batch, new, depth],
-            measured_s=run.sample.best_s, spread_frac=run.sample.spread_frac, noise_frac=run.sample.noise_frac,
-            memory_frac=run.memory_frac, experts=shape.experts is not None,
+            measured_s=run.sample.median_s, spread_frac=run.sample.spread_frac if run.sample.repeats > 1 else None,
+            noise_frac=run.sample.noise_frac, memory_frac=run.memory_frac, experts=shape.experts is not None,
         )  # fmt: skip
     if stopped is not None:
         raise stopped
 
 
 def _measure(
-    found: dict[Point, _Run], predicted: dict[Point, float], decoder: Decoder, effort: Effort, witness: MemoryWitness
-) -> None:
-    """Fill in the run of every point; those that were disturbed run once more when the machine is quiet."""
-    for point, seconds in predicted.items():
-        found[point] = _run(decoder, point, seconds, effort, witness)
-    for point in [p for p, run in found.items() if run.disturbed]:
+    found: dict[Point, list[_Run]], predicted: dict[Point, float], decoder: Decoder, effort: Effort,
+    witness: MemoryWitness, tell: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Fill in the turns of every point; those whose turns were all disturbed get one more when the machine is quiet."""
+    part = of_one_turn(effort)
+    for turn in range(TURNS):
+        for point, seconds in predicted.items():
+            tell(_point_name(point))
+            if turn == 0 or seconds < LONG_S:
+                found.setdefault(point, []).append(_run(decoder, point, seconds, part, witness))
+    for point in [p for p, turns in found.items() if all(t.disturbed for t in turns) and predicted[p] < _AGAIN_S]:
+        tell(f"{_point_name(point)}, again")
         wait_for_quiet(max(min(effort.wait_s, effort.until_s - time.perf_counter()), _WAIT_S))
-        again = _run(decoder, point, predicted[point], effort, witness)
-        found[point] = min(found[point], again, key=lambda run: (run.disturbed, run.sample.best_s))
+        found[point].append(_run(decoder, point, predicted[point], part, witness))
+
+
+def _point_name(point: Point) -> str:
+    batch, new, depth = point
+    return f"prompt of {new:,}" if new > 1 else f"decode, batch {batch}, depth {depth:,}"
+
+
+def _joined(turns: Sequence[_Run]) -> _Run:
+    """Return the turns as one run, the undisturbed ones if there are any."""
+    chosen = [t for t in turns if not t.disturbed] or list(turns)
+    shares = [t.memory_frac for t in chosen if t.memory_frac is not None]
+    return _Run(joined([t.sample for t in chosen]), statistics.fmean(shares) if shares else None)
 
 
 def _run(decoder: Decoder, point: Point, predicted_s: float, effort: Effort, witness: MemoryWitness) -> _Run:
-    """Time one step; memory counts as slow if it was so both before and after."""
+    """Time one step between two looks at the memory."""
     step = decoder.step(*point)
     before = witness.share()
-    sample = timed(step, effort, warm_up=1 if predicted_s < 3.0 else 0)
+    sample = timed(step, effort, warm_up=1 if predicted_s < LONG_S else 0)
     shares = [share for share in (before, witness.share()) if share is not None]
-    return _Run(sample, max(shares, default=None))
+    return _Run(sample, statistics.fmean(shares) if shares else None)

@@ -15,6 +15,9 @@ from envelope.probe.experts import add_experts
 from envelope.probe.gemm import FORMATS
 from envelope.probe.onnx_graph import Bound, Graph, Session, Weights, io_value
 
+_ROUTING_SIZE = np.float32(100.0)
+"""Size of the random part of router logits, far above that of the decoder's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
@@ -33,6 +36,11 @@ class Decoder:
             "last": np.array([new - 1], dtype=np.int64),
             **length_values(batch, depth + new),
         }
+        if shape.experts is not None:
+            for layer in range(shape.layers):
+                inputs[f"router_{layer}"] = _ROUTING_SIZE * random.standard_normal(
+                    (batch * new, shape.experts.experts), dtype=np.float32
+                )
         outputs: dict[str, object] = {}
         block = random.standard_normal(1 << 18, dtype=np.float32)
         for layer in range(shape.layers):
@@ -57,7 +65,7 @@ def build(shape: DecoderShape, key: str, capacity: int, threads: int) -> Decoder
         normed, total = add_norm(graph, source, branch, total, shape.hidden)
         branch = _attention(graph, source, normed, shape, key, layer, capacity, shared)
         normed, total = add_norm(graph, source, branch, total, shape.hidden)
-        branch = _feed_forward(graph, source, normed, shape, key)
+        branch = _feed_forward(graph, source, normed, shape, key, layer)
     normed, _ = add_norm(graph, source, branch, total, shape.hidden)
     picked = graph.node("Gather", [normed, last], axis=1)
     logits = FORMATS[key].add(graph, source, picked, shape.hidden, shape.vocab)
@@ -75,7 +83,7 @@ def _attention(
     return FORMATS[key].add(graph, source, attended, *outward)
 
 
-def _feed_forward(graph: Graph, source: Weights, x: str, shape: DecoderShape, key: str) -> str:
+def _feed_forward(graph: Graph, source: Weights, x: str, shape: DecoderShape, key: str, layer: int) -> str:
     linear = FORMATS[key].add
     if shape.experts is None:
         (gate, up, down) = shape.ffn_linears
@@ -85,4 +93,7 @@ def _feed_forward(graph: Graph, source: Weights, x: str, shape: DecoderShape, ke
     # The router stays in float32, as engines keep it.
     router = FORMATS["fp32"].add(graph, source, x, shape.hidden, shape.experts.experts)
     flat = graph.node("Reshape", [router, graph.constant(np.array([-1, shape.experts.experts], dtype=np.int64))])
-    return add_experts(graph, source, x, flat, shape.experts, key)
+    # Trained routers spread their tokens; those of a random decoder grow alike from layer to layer and would all go to
+    # the same few experts.
+    spread = graph.node("Add", [flat, graph.input(f"router_{layer}", ["tokens", shape.experts.experts])])
+    return add_experts(graph, source, x, spread, shape.experts, key)

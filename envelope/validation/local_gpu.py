@@ -112,6 +112,6 @@ def _rows(torch: Any, device: Any, replica: ReplicaSpec, runs: GpuRuns) -> Itera
         sample = timed_kernel(decoder.step(batch, new, depth), wait, runs.effort)
         yield LocalRow(
             runner="torch", decoder=runs.shape.name, number_format="bf16", phase="decode" if new == 1 else "prefill",
-            batch=batch, new_tokens=new, depth_tokens=depth, predicted_s=seconds, measured_s=sample.best_s,
+            batch=batch, new_tokens=new, depth_tokens=depth, predicted_s=seconds, measured_s=sample.median_s,
             spread_frac=sample.spread_frac, noise_frac=sample.noise_frac, experts=False,
         )  # fmt: skip

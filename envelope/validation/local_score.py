@@ -1,7 +1,7 @@
 """Runs of a decoder beside their predictions, and the errors of groups of them.
 
-A run counts as disturbed when others used the processor while it was timed, or when memory was slower then than when
-the profile was measured: neighbours on the same host are seen only by the memory that they take. The targets hold on a
+A run counts as disturbed when others used the processor while it was timed, or when memory was slower then than it was
+for most of the probe: neighbours on the same host are seen only by the memory that they take. The targets hold on a
 quiet machine, so they are judged by the undisturbed runs; the errors over all runs stand beside them.
 """
 
@@ -41,13 +41,13 @@ class LocalRow(Frozen):
     """Tokens in the cache before the step."""
     predicted_s: float
     measured_s: float
-    """Best of the repeats."""
-    spread_frac: float
-    """(median − best) / best of the repeats."""
+    """Median of the repeats that others left alone."""
+    spread_frac: float | None
+    """(median − best) / best of the repeats; ``None`` of a long run that was made once."""
     noise_frac: float
     """Processor time that others took during the quietest series."""
     memory_frac: float | None = None
-    """Read bandwidth of the memory around the run over that of the profile; ``None`` where it was not read."""
+    """Read bandwidth of the memory around the run over the profile's median; ``None`` where it was not read."""
     experts: bool
 
     @computed_field  # type: ignore[prop-decorator]

@@ -112,6 +112,8 @@ def test_a_probe_replaces_its_own_profile_but_no_one_elses(profile: HardwareProf
         (lambda t: t[: len(t) // 3], "is required|not valid YAML"),
         (lambda t: t.replace("peak_flop_per_s", "peak_flops"), "unknown field"),
         (lambda t: t.replace("device_class: cpu", "device_class: toaster"), "device_class"),
+        (lambda t: t.replace("activation_s: ", "activations: "), r"constants.activation_s: .*is required"),
+        (lambda t: t.replace("causal_attention_table", "prefill_attention_table"), "must be one of"),
         (lambda t: t.replace("complete: true", "complete: false"), "was interrupted"),
         (lambda t: t.replace("bandwidth_bytes_per_s: ", "bandwidth_bytes_per_s: -"), "greater than 0"),
         (lambda t: t.replace("capacity_bytes: ", "capacity_bytes: .nan #"), "finite"),

@@ -11,13 +11,14 @@ from envelope.probe.attention import AttentionTime, HeadShape
 from envelope.probe.elementwise import ElementwiseTime
 from envelope.probe.experts import ExpertShape, ExpertTime
 from envelope.probe.gemm import ChainTime
-from envelope.probe.timing import Effort, Sample, timed
+from envelope.probe.timing import LONG_S, TURNS, Effort, Sample, joined, timed, timed_in_turns
+from envelope.spec.hardware import EfficiencyCurve
 
 SHAPES = (((1024, 1024),) * 8, ((2048, 5632), (5632, 2048)), ((2048, 256), (256, 2048)) * 20)
 
 
 def sample(seconds: float, noise_frac: float = 0.0) -> Sample:
-    return Sample(seconds, seconds * 1.02, 5, noise_frac)
+    return Sample(seconds * 0.98, seconds, 5, noise_frac)
 
 
 def chains(launch_s: float, activation_s: float, weight_s: dict[int, float]) -> list[ChainTime]:
@@ -44,7 +45,10 @@ def test_products_are_taken_apart(launch_s: float, activation_s: float, per_weig
 
 def test_a_disturbed_time_hardly_moves_the_fit() -> None:
     times = chains(1e-5, 1e-10, {1: 1e-10, 8: 2e-10, 64: 1e-9})
-    spoilt = [ChainTime(times[0].rows, times[0].shapes, sample(3 * times[0].sample.best_s, noise_frac=0.5)), *times[1:]]
+    spoilt = [
+        ChainTime(times[0].rows, times[0].shapes, sample(3 * times[0].sample.median_s, noise_frac=0.5)),
+        *times[1:],
+    ]
     truth = tables.linear_table(times).constants
     fitted = tables.linear_table(spoilt).constants
     assert cpu_probe.linear_s(fitted, 1, 2048, 2048) == pytest.approx(
@@ -83,16 +87,49 @@ def test_reading_the_cache_is_told_from_the_work_of_a_head() -> None:
     assert cpu_probe.decode_attention_s(constants, 2, 1024, 16, 8, 64) == pytest.approx(truth, rel=0.01)
 
 
-def test_prefill_attention_of_a_chunk_after_cached_tokens_checks_the_table() -> None:
+@given(row_s=st.floats(1e-8, 1e-6), near_s=st.floats(2e-11, 2e-10), far_s=st.floats(2e-11, 2e-10))
+def test_prefill_attention_is_taken_apart(row_s: float, near_s: float, far_s: float) -> None:
+    """Counted pair by pair: token i of a chunk sees what is cached, those before it and itself."""
+
+    def truth(new: int, cached: int, heads: int) -> float:
+        pairs = sum(cached + i + 1 for i in range(new))
+        return heads * (new * row_s + 64 * pairs * (far_s if cached + new > 1000 else near_s))
+
     shape = HeadShape(16, 4, 64)
-    per_pair = {16: 1e-10, 512: 4e-11, 2048: 2e-11}
-    times = [AttentionTime(shape, 1, t, 0, sample(5e-6 + 16 * 64 * t * t * s), 1) for t, s in per_pair.items()]
-    cached = AttentionTime(shape, 1, 512, 1536, sample(1.1 * (5e-6 + 16 * 64 * 512 * 2048 * 2e-11)), 1)
-    fit = tables.prefill_attention_table([*times, cached])
-    assert fit.error_median_frac == pytest.approx(0.1 / 1.1, rel=0.01)
-    assert cpu_probe.prefill_attention_s(fit.constants, 2048, 0, 32, 64) == pytest.approx(
-        2 * 16 * 64 * 2048**2 * 2e-11, rel=0.01
+    chunks = [(16, 0), (64, 0), (128, 384), (512, 0), (2048, 0), (512, 1536), (128, 1920)]
+    times = [AttentionTime(shape, 1, n, c, sample(5e-6 + truth(n, c, 16)), 1) for n, c in chunks]
+    fit = tables.prefill_attention_table(times)
+    assert fit.error_median_frac == pytest.approx(0.0, abs=0.02)
+    for new, cached in ((2048, 0), (512, 0), (256, 1792)):
+        found = cpu_probe.prefill_attention_s(fit.constants, new, cached, 32, 64)
+        assert found == pytest.approx(truth(new, cached, 32), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("form", "constants", "named"),
+    [
+        ("linear_table", {"t0_s": 0.0, "weight_s_1": 1e-10}, ("activation_s", "is required")),
+        ("linear_table", {"t0_s": 0.0, "activation_s": 0.0}, ("weight_s_*", "needs an entry")),
+        ("experts_table", {"weight_s_1": 0.0}, ("weight_s_1", "must be positive")),
+        ("experts_table", {"weight_s_few": 1e-10}, ("weight_s_few", "must end in a number")),
+        ("causal_attention_table", {"t0_s": 0.0, "causal_s_64_512": 1e-10}, ("row_s_64", "is required")),
+        ("elementwise_table", {"call_s": -1.0}, ("call_s", "must not be negative")),
+        ("prefill_attention_table", {}, ("form", "must be one of")),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_what_it_lacks(
+    form: str, constants: dict[str, float], named: tuple[str, str]
+) -> None:
+    curve = EfficiencyCurve(
+        op="table",
+        number_format="fp32",
+        form=form,
+        constants=constants,
+        evidence="measured",
+        source="s",
+        date="2026-11",
     )
+    assert any(name == named[0] and rule.startswith(named[1]) for name, rule in cpu_probe.problems(curve))
 
 
 def test_experts_and_elementwise_tables_pass_through_their_points() -> None:
@@ -142,3 +179,23 @@ def test_a_spent_budget_still_gives_two_repeats() -> None:
     found = timed(lambda: calls.append(1), Effort(repeats=50, budget_s=0.0, retries=0))
     assert found.repeats == 2
     assert len(calls) == 3  # one of them to warm up
+
+
+def test_runs_take_turns() -> None:
+    order: list[str] = []
+    first, second = timed_in_turns([lambda: order.append("a"), lambda: order.append("b")], Effort(4, 0.0, 0))
+    assert "".join(order).replace("aa", "a").replace("bb", "b") == "ab" * TURNS
+    assert first.repeats == second.repeats == TURNS
+
+
+def test_a_long_run_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 10**9, int(LONG_S) + 1))
+    monkeypatch.setattr("envelope.probe.timing.time.perf_counter", lambda: float(next(clock)))
+    assert timed(lambda: None, Effort(5, 100.0, 0), warm_up=0).repeats == 1
+
+
+def test_turns_that_others_disturbed_do_not_count() -> None:
+    quiet, slower, disturbed = Sample(1.0, 1.1, 3), Sample(1.2, 1.3, 3), Sample(0.9, 5.0, 3, noise_frac=0.4)
+    found = joined([quiet, slower, disturbed])
+    assert (found.best_s, found.median_s, found.repeats) == (0.9, pytest.approx(1.2), 9)
+    assert joined([disturbed, Sample(2.0, 3.0, 1, noise_frac=0.2)]).median_s == 3.0
