@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,13 @@ def computed(workbook) -> dict[str, Any]:
     return recalculated(workbook)
 
 
+@cache
+def opened(path: Path) -> Any:
+    return openpyxl.load_workbook(path)
+
+
 def row_of(path: Path, sheet: str, label: str) -> int:
-    book = openpyxl.load_workbook(path)
+    book = opened(path)
     return next(row[0].row for row in book[sheet].iter_rows() if label in (row[0].value, row[1].value))
 
 
