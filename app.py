@@ -1,5 +1,7 @@
 """The dashboard: ``streamlit run app.py``, or ``make app``."""
 
-from envelope.dashboard.app import main
+import streamlit as st
 
-main()
+from envelope.dashboard.server.start import SCRIPT, lifespan
+
+app = st.App(SCRIPT, lifespan=lifespan)

@@ -29,15 +29,16 @@ def main() -> None:
         browsing.browsing() as browser,
     ):
         first_s = [_first(browser, address) for _ in range(3)]
-        for name in ("Horizon (months)", "SLO met by at least"):
+        print(f"first page of a started server: {first_s[0]:.2f} s, then {min(first_s[1:]):.2f} s (≤ {FIRST_S:g} s)")
+        for name in ("Horizon (months)", "SLO met by at least", "Requests per seat and day"):
             _report(name, _moved(browser, address, name))
-    print(f"first page of a started server: {first_s[0]:.2f} s cold, {min(first_s[1:]):.2f} s warm (≤ {FIRST_S:g} s)")
 
 
 def _first(browser: object, address: str) -> float:
     with browsing.reading(address, browser=browser) as reader:
         start = time.perf_counter()
-        reader.open(f"?scenario={SCENARIO}")
+        reader.page.goto(f"{address}/?scenario={SCENARIO}")
+        reader.settle(pause_s=0.0)
         return time.perf_counter() - start
 
 

@@ -1,5 +1,6 @@
 """The address of a view: what stands in the query of the page's URL, so that a link opens the same view."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,17 +9,23 @@ import streamlit as st
 LONGEST = 200
 """Characters of a value in an address at most."""
 _KEPT, _WRITTEN, _USED = "address", "address-written", "address-used"
+_RECENT, _TURNED = "address-recent", "address-turned"
+_MOST_RECENT = 20
+_ECHO_S = 2.0
+"""Time in which a browser may still send what stood in the address before the last change."""
 
 
 def read() -> None:
     """Adopt the URL's query if it is not what was written last: a link was opened, or Back was pressed.
 
-    Without a query – a page was chosen in the navigation – what the session keeps stays.
+    Without a query – a page was chosen in the navigation – what the session keeps stays; so it does if the browser had
+    not yet heard of the last change when it sent the next.
     """
     query = {k: v[:LONGEST] for k, v in st.query_params.to_dict().items()}
     kept = st.session_state.setdefault(_KEPT, {})
     st.session_state[_USED] = set()
-    if not query or query == st.session_state.get(_WRITTEN):
+    turned = st.session_state.pop(_TURNED, False)
+    if not query or query == st.session_state.get(_WRITTEN) or _is_echo(query, turned=turned):
         return
     if "scenario" in query:
         kept.clear()
@@ -34,7 +41,25 @@ def write() -> None:
     query = {name: kept[name] for name in sorted(used) if kept.get(name)}
     if query != st.query_params.to_dict():
         st.query_params.from_dict(query)
+    if query != st.session_state.get(_WRITTEN):
+        recent = st.session_state.setdefault(_RECENT, [])
+        recent.append((time.monotonic(), query))
+        del recent[:-_MOST_RECENT]
     st.session_state[_WRITTEN] = query
+
+
+def turn(name: str, value: str) -> None:
+    """Set a value of the address in a callback of a widget: before the page is drawn anew."""
+    put(name, value)
+    st.session_state[_TURNED] = True
+
+
+def _is_echo(query: dict[str, str], *, turned: bool) -> bool:
+    """Return whether a query is one of this session's own, sent together with a newer change."""
+    recent = st.session_state.get(_RECENT, [])
+    if all(written != query for _, written in recent):
+        return False
+    return turned or time.monotonic() - recent[-1][0] < _ECHO_S
 
 
 def get(name: str, default: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The dashboard: pages around one open scenario. ``app.py`` at the root starts it."""
+"""The dashboard: pages around one open scenario. ``app.py`` at the root starts the server."""
 
 from functools import partial
 from importlib import import_module
@@ -10,9 +10,9 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from envelope.dashboard import address, sidebar
 from envelope.dashboard.access import require_access
 from envelope.dashboard.figures import Figures, escaped
-from envelope.dashboard.jobs import JobError
+from envelope.dashboard.jobs import JobError, workers
 from envelope.dashboard.opened import Opened
-from envelope.dashboard.view import View, workers
+from envelope.dashboard.view import View
 from envelope.errors import InputError, Problem
 
 
@@ -55,8 +55,8 @@ def main() -> None:
     """Draw the page that is open."""
     st.set_page_config(page_title="envelope", page_icon="🧭", layout="wide")
     require_access()
-    workers()
     address.read()
+    workers().turn_away(_session())
     opened = sidebar.draw()
     pages = {
         section: [
@@ -76,12 +76,11 @@ def _draw(module: str, opened: Opened) -> None:
     if opened.scenario is None:
         _wrong(opened, module)
         return
-    context = get_script_run_ctx()
     view = View(
         opened=opened,
         scenario=opened.scenario,
         figures=Figures(st.context.locale or "en-US"),
-        session=context.session_id if context else "",
+        session=_session(),
     )
     try:
         import_module(f"envelope.dashboard.pages.{module}").page(view)
@@ -89,6 +88,11 @@ def _draw(module: str, opened: Opened) -> None:
         _problems(error.problems)
     except JobError as error:
         st.error(str(error))
+
+
+def _session() -> str:
+    context = get_script_run_ctx()
+    return context.session_id if context else ""
 
 
 def _wrong(opened: Opened, module: str) -> None:

@@ -8,9 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from envelope.dashboard import tasks
+from envelope.dashboard.figures import Figures
 from envelope.dashboard.view import View
 from envelope.report.chart_files import chart_image
-from envelope.report.charts import rows_of
+from envelope.report.charts import rows_of, skip_checks, with_separators
 
 if TYPE_CHECKING:
     import altair as alt
@@ -26,6 +27,9 @@ _FILES = {
 }
 
 
+skip_checks()
+
+
 def show_chart(chart: "alt.Chart", name: str, data: pd.DataFrame | None = None) -> None:
     """Draw a chart over the page's width with its downloads below; ``name`` names files and keys.
 
@@ -33,10 +37,11 @@ def show_chart(chart: "alt.Chart", name: str, data: pd.DataFrame | None = None) 
 
     The chart's ``description`` is its text alternative.
     """
-    st.altair_chart(chart, width="stretch", key=f"chart-{name}")
+    separators = Figures(st.context.locale or "en-US").separators
+    st.altair_chart(with_separators(chart, *separators), width="stretch", key=f"chart-{name}")
     with st.popover("⬇ Chart", help="PNG, SVG and data of this chart", type="tertiary", key=f"download-{name}"):
-        _button("PNG", lambda: chart_image(chart, "png"), f"{name}.png", "image/png")
-        _button("SVG", lambda: chart_image(chart, "svg"), f"{name}.svg", "image/svg+xml")
+        _button("PNG", lambda: chart_image(chart, "png", separators), f"{name}.png", "image/png")
+        _button("SVG", lambda: chart_image(chart, "svg", separators), f"{name}.svg", "image/svg+xml")
         _table_buttons(pd.DataFrame(rows_of(chart)) if data is None else data, f"{name}-data")
 
 

@@ -65,7 +65,7 @@ def current() -> Opened:
 
 
 def _open(name: str, draft: str) -> None:
-    address.put("scenario", name)
-    address.put("draft", draft)
+    address.turn("scenario", name)
+    address.turn("draft", draft)
     # The choice in the sidebar follows the address.
     st.session_state.pop("scenario", None)

@@ -36,17 +36,26 @@ class Figures:
         """Return a count with separators between thousands."""
         return self.localised(text.count(value))
 
+    @property
+    def separators(self) -> tuple[str, str]:
+        """What stands before decimals and what between thousands.
+
+        >>> Figures("de-DE").separators, Figures("de-CH").separators
+        ((',', '.'), ('.', ','))
+        """
+        language = self.locale.split("-")[0].lower()
+        if language not in _DECIMAL_COMMA or self.locale in _COUNTRY_POINT:
+            return ".", ","
+        return ",", "\N{NARROW NO-BREAK SPACE}" if language in _SPACE_GROUPS else "."
+
     def localised(self, shown: str) -> str:
         """Return an English figure with this locale's separators.
 
         >>> Figures("de-DE").localised("$1,234.5"), Figures("en-GB").localised("1.5")
         ('$1.234,5', '1.5')
         """
-        language = self.locale.split("-")[0].lower()
-        if language not in _DECIMAL_COMMA or self.locale in _COUNTRY_POINT:
-            return shown
-        group = "\N{NARROW NO-BREAK SPACE}" if language in _SPACE_GROUPS else "."
-        return shown.translate({ord("."): ",", ord(","): group})
+        decimal, thousands = self.separators
+        return shown if decimal == "." else shown.translate({ord("."): decimal, ord(","): thousands})
 
 
 def escaped(sentence: str) -> str:

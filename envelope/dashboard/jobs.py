@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,10 @@ from envelope.errors import EnvelopeError, InputError
 KEPT_JOBS = 400
 """Jobs whose results are kept; the oldest give way."""
 MOST_WORKERS = 4
+_STOP = getattr(signal, "SIGUSR1", None)
+"""Signal that asks a worker to drop what it does, which keeps what it has loaded and remembers."""
+_KILL_AFTER_S = 2.0
+"""Time that a worker has to follow that signal."""
 
 
 class State(StrEnum):
@@ -38,8 +43,8 @@ class JobError(EnvelopeError):
 class Job:
     """One call of a function in a worker process; several sessions may watch the same one."""
 
-    def __init__(self, key: str, order: Order, label: str, affinity: str) -> None:
-        self.key, self.order, self.label, self.affinity = key, order, label, affinity
+    def __init__(self, key: str, order: Order, label: str, affinity: str, lasting: bool = False) -> None:
+        self.key, self.order, self.label, self.affinity, self.lasting = key, order, label, affinity, lasting
         self.state = State.QUEUED
         self.progress = Progress(0.0, "waiting for a free worker")
         self.answer = Answer()
@@ -104,17 +109,20 @@ class Workers:
                 self._jobs.move_to_end(key)
             return job
 
-    def submit(self, key: str, order: Order, *, label: str, affinity: str = "", watcher: str = "") -> Job:
+    def submit(
+        self, key: str, order: Order, *, label: str, affinity: str = "", watcher: str = "", lasting: bool = False
+    ) -> Job:
         """Return the job of that key, started now unless it is kept, waits or runs.
 
-        One that was cancelled or crashed starts again.
+        One that was cancelled or crashed starts again. A ``lasting`` one goes on when its watcher turns to something
+        else, and leaves one worker free for the others.
 
         Jobs of the same ``affinity`` go to the same worker where that costs no waiting: it remembers their parts.
         """
         with self._change:
             job = self._jobs.get(key)
             if job is None or job.state is State.CANCELLED or job.answer.crash:
-                job = Job(key, order, label, affinity)
+                job = Job(key, order, label, affinity, lasting)
                 self._jobs[key] = job
                 self._queue.append(job)
                 self._drop_oldest()
@@ -129,13 +137,29 @@ class Workers:
             job.watchers.discard(watcher)
             if job.watchers or job.ended:
                 return
-            if job in self._queue:
-                self._queue.remove(job)
-                job.end(State.CANCELLED, Answer())
-            for worker in self._workers:
-                if worker.job is job:
-                    job.state = State.CANCELLED
-                    worker.kill()
+            self._drop(job)
+
+    def turn_away(self, watcher: str) -> None:
+        """Stop watching all jobs but the lasting ones: the page has changed. Those it still wants it submits again."""
+        with self._change:
+            for job in self._jobs.values():
+                if not job.lasting and not job.ended:
+                    job.watchers.discard(watcher)
+
+    def make_room(self) -> None:
+        """Drop the jobs that nobody watches any more, so that those which somebody waits for come first."""
+        with self._change:
+            for job in [job for job in self._jobs.values() if not (job.ended or job.watchers or job.lasting)]:
+                self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        if job in self._queue:
+            self._queue.remove(job)
+            job.end(State.CANCELLED, Answer())
+        for worker in self._workers:
+            if worker.job is job and job.state is not State.CANCELLED:
+                job.state = State.CANCELLED
+                worker.stop(job)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -161,14 +185,31 @@ class Workers:
 
     def _take(self, worker: "_Worker") -> Job:
         with self._change:
-            while not self._queue:
+            while not (queue := self._queue_of(worker)):
                 self._change.wait()
             elsewhere = set().union(*(w.affinities for w in self._workers if w is not worker))
-            job = min(self._queue, key=lambda j: (j.affinity not in worker.affinities, j.affinity in elsewhere))
+            job = min(queue, key=lambda j: (j.lasting, j.affinity not in worker.affinities, j.affinity in elsewhere))
             self._queue.remove(job)
             job.state, worker.job = State.RUNNING, job
             worker.affinities.add(job.affinity)
             return job
+
+    def _queue_of(self, worker: "_Worker") -> list[Job]:
+        """Return the jobs that a worker may take: the first of several workers takes no lasting ones."""
+        reserved = worker is self._workers[0] and len(self._workers) > 1
+        return [job for job in self._queue if not (job.lasting and reserved)]
+
+
+_THIS_SERVER: list[Workers] = []
+_STARTING = threading.Lock()
+
+
+def workers() -> Workers:
+    """Return the worker processes of this server, started at the first call."""
+    with _STARTING:
+        if not _THIS_SERVER:
+            _THIS_SERVER.append(Workers())
+        return _THIS_SERVER[0]
 
 
 class _Worker:
@@ -192,6 +233,16 @@ class _Worker:
             self.release()
             self.start()
         return self._exchange(job.order, job)
+
+    def stop(self, job: Job) -> None:
+        """Ask the process to drop a job; end it if it does not follow soon."""
+        if self.process is None or _STOP is None:
+            self.kill()
+            return
+        self.process.send_signal(_STOP)
+        timer = threading.Timer(_KILL_AFTER_S, lambda: self.kill() if self.job is job else None)
+        timer.daemon = True
+        timer.start()
 
     def kill(self) -> None:
         """End the process, whatever it does."""

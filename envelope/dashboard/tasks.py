@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from envelope.plan.frontier import Frontier
     from envelope.plan.results import CandidateResult
     from envelope.tco.prices import PriceAge
+    from envelope.tco.uncertainty import Quantiles
 
 
 def candidate(scenario: Scenario, ident: str, *, progress: Reporter) -> "CandidateResult":
@@ -35,6 +36,15 @@ def fixes(scenario: Scenario, result: "CandidateResult", *, progress: Reporter) 
     from envelope.plan.fixes import with_fixes
 
     return with_fixes(scenario, result, seeds=scenario.simulation.seeds, tick=partial(progress, 0.0))
+
+
+def cost_ranges(scenario: Scenario, *, progress: Reporter) -> "dict[str, Quantiles]":
+    """Return P10, P50 and P90 of every candidate's cost, as ``cost_study`` has them, without all that takes longer."""
+    from envelope.tco.uncertainty import uncertainty
+
+    found = _quick_models(scenario, progress)
+    drawn = uncertainty({i: found.surfaces.get(i, m) for i, m in found.models.items()}, seed=scenario.simulation.seed)
+    return {candidate.id: candidate.cost_npv_usd for candidate in drawn.candidates}
 
 
 def cost_study(scenario: Scenario, baseline: str | None, *, progress: Reporter) -> "CostStudy":

@@ -8,7 +8,7 @@ import streamlit as st
 
 from envelope.dashboard import tasks
 from envelope.dashboard.figures import Figures
-from envelope.dashboard.jobs import Job, State, Workers, fingerprint
+from envelope.dashboard.jobs import Job, State, fingerprint, workers
 from envelope.dashboard.opened import Opened
 from envelope.dashboard.worker import Order
 from envelope.spec.data_version import data_version
@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 _QUICK_S = 0.25
 """Waiting time after which a progress bar appears; a bar that flashes up is worse than none."""
-
-
-@st.cache_resource(show_spinner=False, on_release=Workers.close)
-def workers() -> Workers:
-    """Return the worker processes of this server, started at the first call."""
-    return Workers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +45,13 @@ class View:
     """Numbers as the reader's locale writes them."""
     session: str
     """Id of this browser tab's session."""
+    data_version: str = field(default_factory=data_version)
+    """Version of the facts that results rest on."""
 
     @property
     def key(self) -> str:
         """Content hash of the scenario, evidence included; equal content has an equal hash."""
         return fingerprint(self.scenario)
-
-    @property
-    def data_version(self) -> str:
-        """Version of the facts that results rest on."""
-        return data_version()
 
     def comparison(self) -> "Comparison":
         """Return the verdicts on all candidates, without fixes. Raises ``InputError`` for missing prices."""
@@ -78,9 +69,13 @@ class View:
         ]
         found = self.wait(jobs)
         # Imported while nothing waits for it: it takes as long as the workers' own start.
-        from envelope.plan.compare import verdict
+        from envelope.plan.verdict import verdict
 
         return verdict(scenario, found)
+
+    def cost_ranges(self) -> Job:
+        """Return the job that finds P10–P90 of every candidate's cost; the page need not wait for it."""
+        return self.job(tasks.cost_ranges, _wordless(self.scenario), label="Ranges of the costs", affinity="costs")
 
     def costs(self, baseline: str | None = None) -> "CostStudy":
         """Return the cost study with its ranges; ``baseline`` is the candidate that savings count against."""
@@ -88,11 +83,6 @@ class View:
             tasks.cost_study, self.scenario, baseline, label="Costs over the years", affinity="costs"
         )
         return study
-
-    def costs_if_ready(self) -> "CostStudy | None":
-        """Return the cost study if it has been worked out already, else start it and return ``None``."""
-        job = self.job(tasks.cost_study, self.scenario, None, label="Costs over the years", affinity="costs")
-        return job.value() if job.ended and job.state is State.DONE else None
 
     def result(self, function: Callable[..., Any], *args: Any, label: str, affinity: str = "", **options: Any) -> Any:
         """Return what a function of records returns, kept or worked out now behind a progress bar.
@@ -104,10 +94,14 @@ class View:
 
     def job(self, function: Callable[..., Any], *args: Any, label: str, affinity: str = "", **options: Any) -> Job:
         """Return the job of a call, started now unless it is kept or runs already."""
-        version = self.data_version
-        key = self.job_key(function, *args, **options)
-        order = Order(function, args, options, version)
-        return workers().submit(key, order, label=label, affinity=affinity, watcher=self.session)
+        return self._submit(Call(function, args, label, affinity, options))
+
+    def _submit(self, call: Call, *, lasting: bool = False) -> Job:
+        key = self.job_key(call.function, *call.args, **call.options)
+        order = Order(call.function, call.args, call.options, self.data_version)
+        return workers().submit(
+            key, order, label=call.label, affinity=call.affinity, watcher=self.session, lasting=lasting
+        )
 
     def job_key(self, function: Callable[..., Any], *args: Any, **options: Any) -> str:
         """Return the key by which the result of a call is kept: its content and the data version."""
@@ -117,6 +111,7 @@ class View:
 
     def wait(self, jobs: Sequence[Job]) -> list[Any]:
         """Return the values of jobs, with a progress bar if that takes longer than a blink."""
+        workers().make_room()
         place = st.empty()
         bar = None
         waited_s = 0.0
@@ -156,7 +151,7 @@ class View:
         if any(job is None or job.state is State.CANCELLED for job in found):
             words = start or (f"Start again: {calls[0].label}" if cancelled else None)
             if words is None or st.button(words, key=f"{key}-start", type="primary"):
-                found = [self.job(c.function, *c.args, label=c.label, affinity=c.affinity, **c.options) for c in calls]
+                found = [self._submit(call, lasting=True) for call in calls]
         started = [job for job in found if job is not None and job.state is not State.CANCELLED]
         if not all(job.ended for job in started):
             _panel(started, self.session, key)
@@ -166,7 +161,11 @@ class View:
 def alone(scenario: Scenario, ident: str) -> Scenario:
     """Return a scenario with one candidate and without the words that no result depends on."""
     chosen = tuple(c for c in scenario.candidates if c.id == ident)
-    return scenario.model_copy(update={"candidates": chosen, "story": "", "question": ""})
+    return _wordless(scenario.model_copy(update={"candidates": chosen}))
+
+
+def _wordless(scenario: Scenario) -> Scenario:
+    return scenario.model_copy(update={"story": "", "question": ""})
 
 
 @st.fragment(run_every=0.5)

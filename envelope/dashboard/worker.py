@@ -7,8 +7,10 @@ that ends, because the server ended, ends the worker.
 import logging
 import os
 import pickle
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -48,6 +50,7 @@ def main() -> None:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Whatever prints must not reach the pipe.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    stopping = _Stopping()
     version = ""
     while True:
         try:
@@ -58,7 +61,7 @@ def main() -> None:
             _forget()
             version = order.data_version
         try:
-            _send(out, _answer(order, out))
+            _send(out, _answer(order, out, stopping))
         except BrokenPipeError:
             return
 
@@ -73,11 +76,54 @@ def warm(*, progress: Callable[[float, str], object]) -> None:
     progress(1.0, "ready")
 
 
-def _answer(order: Order, out: BinaryIO) -> Answer:
+class _Stopped(BaseException):
+    """The order is to be dropped."""
+
+
+class _Stopping:
+    """Raises ``_Stopped`` within an order when the parent asks for it, but never in the middle of a message."""
+
+    def __init__(self) -> None:
+        self._within = self._asked = False
+        if hasattr(signal, "SIGUSR1"):
+            signal.signal(signal.SIGUSR1, self._ask)
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        self._asked = True
+        self.check()
+
+    def check(self) -> None:
+        """Raise if it was asked for and an order is being worked on."""
+        if self._asked and self._within:
+            self._within = False
+            raise _Stopped
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """Mark the time in which an order can be dropped."""
+        self._asked, self._within = False, True
+        try:
+            yield
+        finally:
+            self._within = False
+
+    def tell(self, out: BinaryIO, message: Progress) -> None:
+        """Send a message whole, then follow."""
+        self._within = False
+        _send(out, message)
+        self._within = True
+        self.check()
+
+
+def _answer(order: Order, out: BinaryIO, stopping: _Stopping) -> Answer:
     try:
-        return Answer(
-            order.function(*order.args, **order.options, progress=lambda s, what: _send(out, Progress(s, what)))
-        )
+        with stopping.within():
+            found = order.function(
+                *order.args, **order.options, progress=lambda s, what: stopping.tell(out, Progress(s, what))
+            )
+        return Answer(found)
+    except _Stopped:
+        return Answer(crash="stopped")
     except InputError as error:
         return Answer(problems=error.problems)
     except BrokenPipeError:

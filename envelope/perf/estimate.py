@@ -16,7 +16,7 @@ from envelope.perf.step import compile_step
 from envelope.perf.work import operators
 from envelope.provenance import Evidence, Frozen, weakest
 from envelope.result import Result
-from envelope.spec.error_band import BandQuantity, find_band
+from envelope.spec.error_band import Band, BandQuantity, find_band
 from envelope.spec.step import StepTables
 
 
@@ -54,19 +54,6 @@ class InputEvidence(Frozen):
     input: str
     evidence: Evidence
     source: str
-
-
-class Band(Frozen):
-    """How far such predictions were off when they were scored against measurements."""
-
-    median_error_frac: float
-    """Half of the scored rows lie within this fraction."""
-    p90_error_frac: float
-    """Nine of ten rows lie within this fraction."""
-    rows: int
-    """Measured rows behind it."""
-    scored_on: str
-    """Class of devices and models of those rows."""
 
 
 class Provenance(Frozen):

@@ -1,6 +1,4 @@
-"""The failure one cannot afford: how much of each kind a candidate lets happen, and the ranking that respects it."""
-
-from collections.abc import Sequence
+"""The failure one cannot afford: how much of each kind a candidate lets happen."""
 
 import numpy as np
 
@@ -8,22 +6,13 @@ from envelope.plan.downtime import Downtime
 from envelope.plan.evidence import candidate_records, failure_rate
 from envelope.plan.fleet import Bench
 from envelope.plan.money import Traffic
-from envelope.plan.results import CandidateResult, Exposure, ServiceLevel
+from envelope.plan.results import Exposure, ServiceLevel
 from envelope.provenance import Evidence, weakest
 from envelope.spec.scenario import Failure, Scenario
 from envelope.tco.draws import line_draws, sample
 from envelope.tco.inputs import point_values
 from envelope.tco.model import Model
 from envelope.units import DAYS_PER_YEAR
-
-TIE_FRAC = 0.1
-"""Exposures that differ by less than this share count as equal: the estimates are not better than that."""
-
-_FLOOR: dict[Failure, float] = {
-    "leak": 0.5, "wrong_answer": 0.0, "unsafe_tool_use": 0.0, "downtime": 1.0, "silent_model_change": 0.5,
-    "cost_overrun": 0.0,
-}  # fmt: skip
-"""Differences that do not count whatever their share: half a request, an hour, half a day."""
 
 UNSAFE_TASK = "unsafe-tool-use"
 """Task of the evidence records whose failures are unsafe uses of a tool."""
@@ -162,31 +151,3 @@ def _overrun(scenario: Scenario, model: Model) -> Exposure:
         basis=f"{len(common.names)} uncertain inputs, {_DRAWS} draws",
         evidence=weakest(i.evidence for i in model.inputs.values() if i.name in common.names),
     )
-
-
-def ranked(results: Sequence[CandidateResult], failure: Failure) -> list[CandidateResult]:
-    """Return feasible candidates, the best first: least exposed to the failure, and among equals the cheapest.
-
-    Equal are those within ``TIE_FRAC`` of the least exposed one (or within a floor in natural units), so that noise
-    does not decide; the rest is ranked in the same way.
-    """
-    rest = sorted((r for r in results if r.feasible), key=lambda r: r.cost_npv or 0.0)
-    order: list[CandidateResult] = []
-    while rest:
-        least = min(_value(r, failure) for r in rest)
-        limit = least + max(TIE_FRAC * least, _floor(rest, failure))
-        tied = [r for r in rest if _value(r, failure) <= limit]
-        order += tied
-        rest = [r for r in rest if r not in tied]
-    return order
-
-
-def _floor(rest: Sequence[CandidateResult], failure: Failure) -> float:
-    if failure == "cost_overrun":
-        return TIE_FRAC * min(r.cost_npv or 0.0 for r in rest)
-    return _FLOOR[failure]
-
-
-def _value(result: CandidateResult, failure: Failure) -> float:
-    found = result.exposure(failure)
-    return found.value if found else 0.0

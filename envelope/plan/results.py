@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import Field
 
-from envelope.perf.estimate import Band
 from envelope.provenance import Evidence, Frozen
 from envelope.result import Result
+from envelope.spec.error_band import Band
 from envelope.spec.scenario import Failure
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
+from altair.utils import schemapi
 
 PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B87D00", "#3C93C8", "#9A8F00", "#AA4499", "#7F7F7F", "#A5603C",
@@ -119,10 +120,22 @@ def limit_rule(field: str, value: float, label: str, *, along: str) -> Any:
     )
 
 
+def format_locale(decimal: str, thousands: str) -> dict[str, Any]:
+    """Return Vega's description of how numbers are written."""
+    return {"decimal": decimal, "thousands": thousands, "grouping": [3], "currency": ["$", ""]}
+
+
 def with_separators(chart: Any, decimal: str, thousands: str) -> Any:
     """Return a chart whose numbers have these separators, wherever Vega-Embed draws it."""
-    style = {"decimal": decimal, "thousands": thousands, "grouping": [3], "currency": ["$", ""]}
-    return chart.properties(usermeta={"embedOptions": {"formatLocale": style}})
+    return chart.properties(usermeta={"embedOptions": {"formatLocale": format_locale(decimal, thousands)}})
+
+
+def skip_checks() -> None:
+    """Draw charts without Altair's check against its schema, which takes longer than all else about them.
+
+    The charts' tests keep the check.
+    """
+    schemapi.disable_debug_mode()
 
 
 def _cycled(items: Sequence[Any], count: int) -> list[Any]:

@@ -1,13 +1,10 @@
 """Charts of choices: dense against sparse models, prompt against training, evidence against its gates."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from envelope.plan.evidence import GateStatus, TaskEvidence
-from envelope.plan.sparse import SparseView
-from envelope.plan.tuning import TuningBench
 from envelope.plan.tuning_curve import tuning_curve
 from envelope.report import text
 from envelope.report.charts import (
@@ -27,8 +24,13 @@ from envelope.report.charts import (
 )  # fmt: skip
 from envelope.units import GB
 
+if TYPE_CHECKING:
+    from envelope.plan.evidence import GateStatus, TaskEvidence
+    from envelope.plan.sparse import SparseView
+    from envelope.plan.tuning import TuningBench
 
-def weight_bytes_by_batch(view: SparseView) -> Any:
+
+def weight_bytes_by_batch(view: "SparseView") -> Any:
     """Return lines: weight bytes that a decode step reads per sequence, by batch, for each model."""
     rows = [
         {"model": r.model, "batch": batch, "gb": size / GB}
@@ -41,7 +43,7 @@ def weight_bytes_by_batch(view: SparseView) -> Any:
     )  # fmt: skip
 
 
-def cache_by_context(view: SparseView) -> Any:
+def cache_by_context(view: "SparseView") -> Any:
     """Return lines: bytes of one sequence's cache by context, for each model."""
     rows = [
         {"model": r.model, "context": context, "gb": size / GB}
@@ -53,7 +55,7 @@ def cache_by_context(view: SparseView) -> Any:
     )
 
 
-def rate_by_batch(view: SparseView) -> Any:
+def rate_by_batch(view: "SparseView") -> Any:
     """Return lines: output tokens per second of each model's smallest node, by batch."""
     rows = [
         {"model": r.model, "batch": batch, "rate": rate}
@@ -67,7 +69,7 @@ def rate_by_batch(view: SparseView) -> Any:
 
 
 def _model_lines(
-    view: SparseView, rows: list[dict[str, Any]], x: tuple[str, str], y: tuple[str, str], told: str
+    view: "SparseView", rows: list[dict[str, Any]], x: tuple[str, str], y: tuple[str, str], told: str
 ) -> Any:
     models = [r.model for r in view.rows]
     base = alt.Chart(values(rows)).encode(
@@ -82,7 +84,7 @@ def _model_lines(
     return described(alt.layer(lines, points), f"{told}, {y[1]}: {ends}.", height=260, legend_rows=len(models))
 
 
-def tuning_break_even(bench: TuningBench) -> Any:
+def tuning_break_even(bench: "TuningBench") -> Any:
     """Return lines: yearly cost of each method by load; a line marks the load that was asked for."""
     rows = [
         {"method": p.method.replace("_", " "), "requests": p.requests_per_day, "usd": p.usd_per_year}
@@ -116,7 +118,7 @@ def tuning_break_even(bench: TuningBench) -> Any:
     return described(alt.layer(lines, rule), told, height=300, legend_rows=2)
 
 
-def gate_bounds(gates: Sequence[GateStatus]) -> Any:
+def gate_bounds(gates: "Sequence[GateStatus]") -> Any:
     """Return for each gate the upper bound of the failure rate beside its limit."""
     rows = [
         {
@@ -139,7 +141,7 @@ def gate_bounds(gates: Sequence[GateStatus]) -> Any:
                      height=max(len(names), 2) * 30, legend_rows=1)  # fmt: skip
 
 
-def difficulty_intervals(tasks: Sequence[TaskEvidence]) -> Any:
+def difficulty_intervals(tasks: "Sequence[TaskEvidence]") -> Any:
     """Return for each task class of each candidate the failure rate used, with its 90 % interval where measured."""
     rows: list[dict[str, Any]] = [
         {

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import altair as alt
 
-from envelope.plan.costs import CandidateCosts, CostStudy
-from envelope.plan.results import Comparison
 from envelope.report import text
 from envelope.report.charts import (
     NEUTRAL,
@@ -24,12 +22,16 @@ from envelope.report.charts import (
 )
 from envelope.spec.economics import Group
 
+if TYPE_CHECKING:
+    from envelope.plan.costs import CandidateCosts, CostStudy
+    from envelope.plan.results import Comparison
+
 _DOLLARS = "$~s"
 _SHOWN_BARS = 15
 _LOG = alt.Scale(type="log", zero=False)
 
 
-def cost_by_heading(result: Comparison) -> Any:
+def cost_by_heading(result: "Comparison") -> Any:
     """Return stacked bars: the present value of each candidate's costs by heading."""
     rows = [
         {"candidate": c.name, "heading": line.group.replace("_", " "), "usd": line.npv_usd}
@@ -55,7 +57,7 @@ def cost_by_heading(result: Comparison) -> Any:
     )
 
 
-def cash_flow(costs: CandidateCosts) -> Any:
+def cash_flow(costs: "CandidateCosts") -> Any:
     """Return stacked bars: one candidate's nominal payments by year and heading; year 0 is the purchase."""
     rows = [
         {"year": year, "heading": line.group.replace("_", " "), "usd": usd}
@@ -79,7 +81,7 @@ def cash_flow(costs: CandidateCosts) -> Any:
     )
 
 
-def cumulated_cost(study: CostStudy) -> Any:
+def cumulated_cost(study: "CostStudy") -> Any:
     """Return lines: what each candidate has cost after each month, nominal; where two cross they break even."""
     rows = [
         {"candidate": c.name, "month": month, "usd": -usd}
@@ -102,7 +104,7 @@ def cumulated_cost(study: CostStudy) -> Any:
     return described(chart, f"Cumulated payments by month; at the end: {ends}.", height=300, legend_rows=len(names))
 
 
-def tornado(costs: CandidateCosts) -> Any:
+def tornado(costs: "CandidateCosts") -> Any:
     """Return bars from the cost at each input's P10 to that at its P90, the widest first."""
     bars = [bar for bar in costs.tornado if bar.swing_usd > 0][:_SHOWN_BARS]
     point = costs.result.cost_npv_usd
@@ -133,7 +135,7 @@ def tornado(costs: CandidateCosts) -> Any:
     return described(alt.layer(ends, marks), told, height=_bars(len(bars), 22), legend_rows=1)
 
 
-def cost_fan(study: CostStudy, ident: str) -> Any:
+def cost_fan(study: "CostStudy", ident: str) -> Any:
     """Return one candidate's nominal cost by year: the band from P10 to P90 and the median."""
     found = next(c for c in study.uncertainty.candidates if c.id == ident)
     rows = [{"year": i, "p10": q.p10, "p50": q.p50, "p90": q.p90} for i, q in enumerate(found.by_year_usd)]
@@ -147,7 +149,7 @@ def cost_fan(study: CostStudy, ident: str) -> Any:
     return described(alt.layer(band, line), f"Cost by year from P10 to P90: {told}.", height=260)
 
 
-def cost_ranges(study: CostStudy) -> Any:
+def cost_ranges(study: "CostStudy") -> Any:
     """Return for each candidate the present value's P10–P90 range, its median and the point estimate."""
     names = {c.id: c for c in study.candidates}
     rows: list[dict[str, Any]] = [
@@ -174,7 +176,7 @@ def cost_ranges(study: CostStudy) -> Any:
     )
 
 
-def break_even(study: CostStudy) -> Any:
+def break_even(study: "CostStudy") -> Any:
     """Return where each candidate costs what the baseline does, as factors of the planned volume and API price."""
     rows = []
     for c in study.candidates:

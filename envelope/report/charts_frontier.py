@@ -3,18 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from envelope.plan.frontier import AxisInfo, Frontier
 from envelope.report.charts import LETTERS, PALETTE, SHORT, below, described, log_axis, values
+
+if TYPE_CHECKING:
+    from envelope.plan.frontier import AxisInfo, Frontier
 
 _NONE = "– nothing fits"
 _NOBODY = "#B8B8B8"
 
 
-def frontier_map(found: Frontier, names: Mapping[str, str] | None = None) -> Any:
+def frontier_map(found: "Frontier", names: Mapping[str, str] | None = None) -> Any:
     """Return the map: regions by colour and letter, the line with its P10–P90 band, today's position and growth.
 
     ``names`` maps a candidate's id to what the legend says.
@@ -32,7 +34,7 @@ def frontier_map(found: Frontier, names: Mapping[str, str] | None = None) -> Any
     )
 
 
-def _regions(found: Frontier, labels: Sequence[str], shown: Sequence[str]) -> Any:
+def _regions(found: "Frontier", labels: Sequence[str], shown: Sequence[str]) -> Any:
     """Return the cells as rectangles, equal neighbours joined."""
     across, up = _edges(found.x), _edges(found.y)
     rows = [
@@ -78,7 +80,7 @@ def _joined(cells: Sequence[Sequence[int]]) -> list[tuple[_Run, int, int]]:
     return done
 
 
-def _letters(found: Frontier, labels: Sequence[str]) -> Any:
+def _letters(found: "Frontier", labels: Sequence[str]) -> Any:
     """Return a letter in the middle of each region, so that colour is not the only sign of it."""
     rows = []
     for index, label in enumerate(labels):
@@ -94,7 +96,7 @@ def _letters(found: Frontier, labels: Sequence[str]) -> Any:
     )
 
 
-def _line(found: Frontier) -> list[alt.Chart]:
+def _line(found: "Frontier") -> list[alt.Chart]:
     if found.line is None:
         return []
     held, free = ("x", "y") if found.line.held == "x" else ("y", "x")
@@ -113,7 +115,7 @@ def _line(found: Frontier) -> list[alt.Chart]:
     ]
 
 
-def _path(found: Frontier) -> list[alt.Chart]:
+def _path(found: "Frontier") -> list[alt.Chart]:
     rows = [
         {"x": p.x, "y": p.y, "year": p.year, "cheapest": p.candidate or "nothing fits"}
         for p in found.path
@@ -129,7 +131,7 @@ def _path(found: Frontier) -> list[alt.Chart]:
     ]
 
 
-def _edges(axis: AxisInfo) -> list[float]:
+def _edges(axis: "AxisInfo") -> list[float]:
     """Return the borders of the cells, half-way between their centres on the axis's own scale."""
     if len(axis.values) < 2:
         return [axis.values[0] * 0.9, axis.values[0] * 1.1]
@@ -139,7 +141,7 @@ def _edges(axis: AxisInfo) -> list[float]:
     return [math.exp(v) for v in ends] if axis.log else ends
 
 
-def _channel(kind: Any, field: str, axis: AxisInfo) -> Any:
+def _channel(kind: Any, field: str, axis: "AxisInfo") -> Any:
     edges = _edges(axis)
     scale = alt.Scale(type="log" if axis.log else "linear", domain=[edges[0], edges[-1]], nice=False, zero=False)
     drawn = log_axis(SHORT, grid=False) if axis.log else alt.Axis(labelExpr=SHORT, tickCount=6, grid=False)

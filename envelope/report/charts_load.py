@@ -1,12 +1,10 @@
 """Charts of load and cost: where the service breaks, latency by load, latency against cost."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 
-from envelope.plan.results import Comparison
-from envelope.plan.service_run import LoadSweep
 from envelope.report import text
 from envelope.report.charts import (
     LETTERS,
@@ -24,10 +22,14 @@ from envelope.report.charts import (
 )  # fmt: skip
 from envelope.report.charts_serving import LATENCIES
 
+if TYPE_CHECKING:
+    from envelope.plan.results import Comparison
+    from envelope.plan.service_run import LoadSweep
+
 _SHARES = ("p50", "p95", "p99")
 
 
-def load_sweep(sweep: LoadSweep) -> Any:
+def load_sweep(sweep: "LoadSweep") -> Any:
     """Return the share of requests that keep their SLO by multiples of the planned load, and where it breaks."""
     states = ["keeps the service level", "breaks it"]
     rows = [
@@ -56,7 +58,7 @@ def load_sweep(sweep: LoadSweep) -> Any:
     return described(alt.layer(line, limit, points), told, height=240, legend_rows=2)
 
 
-def load_latency(sweep: LoadSweep, latency: Literal["ttft", "itl", "e2e"], *, limit_s: float | None = None) -> Any:
+def load_latency(sweep: "LoadSweep", latency: Literal["ttft", "itl", "e2e"], *, limit_s: float | None = None) -> Any:
     """Return median, p95 and p99 of a latency by multiples of the planned load."""
     rows = []
     for point in sweep.points:
@@ -89,7 +91,7 @@ def _factor() -> alt.X:
     return alt.X("factor:Q", title="times the planned load", scale=alt.Scale(type="log", base=2), axis=axis)
 
 
-def latency_against_cost(result: Comparison, best: Sequence[str]) -> Any:
+def latency_against_cost(result: "Comparison", best: Sequence[str]) -> Any:
     """Return candidates by cost and p95 time to the last token; ``best`` are those that none beats in both.
 
     They are joined by a line; candidates that break a constraint are squares.

@@ -1,13 +1,16 @@
 """Charts of what fits: memory of a device, sequences by context, operators on the roofline."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
 from envelope.perf.estimate import MemoryUse
+<<<<<<< HEAD
 from envelope.plan.fit_map import FitMap
 from envelope.plan.operator_roofline import OperatorRoofline, Roof
+=======
+>>>>>>> 4d1684a (A slider of the dashboard waits for its figures only: ranges follow, stale jobs give way, the workers start with the server; numbers in charts follow the reader's locale)
 from envelope.report import text
 from envelope.report.charts import (
     DASHES,
@@ -25,6 +28,10 @@ from envelope.report.charts import (
 )
 from envelope.spec.hardware import HardwareProfile
 from envelope.units import GB
+
+if TYPE_CHECKING:
+    from envelope.plan.fit_map import FitMap
+    from envelope.plan.operator_roofline import OperatorRoofline
 
 _PARTS = ("weights", "activations", "overhead", "KV cache", "kept free", "short by")
 _PART_COLOURS = (PALETTE[0], PALETTE[4], NEUTRAL, PALETTE[2], "#C8C8C8", PALETTE[1])
@@ -88,7 +95,7 @@ def _cut(sizes: tuple[float, ...], room: float) -> tuple[float, ...]:
     return tuple(kept)
 
 
-def fit_heat_map(found: FitMap) -> Any:
+def fit_heat_map(found: "FitMap") -> Any:
     """Return the map of contexts and concurrencies: the share of the KV cache in use, crosses where it is too small."""
     rows = []
     for context in found.contexts_tokens:
@@ -132,7 +139,7 @@ def fit_heat_map(found: FitMap) -> Any:
     )
 
 
-def roofline(found: OperatorRoofline) -> Any:
+def roofline(found: "OperatorRoofline") -> Any:
     """Return the operators of a decode and a prefill step under the device's roofs, log-log."""
     rows = [
         {
@@ -184,6 +191,7 @@ def roofline(found: OperatorRoofline) -> Any:
     )
 
 
+<<<<<<< HEAD
 def device_roofs(profile: HardwareProfile) -> Any:
     """Return the roofs of a device: what its memory and each of its matrix units allow, log-log."""
     same: dict[float, list[str]] = {}
@@ -199,6 +207,9 @@ def device_roofs(profile: HardwareProfile) -> Any:
 
 
 def _roof_rows(found: OperatorRoofline, names: list[str]) -> list[dict[str, Any]]:
+=======
+def _roof_rows(found: "OperatorRoofline", names: list[str]) -> list[dict[str, Any]]:
+>>>>>>> 4d1684a (A slider of the dashboard waits for its figures only: ranges follow, stale jobs give way, the workers start with the server; numbers in charts follow the reader's locale)
     ends = [p.intensity_flop_per_byte for p in found.points] or [1.0]
     knees = [roof.flop_per_s / found.bandwidth_bytes_per_s for roof in found.roofs]
     low, high = min(ends + knees) / 2, max(ends + knees) * 2

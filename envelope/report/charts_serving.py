@@ -1,11 +1,10 @@
 """Charts of the simulated service: latency distributions, timelines with events, bottlenecks, latency and cost."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 
-from envelope.plan.service_run import ServiceRun
 from envelope.report import text
 from envelope.report.charts import (
     PALETTE,
@@ -20,6 +19,9 @@ from envelope.report.charts import (
     values,
 )
 from envelope.serving.result import CURVE_FRACS, Bottleneck, Curves
+
+if TYPE_CHECKING:
+    from envelope.plan.service_run import ServiceRun
 
 Latency = Literal["ttft", "itl", "tpot", "e2e"]
 LATENCIES: Mapping[Latency, str] = {
@@ -84,7 +86,7 @@ def _at(curves: Curves, latency: Latency, share: float) -> str:
     return text.seconds(found[CURVE_FRACS.index(share)]) if found else "not measured"
 
 
-def timeline(run: ServiceRun, quantity: Quantity) -> Any:
+def timeline(run: "ServiceRun", quantity: Quantity) -> Any:
     """Return one quantity over the simulated time, with a line at every failure, repair and outage."""
     title, number = QUANTITIES[quantity]
     seen = getattr(run.timeline, quantity)
@@ -112,7 +114,7 @@ def timeline(run: ServiceRun, quantity: Quantity) -> Any:
     )
 
 
-def _event_rules(run: ServiceRun, unit: str, seconds: float) -> list[Any]:
+def _event_rules(run: "ServiceRun", unit: str, seconds: float) -> list[Any]:
     kinds = list(dict.fromkeys(event.kind for event in run.faults))
     if not kinds:
         return []

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from envelope.plan.compare import CLOSE_FRAC
-from envelope.plan.costs import CandidateCosts, CostStudy
+from envelope.plan.verdict import CLOSE_FRAC
 from envelope.report.svg import ranges, stacked_bars, tornado_bars
 from envelope.report.text import money, percent
 from envelope.spec.economics import facts
 from envelope.tco.breakeven import BreakEven
+
+if TYPE_CHECKING:
+    from envelope.plan.costs import CandidateCosts, CostStudy
 
 _BARS = 10
 STYLE = """
@@ -23,7 +26,7 @@ figure{margin:1rem 0}figcaption{font-weight:600;margin-bottom:.3rem}svg{width:10
 """
 
 
-def cost_page(study: CostStudy, *, date: str) -> str:
+def cost_page(study: "CostStudy", *, date: str) -> str:
     """Return the page as HTML: question, answer, three charts, assumptions, risks, method and sources."""
     best = cheapest(study)
     drawn = charts(study, best)
@@ -50,13 +53,13 @@ def cost_page(study: CostStudy, *, date: str) -> str:
     )
 
 
-def cheapest(study: CostStudy) -> CandidateCosts:
+def cheapest(study: "CostStudy") -> "CandidateCosts":
     """Return the cheapest candidate that keeps the service level, or the cheapest of all if none does."""
     keeping = [c for c in study.candidates if c.keeps_service] or list(study.candidates)
     return min(keeping, key=lambda c: c.result.cost_npv_usd)
 
 
-def answer(study: CostStudy, best: CandidateCosts) -> str:
+def answer(study: "CostStudy", best: "CandidateCosts") -> str:
     """Return the answer in two or three sentences."""
     q = next(c for c in study.uncertainty.candidates if c.id == best.id).cost_npv_usd
     span = f"{study.horizon_months / 12:g} years" if study.horizon_months > 12 else "a year"
@@ -76,7 +79,7 @@ def answer(study: CostStudy, best: CandidateCosts) -> str:
     return text
 
 
-def table_rows(study: CostStudy, best: CandidateCosts) -> tuple[Sequence[str], list[tuple[str, list[str]]]]:
+def table_rows(study: "CostStudy", best: "CandidateCosts") -> tuple[Sequence[str], list[tuple[str, list[str]]]]:
     """Return the header of the table of candidates and its rows, each with its kind.
 
     Those that keep the service level come first, the cheapest at the top.
@@ -103,7 +106,7 @@ def table_rows(study: CostStudy, best: CandidateCosts) -> tuple[Sequence[str], l
     return header, rows
 
 
-def break_even_rows(study: CostStudy) -> tuple[Sequence[str], list[tuple[str, list[str]]]]:
+def break_even_rows(study: "CostStudy") -> tuple[Sequence[str], list[tuple[str, list[str]]]]:
     """Return the header of the table of break-evens against the baseline and its rows."""
     header = ("candidate", "volume of work", "utilisation", "API price", "month")
     rows = []
@@ -142,7 +145,7 @@ def _break_even(found: BreakEven | None, words: Callable[[float], str]) -> str:
     return point + (spread if found.point is not None or found.exists_frac > 0.1 else "")
 
 
-def charts(study: CostStudy, best: CandidateCosts) -> list[tuple[str, str]]:
+def charts(study: "CostStudy", best: "CandidateCosts") -> list[tuple[str, str]]:
     """Return title and SVG of the three charts."""
     groups = {c.name: {k: v for k, v in c.result.cost_by_group.items() if v} for c in study.candidates}
     drawn = {x.id: x.cost_npv_usd for x in study.uncertainty.candidates}
@@ -161,7 +164,7 @@ def _figures(found: Iterable[tuple[str, str]]) -> str:
     return "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in found)
 
 
-def _assumptions(study: CostStudy, best: CandidateCosts) -> str:
+def _assumptions(study: "CostStudy", best: "CandidateCosts") -> str:
     lines = sorted(best.result.lines, key=lambda x: -abs(x.present_value_usd))[:15]
     rows = [
         ("", [x.label, money(x.present_value_usd), x.formula, str(x.evidence), x.date, x.source[:160]]) for x in lines
@@ -170,7 +173,7 @@ def _assumptions(study: CostStudy, best: CandidateCosts) -> str:
     return f"<h2>Assumptions behind {escape(best.name)}</h2>{_table(header, rows)}"
 
 
-def risks(study: CostStudy) -> list[str]:
+def risks(study: "CostStudy") -> list[str]:
     """Return what a reader should distrust."""
     unchecked = [c.result.assumed_frac for c in study.candidates]
     items = [
@@ -203,7 +206,7 @@ def words(name: str) -> str:
     return default.label
 
 
-def method(study: CostStudy) -> str:
+def method(study: "CostStudy") -> str:
     """Return how the figures came about, in one paragraph."""
     rate = study.candidates[0].result.discount_rate_frac_per_year
     return (
@@ -216,7 +219,7 @@ def method(study: CostStudy) -> str:
     )
 
 
-def _sources(study: CostStudy) -> str:
+def _sources(study: "CostStudy") -> str:
     found = dict.fromkeys(
         part for c in study.candidates for x in c.result.lines for part in x.source.split("; ") if ": " in part
     )

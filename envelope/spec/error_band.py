@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from envelope.provenance import Sourced
+from envelope.provenance import Frozen, Sourced
 
 BandQuantity = Literal["decode", "prefill", "ttft", "e2e", "throughput", "power", "energy"]
 """What is predicted: time or rate of decoding, of prefill, time to first token under load, request latency, system
@@ -27,6 +27,19 @@ class ErrorBand(Sourced):
     """Nine of ten rows were predicted within this fraction."""
     bias_frac: float
     """Median of predicted/measured − 1; positive means too much."""
+
+
+class Band(Frozen):
+    """How far such predictions were off when they were scored against measurements."""
+
+    median_error_frac: float
+    """Half of the scored rows lie within this fraction."""
+    p90_error_frac: float
+    """Nine of ten rows lie within this fraction."""
+    rows: int
+    """Measured rows behind it."""
+    scored_on: str
+    """Class of devices and models of those rows."""
 
 
 def find_band(quantity: BandQuantity, device_class: str, architecture: str) -> ErrorBand | None:

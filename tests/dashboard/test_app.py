@@ -1,7 +1,6 @@
 """The dashboard draws without an exception, and its figures are those of the Python functions."""
 
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +10,7 @@ from envelope.report import text
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
 
-APP = Path(__file__).parents[2] / "app.py"
+from envelope.dashboard.server.start import SCRIPT
 
 
 def test_the_page_shows_the_verdict_and_cost_of_a_chosen_scenario() -> None:
@@ -20,7 +19,7 @@ def test_the_page_shows_the_verdict_and_cost_of_a_chosen_scenario() -> None:
     with warnings.catch_warnings():
         # Streamlit's own use of deprecated names in its dependencies is not ours to mend.
         warnings.simplefilter("ignore")
-        app = AppTest.from_file(str(APP), default_timeout=120).run()
+        app = AppTest.from_file(str(SCRIPT), default_timeout=120).run()
         assert not app.exception
         app.sidebar.selectbox[0].select("field-devices").run()
     assert not app.exception

@@ -89,3 +89,30 @@ def test_a_save_does_not_overwrite_what_somebody_else_saved(folder: Path) -> Non
     again(app)
     assert any("somebody else" in toast.value for toast in app.toast)
     assert file.read_text(encoding="utf-8") == theirs
+
+
+def test_a_change_made_before_the_browser_heard_of_the_last_one_is_kept() -> None:
+    app = open_page("scenario", scenario=NAME)
+    app.number_input(key="form-company-seats").set_value(70)
+    before = query_of(again(app))
+    app.number_input(key="form-company-seats").set_value(71)
+    again(app)
+    assert query_of(app) != before
+    app.number_input(key="form-company-seats").set_value(72)
+    for key, value in before.items():
+        app.query_params[key] = value
+    assert again(app).number_input(key="form-company-seats").value == 72
+
+
+def test_back_in_the_browser_shows_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    from envelope.dashboard import address
+
+    monkeypatch.setattr(address, "_ECHO_S", 0.0)
+    app = open_page("scenario", scenario=NAME)
+    app.number_input(key="form-company-seats").set_value(70)
+    before = query_of(again(app))
+    app.number_input(key="form-company-seats").set_value(71)
+    again(app)
+    for key, value in before.items():
+        app.query_params[key] = value
+    assert again(app).number_input(key="form-company-seats").value == 70

@@ -3,9 +3,9 @@
 import pytest
 
 from envelope.plan.compare import compare
-from envelope.plan.exposure import ranked
 from envelope.plan.results import Comparison
 from envelope.plan.scenarios import list_scenarios, load_scenario
+from envelope.plan.verdict import ranked
 from envelope.spec import load
 
 SCENARIOS = load.ids("scenarios")

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from envelope.plan.compare import compare
-from envelope.plan.exposure import ranked
 from envelope.plan.results import CandidateResult, Comparison, Exposure
 from envelope.plan.scenarios import load_scenario
+from envelope.plan.verdict import ranked
 from envelope.spec.evidence import EvidenceRecord, EvidenceSet
 from envelope.spec.scenario import Failure, Scenario
 

@@ -8,11 +8,14 @@ import streamlit as st
 from envelope.dashboard import tasks
 from envelope.dashboard.downloads import page_downloads, scenario_argument, show_chart, show_table
 from envelope.dashboard.figures import escaped
+from envelope.dashboard.jobs import Job, State
 from envelope.dashboard.terms import help_of, term
 from envelope.dashboard.view import Call, View, alone
 
 if TYPE_CHECKING:
     from envelope.plan.results import CandidateResult, Comparison
+
+_POLL_S = 0.4
 
 
 def page(view: View) -> None:
@@ -33,19 +36,9 @@ def page(view: View) -> None:
 def _recommended(view: View, result: "Comparison", best: "CandidateResult") -> None:
     n = view.figures
     st.success(f"✔ **{escaped(best.name)}**")
-    with st.container(horizontal=True):
-        for label, value, about, delta in _figures(view, result, best):
-            st.metric(
-                label,
-                value,
-                delta,
-                help=about,
-                delta_color="off",
-                delta_arrow="off",
-                border=True,
-                width=215,
-                height="stretch",
-            )
+    ranges = view.cost_ranges()
+    # Figures appear at once; the range of the cost follows when it has been drawn.
+    st.fragment(_figure_row, run_every=None if ranges.ended else _POLL_S)(view, result, best, ranges, ranges.ended)
     st.markdown("\n".join(f"- {escaped(n.localised(reason))}" for reason in result.reasons))
     st.caption(f"Weakest evidence: {best.evidence}. {escaped(n.localised('; '.join(best.evidence_notes)))}")
     if result.runner_up:
@@ -53,15 +46,34 @@ def _recommended(view: View, result: "Comparison", best: "CandidateResult") -> N
         st.markdown(f"Runner-up: **{escaped(second.name)}** at {escaped(n.money(second.cost_npv))}.")
 
 
-def _figures(view: View, result: "Comparison", best: "CandidateResult") -> list[tuple[str, str, str, str | None]]:
+def _figure_row(view: View, result: "Comparison", best: "CandidateResult", ranges: Job, was_ready: bool) -> None:
+    if ranges.ended and not was_ready:
+        st.rerun()
+    with st.container(horizontal=True):
+        for label, value, about, delta in _figures(view, result, best, ranges):
+            st.metric(
+                label, value, delta, help=about, delta_color="off", delta_arrow="off", border=True, width=215,
+                height="stretch",
+            )  # fmt: skip
+
+
+def _spread(view: View, ident: str, ranges: Job) -> str:
+    """Return the range of a candidate's cost in words, or where it can be seen."""
+    if not ranges.ended:
+        return "P10–P90 being drawn …"
+    drawn = ranges.value().get(ident) if ranges.state is State.DONE else None
+    n = view.figures
+    return f"P10–P90 {n.money(drawn.p10)} – {n.money(drawn.p90)}" if drawn else "range: page TCO"
+
+
+def _figures(
+    view: View, result: "Comparison", best: "CandidateResult", ranges: Job
+) -> list[tuple[str, str, str, str | None]]:
     """Return label, value, help and range of the key figures."""
     from envelope.plan.results import CandidateResult, ServiceLevel
 
     n, service = view.figures, best.service
-    study = view.costs_if_ready()
-    ranges = {u.id: u.cost_npv_usd for u in study.uncertainty.candidates} if study else {}
-    drawn = ranges.get(best.id)
-    spread = f"P10–P90 {n.money(drawn.p10)} – {n.money(drawn.p90)}" if drawn else "range: page TCO"
+    spread = _spread(view, best.id, ranges)
     shown = [
         (f"Cost over {result.horizon_years:g} years", n.money(best.cost_npv), term("NPV"), spread),
         (
