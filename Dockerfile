@@ -7,7 +7,7 @@ COPY envelope ./envelope
 COPY hardware_profiles ./hardware_profiles
 COPY scenarios ./scenarios
 COPY .streamlit ./.streamlit
-RUN python -m venv /opt/envelope && /opt/envelope/bin/pip install --no-cache-dir '.[ui,fast,report]'
+RUN python -m venv /opt/envelope && /opt/envelope/bin/pip install --no-cache-dir '.[ui,fast,report,pdf]'
 
 FROM python:3.12-slim
 RUN useradd --create-home --uid 10001 envelope && mkdir /data && chown envelope /data
@@ -17,7 +17,8 @@ ENV PATH=/opt/envelope/bin:$PATH ENVELOPE_DATA=/data PYTHONUNBUFFERED=1
 WORKDIR /home/envelope
 # Machine code of the simulation, once, so that no visitor waits for the compiler.
 RUN python -c 'from envelope.serving.compiled import prepare; prepare()'
-RUN python -c 'import shutil, envelope, pathlib; shutil.copy(pathlib.Path(envelope.__file__).parent / "_data" / "app.py", "app.py")'
+# The page and its settings, which Streamlit reads where it is started.
+RUN python -c 'import shutil, envelope, pathlib; data = pathlib.Path(envelope.__file__).parent / "_data"; shutil.copy(data / "app.py", "."); shutil.copytree(data / ".streamlit", ".streamlit")'
 EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -88,6 +89,18 @@ def test_the_source_distribution_holds_what_builds_tests_and_documents_it(tmp_pa
         "scenarios/field-devices.yaml",
         "tests/house/test_wheel.py",
     } <= held
+
+
+def test_the_container_starts_the_dashboard_with_its_settings(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^RUN python -c '(import shutil.+)'$", text, flags=re.MULTILINE)
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = dict(os.environ) | {"PYTHONPATH": str(tmp_path / "site")}
+    subprocess.run([sys.executable, "-c", script], cwd=home, env=environment, check=True)
+    for name in ("app.py", ".streamlit/config.toml"):
+        assert (home / name).read_bytes() == (ROOT / name).read_bytes()
 
 
 def test_the_container_holds_only_what_runs_and_no_root() -> None:
