@@ -6,11 +6,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 
 from envelope.perf.estimate import MemoryUse
-<<<<<<< HEAD
-from envelope.plan.fit_map import FitMap
 from envelope.plan.operator_roofline import OperatorRoofline, Roof
-=======
->>>>>>> 4d1684a (A slider of the dashboard waits for its figures only: ranges follow, stale jobs give way, the workers start with the server; numbers in charts follow the reader's locale)
 from envelope.report import text
 from envelope.report.charts import (
     DASHES,
@@ -31,7 +27,6 @@ from envelope.units import GB
 
 if TYPE_CHECKING:
     from envelope.plan.fit_map import FitMap
-    from envelope.plan.operator_roofline import OperatorRoofline
 
 _PARTS = ("weights", "activations", "overhead", "KV cache", "kept free", "short by")
 _PART_COLOURS = (PALETTE[0], PALETTE[4], NEUTRAL, PALETTE[2], "#C8C8C8", PALETTE[1])
@@ -139,7 +134,7 @@ def fit_heat_map(found: "FitMap") -> Any:
     )
 
 
-def roofline(found: "OperatorRoofline") -> Any:
+def roofline(found: OperatorRoofline) -> Any:
     """Return the operators of a decode and a prefill step under the device's roofs, log-log."""
     rows = [
         {
@@ -191,7 +186,6 @@ def roofline(found: "OperatorRoofline") -> Any:
     )
 
 
-<<<<<<< HEAD
 def device_roofs(profile: HardwareProfile) -> Any:
     """Return the roofs of a device: what its memory and each of its matrix units allow, log-log."""
     same: dict[float, list[str]] = {}
@@ -207,9 +201,6 @@ def device_roofs(profile: HardwareProfile) -> Any:
 
 
 def _roof_rows(found: OperatorRoofline, names: list[str]) -> list[dict[str, Any]]:
-=======
-def _roof_rows(found: "OperatorRoofline", names: list[str]) -> list[dict[str, Any]]:
->>>>>>> 4d1684a (A slider of the dashboard waits for its figures only: ranges follow, stale jobs give way, the workers start with the server; numbers in charts follow the reader's locale)
     ends = [p.intensity_flop_per_byte for p in found.points] or [1.0]
     knees = [roof.flop_per_s / found.bandwidth_bytes_per_s for roof in found.roofs]
     low, high = min(ends + knees) / 2, max(ends + knees) * 2
