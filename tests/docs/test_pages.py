@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ELSEWHERE = re.compile(r"probe|calibrate|validate --local|sweep|.*(--hardware NAME|-calibrated)")
 
+LONG = ("compare", "frontier", "size", "tco")
+
 
 def commands(text: str) -> list[str]:
     """Return the commands of a page: those after a prompt, and indented ones without their remarks."""
@@ -34,7 +36,7 @@ def pages() -> dict[str, list[str]]:
     for path in sorted(DOCS.rglob("*.md")):
         new = [c for c in commands(path.read_text(encoding="utf-8")) if not ELSEWHERE.match(c)]
         # A page's own order stays; only single-scenario runs are left out when an earlier page has them.
-        found[str(path.relative_to(DOCS))] = [c for c in new if c not in seen or not c.startswith(("compare", "tco"))]
+        found[str(path.relative_to(DOCS))] = [c for c in new if c not in seen or not c.startswith(LONG)]
         seen.update(new)
     return {page: listed for page, listed in found.items() if listed}
 
