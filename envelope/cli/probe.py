@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from envelope.cli.output import print_table, progress, write_json
-from envelope.errors import ExitCode, InputError, MissingExtraError, Problem
+from envelope.errors import EnvelopeError, ExitCode, InputError, MissingExtraError, Problem
 from envelope.report import text
 
 _BUSY_FRAC = 0.15
@@ -151,7 +151,10 @@ def _one_gpu(gpu: Any, options: argparse.Namespace, saved: list[Path | None]) ->
         return [kernels]
     with progress(f"GPU {gpu.index}", enabled=not options.json) as report:
         idle_w = gpu_watts(gpu.index, None)
-        measured = measure_gpu(kernels, QUICK_GPU if options.quick else FULL_GPU, report)
+        try:
+            measured = measure_gpu(kernels, QUICK_GPU if options.quick else FULL_GPU, report)
+        except EnvelopeError as error:
+            return [f"{gpu.name}: {error}"]
         loaded_w = loaded_watts(kernels, gpu.index)
     ident = gpu_id(gpu) if options.gpu is None or not options.name else options.name
     saved.append(

@@ -67,7 +67,7 @@ QUICK = Plan(
     expert_tokens=QUICK_TOKENS, element_rows=QUICK_ELEMENT_ROWS, cold_bytes=160e6, array_bytes=128e6,
 )  # fmt: skip
 FULL = Plan(
-    mode="full", effort=Effort(6, 0.6, 3), patience_s=90.0, formats=("fp32", "int8", "int8_wo", "int4_wo"),
+    mode="full", effort=Effort(6, 0.5, 3), patience_s=90.0, formats=("fp32", "int8", "int8_wo", "int4_wo"),
     rows=FULL_ROWS, pairs=FULL_PAIRS, extra_formats=("int4_wo_f32",), heads=(NARROW_HEADS, WIDE_HEADS, UNSHARED_HEADS),
     batches=(1, 2, 8),
     contexts=(16, 128, 512, 1024, 2048),

@@ -21,7 +21,7 @@ SMALL, SQUARE, WIDE, NARROW = (1024, 1024), (2048, 2048), (2048, 5632), (2048, 2
 """Widths (d, f) of a pair d → f → d: a small model's, attention output, feed-forward, grouped keys and values. With
 one d for all, launch, activations and weights could not be told apart: d + f and d·f would grow in step."""
 FULL_PAIRS, QUICK_PAIRS = (SMALL, SQUARE, WIDE, NARROW), (SMALL, WIDE, NARROW)
-_TIERS = ((0, float("inf")), (128, 64e6), (512, 8e6))
+_TIERS = ((0, math.inf), (128, 48e6), (512, 8e6))
 """(rows, weights): from that many rows on a chain has at most so many weights, which keeps runs short. Up to a few
 hundred rows reading the weights from memory still shows; beyond, arithmetic takes the time."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from envelope.errors import EnvelopeError
 from envelope.probe.gemm import ChainTime
 from envelope.probe.gpu import gpu_watts
 from envelope.probe.gpu_kernels import AttentionShape, Backend, Unsupported, timed_kernel
@@ -86,7 +87,10 @@ class GpuMeasured:
 
 
 def measure_gpu(backend: Backend, plan: GpuPlan, report: Reporter) -> GpuMeasured:
-    """Run every kernel; Ctrl-C keeps what is done."""
+    """Run every kernel; Ctrl-C keeps what is done, and a kernel that fails leaves the others.
+
+    Raises ``EnvelopeError`` if not even the memory and one product could be timed.
+    """
     memory = backend.memory()
     found = GpuMeasured(backend.name, plan, backend.units(), memory[1] if memory else None)
     steps: list[tuple[str, Callable[[], None]]] = [
@@ -102,12 +106,16 @@ def measure_gpu(backend: Backend, plan: GpuPlan, report: Reporter) -> GpuMeasure
             report(index / len(steps), label)
             try:
                 work()
-            except Unsupported as reason:
-                found.unsupported.append(f"{label}: {reason}")
+            except (Unsupported, RuntimeError) as reason:
+                # Libraries raise RuntimeError where memory runs out or a kernel cannot be captured.
+                first = (str(reason).splitlines() or [type(reason).__name__])[0]
+                found.unsupported.append(f"{label}: {first}")
         found.complete = True
     except KeyboardInterrupt:
         if not found.read_bytes_per_s or not found.linear:
             raise
+    if not found.read_bytes_per_s or not found.linear:
+        raise EnvelopeError("no kernel ran on the GPU: " + "; ".join(found.unsupported))
     report(1.0, "done")
     return found
 

@@ -1,6 +1,7 @@
 """An installed llama.cpp: running its ``llama-bench`` and reading what it measured."""
 
 import json
+import statistics
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from envelope.probe.timing import QUIET_FRAC, wait_for_quiet
 
 GENERATED = 8
 """Tokens of one timed generation: short ones, many times, so that some fall into quiet moments."""
+_LONG_PROMPT = 1024
+"""Tokens of a prompt that averages over the noise by itself: it is timed once."""
 _TIMEOUT_S = 1800.0
-_WAIT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class LlamaBench:
 
     program: Path
     threads: int
+    wait_s: float = 3.0
+    """How long a disturbed test waits for a quiet moment before it runs again."""
 
     def records(self, gguf: Path, test: BenchTest) -> list[dict[str, Any]]:
         """Run prompts and generation on the CPU and return the program's records, each with its ``noise_frac``.
@@ -48,15 +52,19 @@ class LlamaBench:
         if missing:
             raise InputError(missing)
         decode = ["-p", "0", "-n", str(GENERATED), "-d", _joined(test.depths), "-r", str(test.decode_repeats)]
-        prefill = ["-p", _joined(test.prompts), "-n", "0", "-r", str(test.prompt_repeats)]
-        return [record for arguments in (decode, prefill) for record in self._quietest(gguf, arguments)]
+        short, long = ([n for n in test.prompts if (n >= _LONG_PROMPT) == is_long] for is_long in (False, True))
+        prefill = ["-p", _joined(short), "-n", "0", "-r", str(test.prompt_repeats)]
+        whole = ["-p", _joined(long), "-n", "0", "-r", "1"]
+        tests = ((decode, test.depths), (prefill, short), (whole, long))
+        wanted = [arguments for arguments, points in tests if points]
+        return [record for arguments in wanted for record in self._quietest(gguf, arguments)]
 
     def _quietest(self, gguf: Path, arguments: Sequence[str]) -> list[dict[str, Any]]:
         """Run a test, and once more if others used the processor meanwhile; return the less disturbed records."""
         first = self._run(gguf, arguments)
         if first[0]["noise_frac"] <= QUIET_FRAC:
             return first
-        wait_for_quiet(_WAIT_S)
+        wait_for_quiet(self.wait_s)
         return min(first, self._run(gguf, arguments), key=lambda records: float(records[0]["noise_frac"]))
 
     def _run(self, gguf: Path, arguments: Sequence[str]) -> list[dict[str, Any]]:
@@ -89,7 +97,7 @@ def parse_llama_bench(text: str, name: str) -> list[dict[str, Any]]:
     return records
 
 
-def best_s(record: dict[str, Any]) -> float:
-    """Return the best time of a record: seconds per generated token, or per whole prompt."""
+def typical_s(record: dict[str, Any]) -> float:
+    """Return the median time of a record: seconds per generated token, or per whole prompt."""
     rates = [float(v) for v in record.get("samples_ts") or [record["avg_ts"]]]
-    return (int(record.get("n_prompt", 0)) or 1) / max(rates)
+    return (int(record.get("n_prompt", 0)) or 1) / statistics.median(rates)

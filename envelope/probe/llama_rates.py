@@ -17,7 +17,7 @@ from envelope.perf.replica import ReplicaSpec, resolve
 from envelope.probe.attention import HeadShape
 from envelope.probe.decoder_shape import DecoderShape, decode_s, model_record, prefill_s
 from envelope.probe.experts import ExpertShape
-from envelope.probe.llama_bench import GENERATED, BenchTest, LlamaBench, best_s
+from envelope.probe.llama_bench import GENERATED, BenchTest, LlamaBench, typical_s
 from envelope.probe.random_gguf import random_gguf
 from envelope.provenance import Evidence
 from envelope.spec.hardware import EfficiencyCurve, HardwareProfile
@@ -25,17 +25,22 @@ from envelope.spec.load import Reporter
 
 ENGINE: Final = "llama.cpp"
 _DENSE = DecoderShape("dense-probe", 4, 2048, HeadShape(32, 8, 64), 5632, 2048)
+_NARROW = DecoderShape("narrow-probe", 8, 768, HeadShape(12, 4, 64), 2048, 2048)
+"""What each output costs beside its multiplications (norms, rotation, gates, sums over lanes) shows in small models."""
 _SPARSE = DecoderShape("sparse-probe", 4, 1024, HeadShape(16, 4, 64), 768, 2048, ExpertShape(16, 4, 1024, 768))
 _FORMATS = ("f16", "q8_0", "q6_k", "q4_0", "q4_k_m")
 _SPARSE_FORMATS = ("q8_0", "q4_0", "q4_k_m")
 _SHORT = BenchTest(prompts=(128,), depths=(0,), prompt_repeats=4, decode_repeats=12)
-_LONG = BenchTest(prompts=(128, 512), depths=(0, 1024), prompt_repeats=3, decode_repeats=8)
+_LONG = BenchTest(prompts=(128, 2048), depths=(0, 2048), prompt_repeats=3, decode_repeats=8)
 """Attention shows at long contexts; it is the same in every weight format, so one format tells it."""
-_LEAST, _MOST = 1e-4, 1.0
+_PROMPT = BenchTest(prompts=(128,), depths=(), prompt_repeats=4, decode_repeats=0)
+_BOUNDS = {"eff_c": (1e-4, 1.0), "eff_b": (1e-4, 1.0), "k_half": (0.0, 8192.0)}
+_ROUNDS = 5
+"""Two constants that both show in prompts are found one after the other; a round leaves a third of the error."""
 _WIDE_UNIT, _QUANTISED_UNIT = "fp32", "int8"
 """Matrix units that shares refer to: llama.cpp multiplies block formats by 8-bit activations, beyond the fp32 peak."""
 _START: dict[str, dict[str, float]] = {
-    "gemm": {"t0_s": 3e-6, "eff_c": 0.5, "eff_b": 0.8, "p": 4.0},
+    "gemm": {"t0_s": 3e-6, "eff_c": 0.5, "eff_b": 0.8, "p": 4.0, "k_half": 0.0},
     "moe": {"t0_s": 2e-5, "eff_c": 0.3, "eff_b": 0.7, "p": 3.0},
     "decode_attention": {"t0_s": 5e-6, "eff_c": 0.05, "eff_b": 1.0, "pair_s": 0.0, "p": 4.0},
     "prefill_attention": {"t0_s": 1e-5, "eff_c": 0.2, "eff_b": 0.4},
@@ -68,18 +73,21 @@ class _Rates:
         long = shape is _DENSE and key == _FORMATS[0]
         times = self._times(shape, key, _LONG if long else _SHORT)
         op = "moe" if shape.experts else "gemm"
+        narrow = self._times(_NARROW, key, _PROMPT) if op == "gemm" else None
         if long:
             # From rough constants of everything to those of each, twice: the parts hardly touch each other.
             for name, number_format in ((op, key), ("decode_attention", "any"), ("prefill_attention", "any")):
                 self._store(name, number_format, _START[name])
         else:
             self._store(op, key, _START[op])
-        for _ in range(2 if long else 1):
+        for _ in range(_ROUNDS if narrow else 1):
             self._solve(shape, key, op, "eff_b", times["decode", 0])
             self._solve(shape, key, op, "eff_c", times["prefill", 128])
+            if narrow:
+                self._solve(_NARROW, key, op, "k_half", narrow["prefill", 128])
             if long:
-                self._solve(shape, key, "decode_attention", "eff_c", times["decode", 1024])
-                self._solve(shape, key, "prefill_attention", "eff_c", times["prefill", 512])
+                self._solve(shape, key, "decode_attention", "eff_c", times["decode", 2048])
+                self._solve(shape, key, "prefill_attention", "eff_c", times["prefill", 2048])
 
     def _times(self, shape: DecoderShape, key: str, test: BenchTest) -> "dict[tuple[str, int], _Measured]":
         with tempfile.TemporaryDirectory(prefix="envelope-gguf-") as folder:
@@ -88,21 +96,23 @@ class _Rates:
             return dict(_measured(self.bench.records(path, test)))
 
     def _solve(self, shape: DecoderShape, key: str, op: str, constant: str, measured: "_Measured") -> None:
-        """Set one constant so that the estimator gives the measured time, as far as a share of 1 reaches."""
+        """Set one constant so that the estimator gives the measured time, as far as its bounds reach."""
         number_format = key if op in ("gemm", "moe") else "any"
         curve = next(
             c for c in self.profile.efficiency if (c.op, c.number_format, c.engine) == (op, number_format, ENGINE)
         )
 
-        def excess_s(share: float) -> float:
-            self._store(op, number_format, {**curve.constants, constant: share}, measured.spread_frac)
-            return measured.predicted_s(self._replica(shape, key)) - measured.best_s
+        def excess_s(value: float) -> float:
+            self._store(op, number_format, {**curve.constants, constant: value}, measured.spread_frac)
+            return measured.predicted_s(self._replica(shape, key)) - measured.typical_s
 
-        if excess_s(_MOST) < 0 < excess_s(_LEAST):
-            excess_s(float(brentq(excess_s, _LEAST, _MOST, rtol=1e-3)))
+        low, high = _BOUNDS[constant]
+        at_low, at_high = excess_s(low), excess_s(high)
+        if at_low * at_high < 0:
+            excess_s(float(brentq(excess_s, low, high, rtol=1e-3)))
         else:
-            # Slower than the slowest or faster than the fastest share that makes sense.
-            excess_s(_MOST if excess_s(_MOST) >= 0 else _LEAST)
+            # Slower than the slowest or faster than the fastest value that makes sense.
+            excess_s(low if abs(at_low) < abs(at_high) else high)
 
     def _replica(self, shape: DecoderShape, key: str) -> ReplicaSpec:
         return resolve(model=model_record(shape), hardware=self.profile, engine=ENGINE, weights=key, kv="f16")
@@ -128,7 +138,7 @@ def _name(curve: EfficiencyCurve) -> tuple[str, str, str]:
 class _Measured:
     """One point of ``llama-bench`` and how the estimator predicts it."""
 
-    best_s: float
+    typical_s: float
     spread_frac: float
     predicted_s: Callable[[ReplicaSpec], float]
 
@@ -139,7 +149,7 @@ def _measured(records: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, int], 
         rates = sorted(float(v) for v in record["samples_ts"])
         spread = rates[-1] / rates[len(rates) // 2] - 1.0
         if prompt:
-            yield ("prefill", prompt), _Measured(best_s(record), spread, lambda r, n=prompt: prefill_s(r, n, 0))  # type: ignore[misc]
+            yield ("prefill", prompt), _Measured(typical_s(record), spread, lambda r, n=prompt: prefill_s(r, n, 0))  # type: ignore[misc]
         else:
             middle = depth + GENERATED / 2.0
-            yield ("decode", depth), _Measured(best_s(record), spread, lambda r, d=middle: decode_s(r, 1, d))  # type: ignore[misc]
+            yield ("decode", depth), _Measured(typical_s(record), spread, lambda r, d=middle: decode_s(r, 1, d))  # type: ignore[misc]

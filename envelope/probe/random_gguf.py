@@ -87,7 +87,9 @@ def random_gguf(shape: DecoderShape, number_format: str, path: Path) -> int:
 def _tensors(shape: DecoderShape, key: str) -> Iterator[_Tensor]:
     """Yield the tensors in the types that ``llama-quantize`` would choose."""
     block = _BLOCKS[key]
-    yield _Tensor("token_embd.weight", (shape.hidden, shape.vocab), _HEADS[key])
+    # Rows that no whole super-blocks fit into fall back to Q8_0 (``tensor_type_fallback`` in llama-quant.cpp).
+    head = _HEADS[key] if shape.hidden % _HEADS[key].weights == 0 else Q8_0
+    yield _Tensor("token_embd.weight", (shape.hidden, shape.vocab), head)
     yield _Tensor("output_norm.weight", (shape.hidden,), F32)
     names = ("attn_q", "attn_k", "attn_v", "attn_output")
     for layer in range(shape.layers):

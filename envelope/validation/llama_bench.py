@@ -21,7 +21,7 @@ from envelope.probe.decoder_shape import (
     model_record,
     prefill_s,
 )
-from envelope.probe.llama_bench import BenchTest, LlamaBench, best_s
+from envelope.probe.llama_bench import BenchTest, LlamaBench, typical_s
 from envelope.probe.random_gguf import random_gguf
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import Reporter
@@ -67,10 +67,11 @@ def random_weight_rows(
             path = Path(folder) / f"{shape.name}-{key}.gguf"
             try:
                 random_gguf(shape, key, path)
+                records = bench.records(path, plan.test)
             except EnvelopeError as error:
                 skipped.append(f"llama.cpp {shape.name} {key}: {error}")
                 continue
-            rows += compare_llama_bench(bench.records(path, plan.test), hardware, model_record(shape), key)
+            rows += compare_llama_bench(records, hardware, model_record(shape), key)
     report(1.0, "done")
     return rows, skipped
 
@@ -98,8 +99,8 @@ def _row(record: dict[str, Any], replica: ReplicaSpec, weights: str) -> LocalRow
         new_tokens=prompt or 1,
         depth_tokens=depth,
         predicted_s=prefill_s(replica, prompt, depth) if prompt else decode_s(replica, 1, middle),
-        measured_s=best_s(record),
-        spread_frac=per_s[-1] / per_s[len(per_s) // 2] - 1.0,
+        measured_s=typical_s(record),
+        spread_frac=per_s[-1] / per_s[len(per_s) // 2] - 1.0 if len(per_s) > 1 else None,
         noise_frac=float(record.get("noise_frac", 0.0)),
         experts=replica.model.moe is not None,
     )

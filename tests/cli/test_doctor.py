@@ -65,25 +65,6 @@ def test_a_probed_profile_says_whether_it_is_of_this_machine(home: Path, name: s
     assert (found.id, found.this_machine, found.complete) == ("mine", here, True)
 
 
-def test_the_machine_is_told_by_its_whole_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A virtual machine may call its processor no more than "AMD EPYC", which begins the name of many others."""
-    base = load_all(HardwareProfile, "hardware_profiles")[0].model_dump(mode="json", exclude_defaults=True)
-    conditions = {
-        "date": "2026-11-01", "mode": "quick", "complete": True, "cores_allowed": 2, "cores_limited_by": "machine",
-        "cores_online": 2, "memory_limit_bytes": 4e9,
-    }  # fmt: skip
-    (home / "hardware_profiles").mkdir(parents=True)
-    for ident, name in (("here", "AMD EPYC, 2 cores (probed)"), ("elsewhere", "AMD EPYC 7763, 2 cores (probed)")):
-        record = HardwareProfile.model_validate(
-            base | {"id": ident, "name": name, "aliases": [], "conditions": conditions}
-        )
-        (home / "hardware_profiles" / f"{ident}.yaml").write_text(to_yaml(record))
-    forget()
-    monkeypatch.setattr("envelope.plan.doctor.processor_name", lambda: "AMD EPYC")
-    found = {profile.id: profile.this_machine for profile in examine(date(2026, 11, 23)).probed}
-    assert found == {"here": True, "elsewhere": False}
-
-
 def test_a_broken_record_is_named_and_gives_exit_code_2(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "models").mkdir(parents=True)
     (home / "models" / "mine.yaml").write_text("id: mine\nhiden: 4\n")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from envelope.errors import EnvelopeError
 from envelope.perf.replica import resolve
 from envelope.perf.steady import context_s
 from envelope.perf.step import compile_step
@@ -262,6 +263,28 @@ def test_decode_attention_of_the_profile_gives_back_what_was_timed() -> None:
     slow, fast = (context_s(tables, 16, n) for n in (4096, 512))
     # 16 sequences, 3,584 tokens more each in 32 layers of 4 kB a token.
     assert slow - fast == pytest.approx(16 * 3584 * 32 * 4096 / (0.8 * bandwidth), rel=0.01)
+
+
+class FailingGpu(PretendGpu):
+    """A device that runs out of memory in some of its kernels, as PyTorch tells it."""
+
+    def __init__(self, formats: tuple[str, ...]) -> None:
+        super().__init__(1)
+        self._formats = formats
+
+    def product(self, key, m, n, k, copies):
+        if key in self._formats:
+            raise RuntimeError("CUDA out of memory\nTried to allocate")
+        return super().product(key, m, n, k, copies)
+
+
+def test_a_kernel_that_fails_is_noted_and_leaves_the_others() -> None:
+    found = measure_gpu(FailingGpu(("bf16",)), TINY_GPU, lambda _share, _what: None)
+    assert "GPU products bf16: CUDA out of memory" in found.unsupported
+    assert found.complete
+    assert "fp16" in found.linear
+    with pytest.raises(EnvelopeError, match=r"no kernel ran on the GPU: .*out of memory"):
+        measure_gpu(FailingGpu(("fp32", "bf16", "fp16", "int8")), TINY_GPU, lambda _share, _what: None)
 
 
 def test_ctrl_c_keeps_what_the_gpu_gave() -> None:

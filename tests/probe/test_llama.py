@@ -91,6 +91,14 @@ def test_types_are_those_that_llama_quantize_chooses(tmp_path: Path) -> None:
     assert types["blk.0.attn_norm.weight"] == "F32"
 
 
+def test_rows_that_no_super_block_fits_fall_back_to_eight_bits(tmp_path: Path) -> None:
+    """As llama-quantize does; llama.cpp refuses a file with a broken super-block."""
+    random_gguf(DecoderShape("odd", 1, 896, HeadShape(14, 2, 64), 512, 64), "q4_0", tmp_path / "m.gguf")
+    types = {name: TYPES[kind][0] for name, (_, kind, _) in Reader(tmp_path / "m.gguf").tensors.items()}
+    assert types["token_embd.weight"] == "Q8_0"
+    assert types["blk.0.ffn_up.weight"] == "Q4_0"
+
+
 def test_weights_have_the_size_that_keeps_activations_finite(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     random_gguf(DENSE, "q8_0", path)
@@ -128,7 +136,7 @@ def program(folder: Path, script: str) -> LlamaBench:
     path = folder / "llama-bench"
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
-    return LlamaBench(path, 2)
+    return LlamaBench(path, 2, wait_s=0.0)
 
 
 def test_a_failing_llama_bench_says_why(tmp_path: Path) -> None:
@@ -141,10 +149,10 @@ def test_a_failing_llama_bench_says_why(tmp_path: Path) -> None:
 def test_rates_learned_from_small_files_give_back_their_times(tmp_path: Path) -> None:
     """A stand-in program answers as a llama.cpp of 12 GB/s and 80 GFLOP/s would, whatever the file."""
     answers = {
-        "decode": [{"n_prompt": 0, "n_gen": 8, "n_depth": d, "avg_ts": ts, "samples_ts": [ts * 0.9, ts]}
-                   for d, ts in ((0, 80.0), (1024, 70.0))],
-        "prefill": [{"n_prompt": n, "n_gen": 0, "avg_ts": ts, "samples_ts": [ts * 0.9, ts]}
-                    for n, ts in ((128, 250.0), (512, 230.0))],
+        "decode": [{"n_prompt": 0, "n_gen": 8, "n_depth": d, "avg_ts": ts, "samples_ts": [ts * 0.9, ts, ts * 1.05]}
+                   for d, ts in ((0, 80.0), (2048, 70.0))],
+        "prefill": [{"n_prompt": n, "n_gen": 0, "avg_ts": ts, "samples_ts": [ts * 0.9, ts, ts * 1.05]}
+                    for n, ts in ((128, 250.0), (2048, 210.0))],
     }  # fmt: skip
     for name, records in answers.items():
         (tmp_path / name).write_text(json.dumps(records))
