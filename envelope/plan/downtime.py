@@ -89,8 +89,6 @@ def lost_load_frac(replicas: int, faults: Faults, devices: int, loads: Sequence[
 
 def _up_probabilities(replicas: int, faults: Faults, devices: int) -> Floats:
     """Return the probability of each number of replicas in service, from none to all."""
-    from scipy.stats import binom  # slow to import, and not every command needs it
-
     rate_per_s = devices / faults.device_mtbf_s + 1.0 / faults.node_mtbf_s
     hard, soft = rate_per_s * (1.0 - faults.restart_frac), rate_per_s * faults.restart_frac
     held = faults.repair_s if faults.spares else faults.repair_s + faults.reload_s
@@ -98,15 +96,25 @@ def _up_probabilities(replicas: int, faults: Faults, devices: int) -> Floats:
     away_s = soft * faults.reload_s + (hard * faults.reload_s if faults.spares else 0.0)
     away_s += faults.maintenance_s / faults.maintenance_every_s
     away = away_s / (1.0 + away_s)
-    broken = binom.pmf(np.arange(replicas + 1), replicas, repairing)
+    broken = _binomial(replicas, repairing)
     up = np.zeros(replicas + 1)
     for count, chance in enumerate(broken):
         standing = min(replicas, replicas - count + faults.spares)
-        up[: standing + 1] += chance * binom.pmf(np.arange(standing + 1), standing, 1.0 - away)
+        up[: standing + 1] += chance * _binomial(standing, 1.0 - away)
     cut = faults.power_cuts_per_year * (faults.power_cut_s + faults.reload_s) / SECONDS_PER_YEAR
     up *= 1.0 - min(cut, 1.0)
     up[0] += min(cut, 1.0)
     return up
+
+
+def _binomial(trials: int, chance: float) -> Floats:
+    """Return the probabilities of 0 to ``trials`` successes: C(n, k)·p^k·(1 − p)^(n − k), by logarithms."""
+    from scipy.special import gammaln, xlog1py, xlogy  # scipy.stats would take a second to import
+
+    k = np.arange(trials + 1)
+    ways = gammaln(trials + 1) - gammaln(k + 1) - gammaln(trials - k + 1)
+    chances: Floats = np.exp(ways + xlogy(k, chance) + xlog1py(trials - k, -chance))
+    return chances
 
 
 def saturated_s_per_request(

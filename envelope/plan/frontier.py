@@ -257,15 +257,16 @@ def _line(
     """Return the line at which the cheapest feasible own candidate costs what the cheapest rented one does."""
     own = [i for i, c in enumerate(chosen) if _is_own(c)]
     rent = [i for i, c in enumerate(chosen) if not _is_own(c)]
-    shares = np.linspace(0.0, 1.0, _LINE_CELLS)
-    grid = _grid_on(scenario, found, x, y, shares, shares)
     models = [n.model for s in found for n in s.nodes.values() if n.model is not None]
     if not own or not rent or not models:
         return None
+    shares = np.linspace(0.0, 1.0, _LINE_CELLS)
+    grid = _grid_on(scenario, found, x, y, shares, shares)
+    costs = grid.costs[:, :, :, None]
+    gap = _cheapest(costs, grid.feasible, own) - _cheapest(costs, grid.feasible, rent)
+    if np.isnan(gap).all():
+        return None  # Nowhere are both feasible, whatever the prices.
     common = sample(models, draws, scenario.simulation.seed)
-    gap = _cheapest(grid.costs[:, :, :, None], grid.feasible, own) - _cheapest(
-        grid.costs[:, :, :, None], grid.feasible, rent
-    )
     drawn = np.stack([costs_on(s, x, y, shares, shares, common) for s in found])
     spread = _cheapest(drawn, grid.feasible, own) - _cheapest(drawn, grid.feasible, rent)
     by_x = _crossings(gap, spread, x, y, shares)

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envelope.errors import InputError, Problem
 from envelope.provenance import DateText, Evidence
-from envelope.spec.economics import PRICE_PREFIXES, Economics, facts
+from envelope.spec.economics import PRICE_PREFIXES, Default, Economics, facts
 from envelope.spec.ranges import Spread
 
 Floats = NDArray[np.float64]
@@ -51,7 +52,7 @@ def resolve(economics: Economics) -> dict[str, Input]:
     A default that the scenario replaces (``inputs``) keeps its name; general names (``electricity``) stand for
     the default of the region. Amounts in a foreign currency become dollars at the scenario's dated rate.
     """
-    found = {name: _from_default(economics, name) for name in facts().defaults}
+    found = _defaults(economics)
     general_names = facts().regions[economics.region]
     own = {n: spread for n, spread in economics.inputs.items() if not n.startswith(PRICE_PREFIXES)}
     found |= {n: _from_scenario(economics, n, spread, found) for n, spread in own.items() if n not in general_names}
@@ -81,14 +82,33 @@ def point_values(inputs: Inputs) -> dict[str, Floats]:
     return {name: np.array([item.point]) for name, item in inputs.items()}
 
 
+def _defaults(economics: Economics) -> dict[str, Input]:
+    """Return every default of the catalog, converted at the scenario's rates; kept, since each candidate asks."""
+    known = facts()
+    foreign = {d.currency: name for name, d in known.defaults.items() if d.currency and d.currency != "USD"}
+    rates = tuple((c, _usd_per(economics, c, f"inputs.{name}")) for c, name in foreign.items())
+    return dict(_converted(id(known), rates))
+
+
+@lru_cache(maxsize=16)
+def _converted(_known: int, rates: tuple[tuple[str, float], ...]) -> dict[str, Input]:
+    usd_per = dict(rates)
+    return {name: _input_of(name, d, usd_per.get(d.currency or "USD", 1.0)) for name, d in facts().defaults.items()}
+
+
 def _from_default(economics: Economics, name: str) -> Input:
     default = facts().defaults[name]
+    foreign = default.currency is not None and default.currency != "USD"
+    return _input_of(name, default, _usd_per(economics, default.currency or "", f"inputs.{name}") if foreign else 1.0)
+
+
+def _input_of(name: str, default: Default, usd_per: float) -> Input:
     spread = Spread(low=default.low, p50=default.value, high=default.high)
     if default.low == default.high:
         spread = Spread(value=default.value)
     unit = default.unit
     if default.currency and default.currency != "USD":
-        spread = spread.scaled(_usd_per(economics, default.currency, f"inputs.{name}"))
+        spread = spread.scaled(usd_per)
         unit = "USD" + unit[3:]
     return Input(
         name=name,
