@@ -1,7 +1,8 @@
 """``envelope frontier``: the map of the cheapest feasible candidate, and the line between owning and renting."""
 
 import argparse
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from envelope.cli.output import print_table, progress, write_json
 from envelope.errors import ExitCode
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument("--y-range", type=_range, metavar="LOW:HIGH", help="range upwards")
     parser.add_argument("--cells", type=_cells, default=64, help="cells in each direction (default 64)")
     parser.add_argument("--only", metavar="ID", action="append", help="only this candidate (repeatable)")
+    parser.add_argument("--picture", type=_picture, metavar="FILE", help="draw the map as well: FILE.svg or FILE.png")
     parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
 
 
@@ -38,6 +40,8 @@ def run(options: argparse.Namespace, _command: str) -> int:
             scenario, options.x, options.y, x_range=options.x_range, y_range=options.y_range, cells=options.cells,
             only=options.only, progress=report,
         )  # fmt: skip
+    if options.picture:
+        _draw(found, {c.id: c.name for c in scenario.candidates}, options.picture)
     if options.json:
         write_json(found.model_dump(mode="json"))
     else:
@@ -66,8 +70,23 @@ def _print(found: "Frontier") -> None:
     for place in found.path:
         who = place.candidate or ("nobody" if place.inside else "off the map")
         print(f"year {place.year + 1}: {found.x.name} {place.x:.4g}, {found.y.name} {place.y:.4g}: {who}")
-    print("◎ today. " + (f"Own or rent: {found.line.text}." if found.line else "No own-or-rent line on this map."))
+    line = found.line.text if found.line else f"no line on this map, {found.without_line}"
+    print(f"◎ today. Own or rent: {line}.")
     print(found.interpolated + ".")
+
+
+def _draw(found: "Frontier", names: dict[str, str], file: Path) -> None:
+    from envelope.report.chart_files import chart_image
+    from envelope.report.charts_frontier import frontier_map
+
+    kind: Literal["png", "svg"] = "png" if file.suffix == ".png" else "svg"
+    file.write_bytes(chart_image(frontier_map(found, names), kind))
+
+
+def _picture(text: str) -> Path:
+    if Path(text).suffix not in {".svg", ".png"}:
+        raise argparse.ArgumentTypeError(f"must end in .svg or .png, not {text!r}")
+    return Path(text)
 
 
 def _nearest(values: tuple[float, ...], today: float, shown: list[int]) -> int:

@@ -2,9 +2,15 @@
 
 import argparse
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 from envelope.cli.output import print_table, write_json
 from envelope.errors import ExitCode, unknown_name
+
+if TYPE_CHECKING:
+    from envelope.spec.ledger import Ledger
+
+_LISTS = ("engines", "adapter_recipes", "community_quants", "guard_models")
 
 
 def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
@@ -30,17 +36,23 @@ def run(options: argparse.Namespace, _command: str) -> int:
     listed = [
         (
             r.ledger.id, str(len(r.models)), r.last_release or "–", _months(r.age_months), _months(r.cadence_months),
-            f"{len(r.licences)} ({r.licence_changes} changes)", ", ".join(r.ledger.engines),
-            ", ".join(r.ledger.adapter_recipes) or "–", ", ".join(r.ledger.community_quants) or "–",
-            ", ".join(r.ledger.guard_models) or "–", r.ledger.hiring_pool or "unknown",
+            f"{len(r.licences)} ({r.licence_changes} changes)",
+            *(_entries(r.ledger, field) for field in _LISTS),
+            r.ledger.hiring_pool or "unknown",
         )
         for r in rows.values()
     ]  # fmt: skip
     columns = ("line", "models", "last release", "age", "cadence", "licences", "engines", "adapter recipes",
-               "community quants", "guard models", "hiring pool")  # fmt: skip
+               "community quants", "guard models", "people (a proxy)")  # fmt: skip
     print_table(columns, listed, title=f"{len(listed)} lines of models")
-    print("most engines, recipes and quants are assumed, not read from a source: envelope ledger NAME shows which")
+    print("? assumed, not read from a source; sources of the others: envelope ledger NAME")
+    print("cadence: median time between releases; none of this is added up to a score")
     return ExitCode.OK
+
+
+def _entries(line: "Ledger", field: str) -> str:
+    sourced = line.sourced(field)
+    return ", ".join(name if name in sourced else f"{name}?" for name in getattr(line, field)) or "–"
 
 
 def _months(value: float | None) -> str:

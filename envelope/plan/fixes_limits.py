@@ -111,7 +111,8 @@ def _ledger_or_gate(original: Scenario, broken: ConstraintResult, head: str) -> 
         fields = {
             "engines": ("engines_min", max(1, int(value))), "age": ("age_min_months", math.floor(value * 10) / 10),
             "licences": ("licences_max", math.ceil(value)), "adapters": ("adapter_recipe", False),
-            "guard": ("guard_model", False),
+            "guard": ("guard_model", False), "quants": ("community_quant", False), "hiring": ("hiring_pool", False),
+            "cadence": ("cadence_max_months", math.ceil(value * 10) / 10 or None),
         }  # fmt: skip
         path, new = fields[name]
         text = f"{path.replace('_', ' ')} {new} instead of {getattr(original.constraints.ledger, path)}"

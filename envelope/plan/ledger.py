@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from datetime import date
 
 from envelope.plan.results import ConstraintResult
-from envelope.provenance import Evidence, Frozen
+from envelope.provenance import Evidence, Frozen, weakest
 from envelope.spec.ledger import Ledger, LedgerRules
 from envelope.spec.load import load_all
 from envelope.spec.model import Model
 
 _DAYS_PER_MONTH = 365.25 / 12
+FIELDS = ("engines", "formats", "adapter_recipes", "community_quants", "guard_models", "hiring_pool")
+"""Facts of a line that its own file states; the rest is computed from its models."""
 
 
 class LedgerRow(Frozen):
@@ -29,7 +31,9 @@ class LedgerRow(Frozen):
     licence_changes: int
     """Times that a release came under another licence than the one before; releases of one day count once."""
     evidence: dict[str, Evidence]
-    """Field → class of its evidence."""
+    """Field → weakest class of evidence among its entries."""
+    sourced_frac: dict[str, float]
+    """Field → share of its entries that were read from a source; 1 without entries."""
 
 
 def ledger_rows(*, today: date) -> list[LedgerRow]:
@@ -59,23 +63,38 @@ def _applied(
     rules: LedgerRules, model: Model, line: Ledger | None, row: LedgerRow | None, start: str
 ) -> list[ConstraintResult | None]:
     who = line.name if line else f"{model.name} (not in the ledger)"
-    engines = len(line.engines) if line else 0
-    licences = len(row.licences) if row else 0
     age = (_day(start) - _day(str(model.release_date))).days / _DAYS_PER_MONTH if model.release_date else 0.0
+    known = " by a source" if rules.sourced_only else ""
+
+    def entries(field: str) -> tuple[str, ...]:
+        if line is None:
+            return ()
+        return line.sourced(field) if rules.sourced_only else tuple(getattr(line, field))
+
+    people = (line.hiring_pool,) if line is not None and line.hiring_pool else ()
     return [
-        _at_least(f"ledger.engines.{model.id}", engines, rules.engines_min, f"engines support {who}"),
+        _at_least(
+            f"ledger.engines.{model.id}", len(entries("engines")), rules.engines_min, f"engines{known} support {who}"
+        ),
         _at_least(f"ledger.age.{model.id}", age, rules.age_min_months, f"months since the release of {model.name}"),
-        _at_most(f"ledger.licences.{model.id}", licences, rules.licences_max, f"licences so far of {who}", line),
-        _has(
-            f"ledger.adapters.{model.id}",
-            rules.adapter_recipe,
-            line.adapter_recipes if line else None,
-            f"recipe for {who}",
+        _at_most(
+            f"ledger.licences.{model.id}", len(row.licences) if row else None, rules.licences_max,
+            f"licences so far of {who}",
+        ),
+        _at_most(
+            f"ledger.cadence.{model.id}", row.cadence_months if row else None, rules.cadence_max_months,
+            f"months between releases of {who}",
         ),
         _has(
-            f"ledger.guard.{model.id}", rules.guard_model, line.guard_models if line else None, f"guard model of {who}"
+            f"ledger.adapters.{model.id}", rules.adapter_recipe, entries("adapter_recipes"),
+            f"recipe{known} for {who}",
         ),
-    ]
+        _has(f"ledger.guard.{model.id}", rules.guard_model, entries("guard_models"), f"guard model{known} of {who}"),
+        _has(
+            f"ledger.quants.{model.id}", rules.community_quant, entries("community_quants"), f"quants{known} of {who}"
+        ),
+        _has(f"ledger.hiring.{model.id}", rules.hiring_pool, people, f"figure of people who work with {who}"),
+    ]  # fmt: skip
 
 
 def _at_least(ident: str, value: float, limit: float | None, what: str) -> ConstraintResult | None:
@@ -87,17 +106,18 @@ def _at_least(ident: str, value: float, limit: float | None, what: str) -> Const
     )  # fmt: skip
 
 
-def _at_most(ident: str, value: float, limit: float | None, what: str, line: Ledger | None) -> ConstraintResult | None:
+def _at_most(ident: str, value: float | None, limit: float | None, what: str) -> ConstraintResult | None:
     if limit is None:
         return None
-    kept = line is not None and value <= limit
+    known = "no figure" if value is None else f"{value:.3g}"
     return ConstraintResult(
-        id=ident, satisfied=kept, value=value, limit=limit, margin_frac=1 - value / limit if line else -1.0,
-        explanation=f"{value:g} {what}, at most {limit:g} are asked for",
+        id=ident, satisfied=value is not None and value <= limit, value=value, limit=limit,
+        margin_frac=-1.0 if value is None else 1 - value / limit,
+        explanation=f"{known} {what}, at most {limit:g} are asked for",
     )  # fmt: skip
 
 
-def _has(ident: str, asked: bool, found: tuple[str, ...] | None, what: str) -> ConstraintResult | None:
+def _has(ident: str, asked: bool, found: tuple[str, ...], what: str) -> ConstraintResult | None:
     if not asked:
         return None
     text = f"{', '.join(found)}: {what}" if found else f"no {what} is known"
@@ -113,7 +133,6 @@ def _row(ledger: Ledger, today: date) -> LedgerRow:
     for day, licence in dated:
         by_day.setdefault(day, set()).add(licence)
     steps = list(by_day.values())
-    fields = ("engines", "formats", "adapter_recipes", "community_quants", "guard_models", "hiring_pool")
     return LedgerRow(
         ledger=ledger,
         models=tuple(m.id for m in models),
@@ -123,8 +142,20 @@ def _row(ledger: Ledger, today: date) -> LedgerRow:
         cadence_months=gaps[len(gaps) // 2] if gaps else None,
         licences=tuple(dict.fromkeys(licence for _, licence in dated)),
         licence_changes=sum(not a & b for a, b in zip(steps, steps[1:], strict=False)),
-        evidence={name: ledger.source_of(name).evidence for name in fields},
+        evidence={name: _evidence(ledger, name) for name in FIELDS},
+        sourced_frac={name: _sourced_frac(ledger, name) for name in FIELDS if name != "hiring_pool"},
     )
+
+
+def _evidence(ledger: Ledger, field: str) -> Evidence:
+    if field == "hiring_pool":
+        return ledger.source_of(field).evidence if ledger.hiring_pool else Evidence.ASSUMED
+    return weakest(ledger.source_of(f"{field}.{name}").evidence for name in getattr(ledger, field))
+
+
+def _sourced_frac(ledger: Ledger, field: str) -> float:
+    every = getattr(ledger, field)
+    return len(ledger.sourced(field)) / len(every) if every else 1.0
 
 
 def _belongs(model: Model, ledger: Ledger) -> bool:

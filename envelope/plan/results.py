@@ -29,6 +29,26 @@ class ConstraintResult(Frozen):
     """Smallest change found that would satisfy the rule."""
 
 
+_WORDS = {
+    "slo_attainment": "the SLO", "served": "requests served", "solved": "tasks solved", "budget": "the budget",
+    "pinned_model": "a pinned model", "data_terms": "the terms on data", "offline": "working offline",
+}  # fmt: skip
+
+
+def in_words(ident: str) -> str:
+    """Return the name of a constraint as it stands in a sentence.
+
+    >>> in_words("slo_attainment"), in_words("rack_space"), in_words("ledger.age.qwen3-32b")
+    ('the SLO', 'rack space', 'ledger: age (qwen3-32b)')
+    """
+    head, _, rest = ident.partition(".")
+    if head == "ledger":
+        rule, _, model = rest.partition(".")
+        return f"ledger: {rule} ({model})"
+    words = _WORDS.get(head, head.replace("_", " "))
+    return f"{words} ({rest})" if rest else words
+
+
 class Percentiles(Frozen):
     """A latency distribution in seconds."""
 

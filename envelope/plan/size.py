@@ -42,6 +42,8 @@ class Sized(Frozen):
     """Time to the last token, 95th percentile of the busiest hour without the spare replicas."""
     goodput_per_s: float
     power_max_w: float
+    too_long_frac: float = 0.0
+    """Share of the requests that are too long for the kind, whatever the number of replicas."""
 
 
 class Sizing(Result):
@@ -103,7 +105,8 @@ def size(
     pruned: dict[str, int] = {}
     kinds = _kinds(scenario, grid, pruned)
     lows: dict[tuple[object, ...], float] = {}
-    queue = [(_lower_bound_usd(scenario, k, n, grid, lows), i, n) for i, k in enumerate(kinds) for n in k.counts]
+    # Of fleets that cost the same the larger come first: if one fails, the smaller need no simulation.
+    queue = [(_lower_bound_usd(scenario, k, n, grid, lows), -n, i) for i, k in enumerate(kinds) for n in k.counts]
     heapq.heapify(queue)
     runs = math.ceil(min(max_simulations, len(queue)) / max(len(scenario.candidates), 1))
     prepare_for(scenario, scenario.candidates, runs=runs, tell=partial(tell, 0.0))
@@ -133,10 +136,11 @@ def _search(
     """Return what was simulated in the order of the bounds, the cheapest feasible one and the bound of the rest."""
     found: list[Sized] = []
     best: Sized | None = None
-    too_few: dict[int, int] = {}
+    too_few: dict[int, float] = {}
     extra, bound = limits.explore, None
     while queue and len(found) < limits.simulations:
-        low, index, count = heapq.heappop(queue)
+        low, negative, index = heapq.heappop(queue)
+        count = -negative
         if best is not None and low >= best.cost_npv:
             bound = low if bound is None else bound
             extra -= 1
@@ -149,14 +153,17 @@ def _search(
         one = _simulated(scenario, kinds[index].bench, count, limits.spare)
         found.append(one)
         if not one.feasible and set(one.broken) <= _LOAD:
-            too_few[index] = max(too_few.get(index, 0), count)
+            too_few[index] = max(too_few.get(index, 0.0), count)
+        if one.too_long_frac > 1.0 - scenario.constraints.served_min_frac:
+            too_few[index] = math.inf
         if one.feasible and (best is None or one.cost_npv < best.cost_npv):
             best = one
     rest = min((low for low, _, _ in queue), default=None)
     return found, best, rest if bound is None else min(bound, rest or bound)
 
 
-_FAILED = "a larger fleet of the kind failed"
+_FAILED = "another fleet of the kind failed"
+"""A larger one could not carry the load, or one refused requests too long for the kind, which no number mends."""
 _LOAD = {"slo_attainment", "served", "growth"}
 """Constraints that fewer replicas cannot keep if more do not."""
 
@@ -246,6 +253,7 @@ def _simulated(scenario: Scenario, kind: Bench, count: int, spare: int) -> Sized
         broken=tuple(broken), cost_npv=cost, slo_attainment_frac=service.slo_attainment_frac,
         latency_p95_s=service.e2e.p95_s if service.e2e else None,
         goodput_per_s=peak.result.goodput_per_s.mean / peak.share_frac, power_max_w=bought.max_w,
+        too_long_frac=peak.result.overall.refused_length / max(peak.result.overall.offered, 1),
     )  # fmt: skip
 
 

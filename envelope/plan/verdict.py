@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from envelope.plan.results import CandidateResult, Comparison
+from envelope.plan.results import CandidateResult, Comparison, in_words
 from envelope.spec.scenario import Failure, Scenario
 from envelope.units import DAYS_PER_YEAR
 from envelope.version import __version__
@@ -59,7 +59,8 @@ def _reasons(
         r for r in results if not r.feasible and (r.cost_npv or 0) > 0 and (r.cost_npv or 0) < (best.cost_npv or 0)
     ]
     if cheaper:
-        names = "; ".join(f"{r.name} breaks {r.binding}" for r in sorted(cheaper, key=lambda r: r.cost_npv or 0)[:3])
+        first = sorted(cheaper, key=lambda r: r.cost_npv or 0)[:3]
+        names = "; ".join(f"{r.name} breaks {in_words(r.binding or '')}" for r in first)
         reasons.append(f"cheaper ones do not fit: {names}")
     return reasons
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from envelope.provenance import Frozen, Sourced
+from envelope.provenance import Evidence, Frozen, Sourced
 
 Names = tuple[Annotated[str, Field(min_length=1)], ...]
 
@@ -29,8 +29,13 @@ class Ledger(Sourced):
     guard_models: Names = ()
     """Safety classifiers built on the line."""
     hiring_pool: str | None = None
-    """How easily people who know it are found; ``None`` where no figure was found."""
+    """How many people work with it, by whatever published figure stands for them; ``None`` where none was found."""
     note: str = ""
+
+    def sourced(self, field: str) -> Names:
+        """Return the entries of a field that were read from a source, without those that are assumed."""
+        names: Names = getattr(self, field)
+        return tuple(n for n in names if self.source_of(f"{field}.{n}").evidence != Evidence.ASSUMED)
 
 
 class LedgerRules(Frozen):
@@ -46,3 +51,11 @@ class LedgerRules(Frozen):
     """Whether a published recipe for adapters is needed."""
     guard_model: bool = False
     """Whether a guard model of the same line is needed."""
+    community_quant: bool = False
+    """Whether others must publish the line in a smaller format."""
+    cadence_max_months: float | None = Field(default=None, gt=0)
+    """Median months between releases of the line at most, so that it does not fall asleep."""
+    hiring_pool: bool = False
+    """Whether a published figure must stand for the people who work with the line."""
+    sourced_only: bool = False
+    """Whether only entries that were read from a source count, and none that is assumed."""

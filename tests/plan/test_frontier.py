@@ -1,6 +1,7 @@
 """The frontier equals pointwise compare, and its line lies where owning and renting cost the same."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,6 +96,16 @@ def test_privacy_decides_where_no_price_can() -> None:
     assert "privacy" in region.reason
 
 
+def test_a_map_without_a_line_says_why() -> None:
+    found = frontier(TUTOR, "private_share", "api_price", cells=5, only=ONLY[1:], draws=16)
+    assert found.line is None
+    assert found.without_line == "no rented or hosted candidate is compared"
+    coding = load_scenario("coding-assistant")
+    found = frontier(coding, "discount_rate", "api_price", cells=4, draws=16, only=["hosted-frontier", "own-v4-flash"])
+    assert found.line is None
+    assert "no rented or hosted candidate is feasible anywhere on the map (privacy)" in found.without_line
+
+
 @pytest.mark.parametrize("name", axis_names())
 def test_every_axis_leaves_the_scenario_as_it_is_at_todays_value(name: str) -> None:
     a = axis(TUTOR, name)
@@ -125,9 +136,11 @@ def test_a_range_must_rise() -> None:
         axis(TUTOR, "context", (2.0, 1.0))
 
 
-def test_the_command_draws_the_map(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_draws_the_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["frontier", "math-tutor", "--x", "discount_rate", "--y", "api_price", "--cells", "8", "--only", ONLY[0]]
-    assert main(args) == 0
+    drawn = tmp_path / "map.svg"
+    assert main([*args, "--picture", str(drawn)]) == 0
     assert "◎ today" in capsys.readouterr().out
+    assert "diamond: today" in drawn.read_text(encoding="utf-8")
     assert main([*args, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["cells"]) == 8

@@ -9,6 +9,7 @@ from envelope.cli import main
 from envelope.plan.compare import compare
 from envelope.plan.ledger import ledger_of, ledger_rows
 from envelope.plan.scenarios import load_scenario
+from envelope.provenance import Evidence
 from envelope.spec import load
 from envelope.spec.engine import Engine
 from envelope.spec.ledger import Ledger
@@ -72,7 +73,32 @@ def test_each_limit_flips_at_its_threshold() -> None:
     assert broken(age_min_months=months + 1e-6) == {"ledger.age.llama-3.1-8b"}
     assert broken(licences_max=6) == set()
     assert broken(licences_max=5) == {"ledger.licences.llama-3.1-8b"}
-    assert broken(guard_model=True, adapter_recipe=True) == set()
+    assert broken(guard_model=True, adapter_recipe=True, community_quant=True, hiring_pool=True) == set()
+    row = next(r for r in ledger_rows(today=TODAY) if r.ledger.id == "llama")
+    assert row.cadence_months is not None
+    assert broken(cadence_max_months=row.cadence_months) == set()
+    assert broken(cadence_max_months=row.cadence_months - 1e-6) == {"ledger.cadence.llama-3.1-8b"}
+
+
+def test_assumed_entries_count_unless_only_sourced_ones_may() -> None:
+    llama = line("llama")
+    sourced = len(llama.sourced("engines"))
+    every = {name: llama.source_of(f"engines.{name}").evidence for name in llama.engines}
+    assert sourced == sum(evidence != Evidence.ASSUMED for evidence in every.values())
+    assert broken(engines_min=sourced, sourced_only=True) == set()
+    assert broken(engines_min=sourced + 1, sourced_only=True) == {"ledger.engines.llama-3.1-8b"}
+
+
+def test_what_was_not_found_is_shown_as_unknown_or_assumed(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {r.ledger.id: r for r in ledger_rows(today=TODAY)}
+    assert rows["olmo"].ledger.hiring_pool is None
+    assert rows["olmo"].evidence["hiring_pool"] == Evidence.ASSUMED
+    assert rows["llama"].sourced_frac["engines"] == 1.0
+    assert rows["llama"].sourced_frac["community_quants"] < 1.0
+    assert main(["ledger"]) == 0
+    out = capsys.readouterr().out
+    assert "unknown" in out
+    assert "?" in out
 
 
 def test_a_line_without_a_guard_model_breaks_the_rule() -> None:
