@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from envelope.cli import main
 from envelope.errors import ExitCode
+from envelope.spec import load
 from tests.spec.gguf_bytes import LLAMA, header, llama_tensors
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +72,39 @@ def test_a_folder_in_place_of_a_file_is_answered(tmp_path: Path, command: str) -
     words = [w.format(tmp_path / "x") for w in COMMANDS[command]]
     Path(next(w for w in words if w.startswith(str(tmp_path)))).mkdir()
     assert main(words) in ALLOWED
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Iterator[Path]:
+    """A hardware profile of the user's own, in a data folder that comes first."""
+    path = tmp_path / "hardware_profiles" / "mine.yaml"
+    path.parent.mkdir()
+    load.set_data_dirs((tmp_path,))
+    yield path
+    load.set_data_dirs(())
+
+
+def estimated(profile: Path, content: bytes) -> int:
+    profile.write_bytes(content)
+    load.forget()
+    return main(["estimate", "--model", "llama-3.1-8b", "--hardware", "mine"])
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_a_nasty_profile_is_answered(profile: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert estimated(profile, NASTY[name]) == ExitCode.BAD_INPUT
+    err = capsys.readouterr().err
+    assert "error: " in err
+    assert len(err) < 100_000
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_profile_with_a_field_of_any_value_is_answered(profile: Path, data: st.DataObject) -> None:
+    whole = load.read_yaml(load.path_of("hardware_profiles", "nvidia-l4-24gb")) | {"id": "mine", "aliases": []}
+    names = st.sampled_from(sorted(whole))
+    change = data.draw(st.dictionaries(names, SCALARS | st.lists(SCALARS, max_size=2), min_size=1, max_size=3))
+    assert estimated(profile, json.dumps(whole | change, default=str).encode()) in ALLOWED
 
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=20))
