@@ -1,17 +1,20 @@
 """A sweep in the terminal."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from envelope.plan.sweep.effects import Effect
 from envelope.plan.sweep.results import Sweep
 from envelope.report.sweep_tables import Table, correlations_table, effects_table, figure_name, notes, ranking_table
 
 MOST_FAILURES = 3
+LEAST_EFFECTS = 20
+"""Steps of axes that are always shown; of long axes only the largest are."""
 
 
 def print_sweep(found: Sweep, *, by: str, top: int) -> None:
@@ -30,7 +33,10 @@ def sweep_parts(found: Sweep, *, by: str, top: int) -> Iterator[RenderableType]:
     leader = ranking.best[0].candidate if ranking.best else ""
     effects = found.effects(by, candidate=leader)
     if effects:
-        yield _table(f"What each change does to {leader}, all else equal", effects_table(effects, by))
+        shown = _largest(effects, max(top, LEAST_EFFECTS))
+        yield _table(f"What each change does to {leader}, all else equal", effects_table(shown, by))
+        if len(shown) < len(effects):
+            yield Text(f"… {len(effects) - len(shown):,} smaller changes: --top, --json or envelope sweep report")
     correlations = found.correlations(by, candidate=leader)
     if correlations:
         yield _table(f"What moves {leader}", correlations_table(correlations))
@@ -38,6 +44,12 @@ def sweep_parts(found: Sweep, *, by: str, top: int) -> Iterator[RenderableType]:
         yield Text(note)
     if found.failed:
         yield from (Text(f"failed: {words}", style="red") for words in failures(found))
+
+
+def _largest(effects: Sequence[Effect], count: int) -> list[Effect]:
+    """Return the effects with the largest differences in their order."""
+    least = sorted((abs(effect.difference.mean) for effect in effects), reverse=True)[:count][-1]
+    return [effect for effect in effects if abs(effect.difference.mean) >= least]
 
 
 def failures(found: Sweep) -> list[str]:

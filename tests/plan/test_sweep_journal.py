@@ -122,3 +122,34 @@ def test_a_folder_in_use_is_refused_until_its_holder_is_gone(tmp_path: Path) -> 
         holder.kill()
     with locked(tmp_path):
         assert (tmp_path / "lock").read_text(encoding="utf-8").startswith("process ")
+
+
+def test_ten_thousand_variants_are_ranked_and_reported_in_the_order_of_their_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from envelope.cli import main
+    from envelope.plan.scenarios import load_scenario
+    from envelope.plan.sweep.run import described
+    from envelope.plan.sweep.study import Study
+    from envelope.plan.sweep.variants import variants_of
+
+    axes = {"workload.requests_per_day": list(range(10_000, 10_100)), "company.seats": list(range(1, 101))}
+    study = Study.model_validate({"scenarios": ["math-tutor"], "set": axes, "only": ["own-llama-8b"], "seeds": 1})
+    variants = variants_of(study, [load_scenario("math-tutor")])
+    check_study(tmp_path, described(study, variants))
+    # A figure that is known for every variant stands for the runs, which would take minutes.
+    made = []
+    for run in (variants.run(index) for index in range(variants.runs)):
+        cost = run.changes["workload.requests_per_day"] * 1.0 + run.changes["company.seats"] * 1000.0
+        same = {"run": run.index, "variant": run.variant, "candidate": run.candidate, "changes": dict(run.changes)}
+        made.append(
+            Row(scenario=run.scenario_id, seed=run.seed, status="done", feasible=True, cost_npv_usd=cost, **same)
+        )
+    Journal(tmp_path, variants.runs).append(made)
+    assert main(["sweep", "report", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "10,000 of 10,000 runs are done" in said
+    assert "smaller changes" in said
+    assert len(said.splitlines()) < 60
+    best = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert best.index("10,000") < best.index("10,001")

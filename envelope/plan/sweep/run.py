@@ -125,7 +125,7 @@ def run_study(
     variants = variants_of(study, scenarios)
     folder = Path(mkdtemp(prefix="envelope-sweep-")) if out is None else _made(out)
     with locked(folder):
-        check_study(folder, _described(study, variants))
+        check_study(folder, described(study, variants))
         journal = Journal(folder, variants.runs)
         runs = journal.missing(failed_too=way.retry_failed)
         left = variants.runs - journal.done + (journal.failed if way.retry_failed else 0)
@@ -163,7 +163,7 @@ def _order(scenarios: Sequence[Scenario], variants: Variants) -> Order:
     )
 
 
-def _described(study: Study, variants: Variants) -> dict[str, Any]:
+def described(study: Study, variants: Variants) -> dict[str, Any]:
     """Return everything that the figures of a study rest on, by which a folder knows its own rows."""
     text = "\n".join(scenario.model_dump_json() for scenario in variants.scenarios)
     return {
