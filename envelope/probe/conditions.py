@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -175,13 +176,34 @@ def processor_flags(root: Path = Path("/")) -> frozenset[str]:
     return frozenset()
 
 
-def last_level_cache_bytes(root: Path = Path("/")) -> float | None:
-    """Return the size of the largest cache that the first core sees."""
-    sizes = []
-    for path in sorted((root / "sys/devices/system/cpu/cpu0/cache").glob("index*/size")):
-        text = path.read_text(encoding="ascii").strip()
-        scale = {"K": 2**10, "M": 2**20, "G": 2**30}.get(text[-1:], 1)
-        digits = text.rstrip("KMG")
-        if digits.isdigit():
-            sizes.append(float(digits) * scale)
-    return max(sizes, default=None)
+def last_level_cache_bytes(root: Path = Path("/"), cpus: Iterable[int] | None = None) -> float | None:
+    """Return the last-level cache of the processors that this process may use, every block of it counted once.
+
+    Large processors have one block for every few cores; ``cpus`` replaces the affinity mask.
+    """
+    allowed = usable_cpus() if cpus is None else cpus
+    blocks: dict[tuple[int, str], float] = {}
+    for cpu in allowed:
+        for index in sorted((root / f"sys/devices/system/cpu/cpu{cpu}/cache").glob("index*")):
+            level, shared, size = (_line(index / name) for name in ("level", "shared_cpu_list", "size"))
+            scale = {"K": 2**10, "M": 2**20, "G": 2**30}.get(size[-1:], 1)
+            digits = size.rstrip("KMG")
+            if digits.isdigit():
+                blocks[int(level) if level.isdigit() else 0, shared or str(cpu)] = float(digits) * scale
+    last = max((level for level, _ in blocks), default=0)
+    return sum(size for (level, _), size in blocks.items() if level == last) or None
+
+
+def usable_cpus() -> tuple[int, ...]:
+    """Return the numbers of the processors that the affinity mask allows."""
+    try:
+        return tuple(sorted(os.sched_getaffinity(0)))
+    except AttributeError:
+        return tuple(range(os.cpu_count() or 1))
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -31,6 +31,9 @@ from envelope.probe.support import sixteen_bit_support
 from envelope.probe.timing import QUIET_FRAC, Effort, Sample
 from envelope.spec.load import Reporter
 
+_CACHES = 4.0
+"""Times the last-level cache that weights and caches of a timed run take, so that none of them stays in it."""
+
 Mode = Literal["quick", "full", "custom"]
 
 
@@ -56,15 +59,15 @@ class Plan:
     expert_tokens: tuple[int, ...]
     element_rows: tuple[int, ...]
     cold_bytes: float
-    """Weights and caches that a timed run reads, so that they come from memory."""
+    """Weights and caches that a timed run reads at least; more where the last-level cache is large."""
     array_bytes: float
 
 
 QUICK = Plan(
-    mode="quick", effort=Effort(3, 0.25, 1), patience_s=15.0, formats=("fp32", "int8", "int4_wo"), rows=QUICK_ROWS,
+    mode="quick", effort=Effort(3, 0.12, 1), patience_s=15.0, formats=("fp32", "int8", "int4_wo"), rows=QUICK_ROWS,
     pairs=QUICK_PAIRS, extra_formats=(), heads=(NARROW_HEADS,), batches=(1, 4), contexts=(16, 512, 2048),
     chunks=((16, 0), (128, 0), (512, 0), (2048, 0), (128, 384)), expert_formats=("int4_wo",),
-    expert_tokens=QUICK_TOKENS, element_rows=QUICK_ELEMENT_ROWS, cold_bytes=160e6, array_bytes=128e6,
+    expert_tokens=QUICK_TOKENS, element_rows=QUICK_ELEMENT_ROWS, cold_bytes=128e6, array_bytes=128e6,
 )  # fmt: skip
 FULL = Plan(
     mode="full", effort=Effort(6, 0.5, 3), patience_s=90.0, formats=("fp32", "int8", "int8_wo", "int4_wo"),
@@ -116,10 +119,14 @@ def probe_cpu(plan: Plan, report: Reporter, *, limit: CoreLimit | None = None) -
     Ctrl-C ends the probe early and keeps what is done (``complete`` is then false). Weights take at most a
     tenth of the free memory.
     """
-    found = CpuMeasured(replace(plan, cold_bytes=_cold_bytes(plan)), limit or core_limit())
+    # A plan of one's own is taken as it is.
+    cache = 0.0 if plan.mode == "custom" else conditions.last_level_cache_bytes() or 0.0
+    free = memory_available_bytes()
+    sizes = {name: cold_bytes(getattr(plan, name), free, cache) for name in ("cold_bytes", "array_bytes")}
+    found = CpuMeasured(replace(plan, **sizes), limit or core_limit())
     steps = list(_steps(found))
     total, done = sum(weight for _, weight, _ in steps), 0.0
-    witness = np.ones(int(_array_bytes(found.plan) / 4), dtype=np.float32)
+    witness = np.ones(int(found.plan.array_bytes / 4), dtype=np.float32)
     clock, start = conditions.cpu_clock(), time.perf_counter()
     try:
         for label, weight, work in steps:
@@ -138,22 +145,21 @@ def probe_cpu(plan: Plan, report: Reporter, *, limit: CoreLimit | None = None) -
     return found
 
 
-def _cold_bytes(plan: Plan) -> float:
-    allowed = memory_available_bytes() / 10
-    if allowed < 16e6:
+def cold_bytes(wanted: float, free_bytes: float, cache_bytes: float) -> float:
+    """Return how much a timed run reads: several times the last-level cache, at most a tenth of the free memory.
+
+    >>> cold_bytes(256e6, 1e11, 384e6) / 1e6
+    1536.0
+    """
+    if free_bytes / 10 < 16e6:
         raise EnvelopeError("too little free memory to probe; free some, or raise the container's limit")
-    return min(plan.cold_bytes, allowed)
-
-
-def _array_bytes(plan: Plan) -> float:
-    return min(plan.array_bytes, plan.cold_bytes)
+    return min(max(wanted, _CACHES * cache_bytes), free_bytes / 10)
 
 
 def _steps(found: CpuMeasured) -> Iterator[Step]:
     """Yield the steps, most useful first: an interrupted probe should still give a profile."""
     plan, threads = found.plan, found.limit.threads
-    array = _array_bytes(plan)
-    yield "memory bandwidth", 3, lambda e: found.bandwidth.extend(bandwidth_points(threads, array, e))
+    yield "memory bandwidth", 3, lambda e: found.bandwidth.extend(bandwidth_points(threads, plan.array_bytes, e))
     yield "elementwise operators", 1, partial(_elementwise, found)
     for key in plan.formats:
         yield f"matrix products, {FORMATS[key].text}", 16, partial(_linear, found, key)

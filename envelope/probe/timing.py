@@ -25,7 +25,7 @@ LONG_S = 4.0
 """A run of this length averages over the noise by itself: it is not repeated."""
 _PAUSE_S = 0.2
 """First pause before a disturbed series is repeated."""
-_NOTICEABLE_S = 0.1
+_NOTICEABLE_S = 0.05
 """Length from which a run needs no warming up in its later turns."""
 
 

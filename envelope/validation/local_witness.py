@@ -9,7 +9,7 @@ from envelope.probe.bandwidth import read_rate
 from envelope.probe.cores import memory_available_bytes
 from envelope.spec.hardware import HardwareProfile
 
-_MOST_BYTES = 256e6
+_MOST_BYTES = 4e9
 _CACHES = 4.0
 """Times the last-level cache, so that the read comes from memory."""
 

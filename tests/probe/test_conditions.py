@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from envelope.errors import EnvelopeError
 from envelope.probe.conditions import (
     CpuClock,
     blas_text,
@@ -13,6 +14,7 @@ from envelope.probe.conditions import (
     processor_name,
     warnings_of_environment,
 )
+from envelope.probe.cpu import cold_bytes
 
 
 def test_what_others_took_is_busy_time_less_our_own() -> None:
@@ -50,12 +52,37 @@ def test_processor_is_described_from_the_kernels_files(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("processor: 0\nmodel name\t: AMD Ryzen 9 9950X\nflags\t: avx2 avx512f\n")
     cache = tmp_path / "sys/devices/system/cpu/cpu0/cache"
-    for index, size in enumerate(("48K", "1024K", "32M")):
-        (cache / f"index{index}").mkdir(parents=True)
-        (cache / f"index{index}/size").write_text(f"{size}\n")
+    for level, size in enumerate(("48K", "1024K", "32M"), start=1):
+        (cache / f"index{level}").mkdir(parents=True)
+        (cache / f"index{level}/size").write_text(f"{size}\n")
+        (cache / f"index{level}/level").write_text(f"{level}\n")
     assert processor_name(tmp_path) == "AMD Ryzen 9 9950X"
     assert processor_flags(tmp_path) == {"avx2", "avx512f"}
-    assert last_level_cache_bytes(tmp_path) == 32 * 2**20
+    assert last_level_cache_bytes(tmp_path, [0]) == 32 * 2**20
+    assert last_level_cache_bytes(tmp_path, [7]) is None
+
+
+def test_every_block_of_a_divided_cache_counts_once(tmp_path: Path) -> None:
+    """Four cores, two by two on a block of 32 MiB, as on processors made of chiplets."""
+    for cpu in range(4):
+        for level, size in ((2, "1024K"), (3, "32768K")):
+            index = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/cache/index{level}"
+            index.mkdir(parents=True)
+            first = cpu // 2 * 2
+            shared = f"{first}-{first + 1}" if level == 3 else str(cpu)
+            for name, text in (("size", size), ("level", str(level)), ("shared_cpu_list", shared)):
+                (index / name).write_text(f"{text}\n")
+    assert last_level_cache_bytes(tmp_path, range(4)) == 2 * 32 * 2**20
+    assert last_level_cache_bytes(tmp_path, [0, 1]) == 32 * 2**20
+
+
+def test_weights_exceed_a_large_cache_several_times() -> None:
+    assert cold_bytes(256e6, 1e11, 32e6) == 256e6
+    assert cold_bytes(256e6, 1e11, 384e6) == 4 * 384e6
+    # Memory pressure comes first.
+    assert cold_bytes(256e6, 1e9, 384e6) == 1e8
+    with pytest.raises(EnvelopeError, match="too little free memory"):
+        cold_bytes(256e6, 1e8, 32e6)
 
 
 def test_libraries_are_named() -> None:
