@@ -122,8 +122,8 @@ def probe_cpu(plan: Plan, report: Reporter, *, limit: CoreLimit | None = None) -
     # A plan of one's own is taken as it is.
     cache = 0.0 if plan.mode == "custom" else conditions.last_level_cache_bytes() or 0.0
     free = memory_available_bytes()
-    sizes = {name: cold_bytes(getattr(plan, name), free, cache) for name in ("cold_bytes", "array_bytes")}
-    found = CpuMeasured(replace(plan, **sizes), limit or core_limit())
+    weights, array = (cold_bytes(wanted, free, cache) for wanted in (plan.cold_bytes, plan.array_bytes))
+    found = CpuMeasured(replace(plan, cold_bytes=weights, array_bytes=array), limit or core_limit())
     steps = list(_steps(found))
     total, done = sum(weight for _, weight, _ in steps), 0.0
     witness = np.ones(int(found.plan.array_bytes / 4), dtype=np.float32)
