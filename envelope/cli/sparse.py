@@ -37,11 +37,14 @@ def run(options: argparse.Namespace, _command: str) -> int:
                 " · ".join(f"{r.active_bytes_per_token[b] / 1e9:.3g}" for b in batches),
                 " · ".join(f"{v / 1e9:.3g}" for v in r.kv_bytes_per_sequence.values()),
                 "none fits" if r.min_devices is None else str(r.min_devices), str(r.sequences_held),
-                " · ".join(f"{v:,.0f}" for v in r.output_tokens_per_s.values()), f"${r.idle_usd_per_year:,.0f}",
+                " · ".join(f"{v:,.0f}" for v in r.output_tokens_per_s.values()),
+                f"{r.idle_w:,.0f} W, ${r.idle_usd_per_year:,.0f}",
             )
         )  # fmt: skip
     heads = ("model", "10⁹ parameters, active", "attention", "resident", "GB a token by batch",
-               "GB of cache by context", "devices", "requests held", "output tokens/s", "idle a year")  # fmt: skip
+               "GB of cache by context", "devices", "requests held", "output tokens/s", "idle, a year")  # fmt: skip
+    print(f"batches {', '.join(map(str, found.rows[0].active_bytes_per_token))}; contexts "
+          f"{', '.join(f'{c:,}' for c in found.rows[0].kv_bytes_per_sequence)} tokens")  # fmt: skip
     shape = f"{found.input_tokens:,} + {found.output_tokens:,} tokens"
     print_table(heads, rows, title=f"{scenario.name} on {found.hardware}, mean request {shape}")
     for line in found.lines:

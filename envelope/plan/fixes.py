@@ -53,7 +53,7 @@ def _holds(scenario: Scenario, result: CandidateResult, trial: Trial, seeds: int
 def _fix(trial: Trial) -> Fix:
     return Fix(
         changes=trial.changes,
-        text=", ".join(change.text for change in trial.changes),
+        text=", ".join(change.text for change in trial.changes if change.text),
         concession=any(change.concession for change in trial.changes),
         cost_npv=trial.result.cost_npv,
     )

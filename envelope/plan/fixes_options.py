@@ -167,12 +167,12 @@ def _local_pools(scenario: Scenario, candidate: Candidate, where: str) -> Iterat
     for other in scenario.candidates:
         inside = other.pools and all(other.is_inside(p) for p in other.pools)
         if inside and other.id != candidate.id and len(shares(other)) == 1:
-            text = f"private requests served by {other.name}"
+            text = f"private requests go to {other.name}, the others to the API"
             yield (
                 Change(path=f"{where}.pools", value=[p.model_dump() for p in other.pools], text=text),
-                Change(path=f"{where}.acquisition", value=other.acquisition.model_dump(), text="its machines"),
-                Change(path=f"{where}.tier", value=other.tier, text=f"of the {other.tier} tier"),
-                Change(path=f"{where}.routing", value={"policy": "by_sensitivity"}, text="routed by sensitivity"),
+                Change(path=f"{where}.acquisition", value=other.acquisition.model_dump(), text=""),
+                Change(path=f"{where}.tier", value=other.tier, text=""),
+                Change(path=f"{where}.routing", value={"policy": "by_sensitivity"}, text=""),
             )
 
 
@@ -232,9 +232,13 @@ def _other_models(scenario: Scenario, candidate: Candidate, where: str) -> Itera
             seen.add(pool.model)
             weights = pool.weights if pool.engine == candidate.pools[0].engine else "native"
             yield (
-                Change(path=f"{where}.pools[0].model", value=pool.model, text=f"{pool.model} as the model"),
-                Change(path=f"{where}.pools[0].weights", value=weights, text=f"in its {weights} format"),
-                Change(path=f"{where}.tier", value=other.tier, text=f"of the {other.tier} tier"),
+                Change(
+                    path=f"{where}.pools[0].model",
+                    value=pool.model,
+                    text=f"{pool.model} ({weights}, {other.tier} tier) instead of {candidate.pools[0].model}",
+                ),
+                Change(path=f"{where}.pools[0].weights", value=weights, text=""),
+                Change(path=f"{where}.tier", value=other.tier, text=""),
             )
 
 

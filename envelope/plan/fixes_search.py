@@ -67,7 +67,7 @@ def _followed(trials: Trials, at: Trial) -> Iterator[Trial]:
 
 def _with(trials: Trials, at: Trial, option: Option, broken: ConstraintResult) -> Trial | None:
     texts = [at.mended[broken.id]] if broken.id in at.mended else []
-    text = ", ".join([*texts, *(change.text for change in option)])
+    text = ", ".join([*texts, *(change.text for change in option if change.text)])
     return trials.trial((*at.options, option), {**at.mended, broken.id: text})
 
 

@@ -79,7 +79,8 @@ class Trials:
         try:
             scenario = applied(self.scenario, changes)
             candidate = next(c for c in scenario.candidates if c.id == self.ident)
-            self.tick(f"{candidate.name}: {changes[-1].text}?" if changes else candidate.name)
+            said = next((change.text for change in reversed(changes) if change.text), "")
+            self.tick(f"{candidate.name}: {said}?" if said else candidate.name)
             return evaluate_candidate(scenario, candidate, seeds=self.seeds, tick=self.tick, static_first=True)
         except InputError:
             return None  # Not an answer: no price for such devices, a split that cannot be.

@@ -54,6 +54,9 @@ class SparseRow(Frozen):
     """Electricity of the idle node, cooling included."""
     blast_frac: dict[int, float]
     """Nodes → share of the capacity that one device's failure takes away."""
+    nodes_at_peak: int | None
+    """Smallest nodes that carry the busiest hour at the largest batch, every prompt computed whole; a failed device
+    takes one of them away."""
     evidence: Evidence
 
 
@@ -168,8 +171,13 @@ def _row(
         idle_w=idle,
         idle_usd_per_year=idle / 1e3 * 24 * DAYS_PER_YEAR * electricity * pue,
         blast_frac={n: 1.0 / n for n in (1, 2, 4)},
+        nodes_at_peak=_nodes(scenario.workload.peak_rate_per_s * shape[1], max(rates.values(), default=0.0)),
         evidence=weakest([one.model.source_of("params_total").evidence, one.hardware.source_of("memory").evidence]),
     )
+
+
+def _nodes(wanted_per_s: float, rate_per_s: float) -> int | None:
+    return max(1, math.ceil(wanted_per_s / rate_per_s)) if rate_per_s > 0 else None
 
 
 def _point(scenario: Scenario, name: str) -> float:
@@ -192,6 +200,13 @@ def _smallest(one: ReplicaSpec, shape: tuple[int, int]) -> tuple[int | None, Rep
 
 def _lines(rows: Sequence[SparseRow], batches: Sequence[int]) -> list[str]:
     lines = []
+    for row in rows:
+        if row.nodes_at_peak is not None:
+            lines.append(
+                f"{row.model}: the busiest hour, every prompt computed whole, takes {row.nodes_at_peak} of its "
+                f"smallest nodes (devices: {row.min_devices} each); "
+                f"one failed device takes away {1 / row.nodes_at_peak:.0%} of that"
+            )
     for row in rows:
         if not row.experts:
             continue

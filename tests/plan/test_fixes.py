@@ -205,4 +205,4 @@ def test_limits_of_site_money_and_people_are_conceded_just_as_far_as_needed() ->
 
 def test_an_api_that_may_not_see_private_requests_gets_local_pools_for_them() -> None:
     result = fixed(load_scenario("coding-assistant"), "hosted-frontier")
-    assert any("private requests served by" in f.text for f in result.fixes if not f.concession)
+    assert any("private requests go to" in f.text for f in result.fixes if not f.concession)

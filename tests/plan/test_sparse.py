@@ -55,6 +55,14 @@ def test_compressed_attention_makes_long_contexts_cheap(view: SparseView) -> Non
     assert any("deepseek-v4-flash" in line and "cache" in line for line in view.lines)
 
 
+def test_the_busiest_hour_says_how_many_nodes_a_failure_is_one_of(view: SparseView) -> None:
+    for row in view.rows:
+        assert row.nodes_at_peak is not None
+        wanted = load_scenario(view.scenario).workload.peak_rate_per_s * view.output_tokens
+        best = max(row.output_tokens_per_s.values())
+        assert (row.nodes_at_peak - 1) * best < wanted <= row.nodes_at_peak * best or row.nodes_at_peak == 1
+
+
 def test_no_model_is_refused() -> None:
     with pytest.raises(InputError, match="at least one model"):
         sparse_view(load_scenario("coding-assistant"), (), "nvidia-h200-sxm-141gb")

@@ -101,7 +101,10 @@ def test_a_model_that_does_not_fit_is_refused() -> None:
 def test_the_command_prints_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["tuning", "--model", "llama-3.1-8b", "--hardware", "nvidia-h100-sxm-80gb", "--requests-per-day", "5000"]
     assert main(args) == 0
-    assert "lora is cheaper than prompt" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "lora is cheaper than prompt" in out
+    for word in ("FLOP", "device-hours", "tokens saved", "TTFT saved", "evaluation", "rollback drills", "refreshed"):
+        assert word in out
     assert main([*args, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 6
     assert main([*args, "--rank", "0"]) == 2
