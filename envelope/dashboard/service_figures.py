@@ -88,6 +88,7 @@ def show_counts(view: View, run: "ServiceRun", beside: "ServiceRun | None" = Non
             "requests": found[ident].requests if ident in found else 0,
             "share": found[ident].frac if ident in found else 0.0,
             "without": before[ident].requests if ident in before else 0,
+            "share_without": before[ident].frac if ident in before else 0.0,
         }
         for ident in dict.fromkeys([*found, *before])
     ]
@@ -97,7 +98,8 @@ def show_counts(view: View, run: "ServiceRun", beside: "ServiceRun | None" = Non
     n = view.figures
     shown = [
         {"what": r["what"], "requests": n.count(r["requests"]), "share": n.percent(r["share"], 1),
-         "without the failure": n.count(r["without"])}
+         # The run with a failure lasts until all is well again, so that only shares compare.
+         "share without the failure": n.percent(r["share_without"], 1)}
         for r in rows
     ]  # fmt: skip
     show_table(pd.DataFrame(rows), "counts", shown=pd.DataFrame(shown))

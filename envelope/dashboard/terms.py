@@ -1,34 +1,37 @@
 """Help on terms: the docstrings of the attributes that hold them, written once beside the fields."""
 
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel
 
-_TERMS = {
-    "TTFT": "time to first token: from a request's arrival to its first token, the queue included",
-    "ITL": "inter-token latency: each gap between two tokens of an answer",
-    "TPOT": "time per output token: (E2E − TTFT) / (tokens − 1)",
-    "E2E": "end to end: from a request's arrival to its last token",
-    "SLO": "service-level objective: the limits that each request of a task class must keep",
-    "goodput": "requests per second that meet every limit of their SLO",
-    "KV cache": "keys and values of the tokens so far, kept in the device's memory for every running request",
-    "NPV": "net present value: all payments over the horizon, later ones discounted; a cost counts positive",
-    "IRR": "internal rate of return: the discount rate at which the saving is worth nothing",
-    "capex": "capital expenditure: what is bought and lasts",
-    "opex": "operating expenditure: what is paid to run it",
-    "P10": "one of ten draws of the uncertain inputs lies below",
-    "P50": "half of the draws of the uncertain inputs lie below",
-    "P90": "nine of ten draws of the uncertain inputs lie below",
-    "TP": "tensor parallelism: each layer is split over so many devices",
-    "EP": "expert parallelism: the experts are spread over so many devices",
+HOMES = {
+    "SLO": ("envelope.spec.workload", "Slo", ""),
+    "TTFT": ("envelope.spec.workload", "Slo", "ttft_s"),
+    "TPOT": ("envelope.spec.workload", "Slo", "tpot_s"),
+    "E2E": ("envelope.spec.workload", "Slo", "e2e_s"),
+    "ITL": ("envelope.plan.results", "ServiceLevel", "itl"),
+    "goodput": ("envelope.plan.service_run", "RunClass", "goodput_per_s"),
+    "KV cache": ("envelope.perf.estimate", "DomainUse", "kv_bytes"),
+    "NPV": ("envelope.plan.results", "CandidateResult", "cost_npv"),
+    "IRR": ("envelope.tco.result", "Comparison", "irr_frac_per_year"),
+    "capex": ("envelope.tco.result", "TcoResult", "capex_usd"),
+    "opex": ("envelope.tco.result", "TcoResult", "opex_usd"),
+    "P10": ("envelope.tco.uncertainty", "Quantiles", "p10"),
+    "P50": ("envelope.tco.uncertainty", "Quantiles", "p50"),
+    "P90": ("envelope.tco.uncertainty", "Quantiles", "p90"),
+    "TP": ("envelope.spec.deployment", "Parallelism", "tp"),
+    "EP": ("envelope.spec.deployment", "Parallelism", "ep"),
 }
+"""Term → module, record and attribute whose docstring says what it means; no attribute for the record's own."""
 
 
 def term(name: str) -> str:
-    """Return what a term means, as a sentence. Raises ``KeyError`` for a term without an entry."""
-    text = _TERMS[name]
-    return f"{name} – {text}."
+    """Return what a term means, as its docstring says. Raises ``KeyError`` for a term without a home."""
+    module, record, field = HOMES[name]
+    holder: type[BaseModel] = getattr(import_module(module), record)
+    return f"{name} – {help_of(holder, field) if field else _plain(holder.__doc__ or '')}"
 
 
 def help_of(record: type[BaseModel], field: str) -> str:

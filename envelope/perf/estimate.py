@@ -29,7 +29,7 @@ class DomainUse(Frozen):
     """Part of the capacity that the engine may use."""
     weights_bytes: float
     kv_bytes: float
-    """Left for the KV cache."""
+    """Left for the KV cache: keys and values of the tokens so far, kept for every running request."""
     activations_bytes: float
     overhead_bytes: float
     max_concurrency: int

@@ -85,6 +85,7 @@ class ServiceLevel(Frozen):
     served_frac: float
     ttft: Percentiles | None = None
     itl: Percentiles | None = None
+    """Inter-token latency: each gap between two tokens of an answer."""
     e2e: Percentiles | None = None
     hosted_frac: float = 0.0
     refused_frac: float = 0.0
@@ -164,7 +165,7 @@ class CandidateResult(Frozen):
     solved_frac: float | None = None
     """Expected share of the tasks that are solved."""
     cost_npv: float | None = None
-    """Present value in dollars of all payments over the horizon, a positive cost."""
+    """Net present value in dollars of all payments over the horizon, later ones discounted; a cost counts positive."""
     cost_by_line: dict[str, float] = Field(default_factory=dict)
     """Cost line → present value in dollars; the values sum to ``cost_npv``."""
     cost_by_year: tuple[float, ...] = ()

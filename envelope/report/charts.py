@@ -12,7 +12,16 @@ PALETTE = (
 )  # fmt: skip
 """Colours after Okabe and Ito (Color Universal Design, 2008); their orange, sky blue and yellow are darkened so that
 each has a contrast of at least 3:1 both on white and on a dark page."""
-DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 6))
+DASHES: tuple[tuple[int, ...], ...] = (
+    (1, 0),
+    (6, 3),
+    (2, 2),
+    (8, 3, 2, 3),
+    (12, 3),
+    (4, 6),
+    (1, 3),
+    (10, 2, 2, 2, 2, 2),
+)
 """Dash patterns of lines; they repeat after as many lines, when the colour still differs."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -14,7 +14,7 @@ class Parallelism(Frozen):
     """How one replica is spread over devices; the product of all is its number of devices."""
 
     tp: int = Field(default=1, ge=1, le=1024)
-    """Tensor parallelism."""
+    """Tensor parallelism: devices over which each layer is split."""
     pp: int = Field(default=1, ge=1, le=256)
     """Pipeline parallelism."""
     ep: int = Field(default=1, ge=1, le=1024)

@@ -41,14 +41,14 @@ class Difficulty(Frozen):
 
 
 class Slo(Frozen):
-    """Limits that one request must keep to count as good; ``None`` is no limit."""
+    """Service-level objective: limits that one request must keep to count as good; ``None`` is no limit."""
 
     ttft_s: Positive | None = None
-    """Time to the first token, queue included."""
+    """Time to first token: from the request's arrival to its first token, the queue included."""
     tpot_s: Positive | None = None
-    """Time per output token after the first, mean over the request."""
+    """Time per output token after the first, mean over the request: (E2E − TTFT) / (tokens − 1)."""
     e2e_s: Positive | None = None
-    """Time to the last token."""
+    """End to end: from the request's arrival to its last token."""
     attainment_frac: Fraction = 0.95
     """Share of the requests that must keep all limits."""
 

@@ -75,7 +75,9 @@ class TcoResult(Frozen):
     cost_npv_usd: float
     """Present value of all costs at month 0 (positive)."""
     capex_usd: float
+    """Capital expenditure: what is bought and lasts."""
     opex_usd: float
+    """Operating expenditure: what is paid to run it."""
     unit_costs: UnitCosts
     carbon_kg: float
     """Electricity of owned machines and laptops times the grid's factor, plus making the servers; hosted and rented
@@ -117,8 +119,8 @@ class Comparison(Frozen):
     saving_npv_usd: float
     """Present value saved by the candidate (negative if it costs more)."""
     irr_frac_per_year: float | None
-    """Rate of return of the extra investment; ``None`` if nothing extra is invested first, or there is no single
-    rate."""
+    """Internal rate of return of the extra investment: the discount rate at which the saving is worth nothing. ``None``
+    if nothing extra is invested first, or there is no single rate."""
     payback_months: float | None
     """Months until the extra investment is earned back, undiscounted; ``None`` if never within the horizon."""
     discounted_payback_months: float | None

@@ -29,8 +29,11 @@ class Quantiles(Frozen):
     """Values that 10, 50 and 90 % of the draws stay below."""
 
     p10: float
+    """One of ten draws of the uncertain inputs lies below."""
     p50: float
+    """Half of the draws of the uncertain inputs lie below."""
     p90: float
+    """Nine of ten draws of the uncertain inputs lie below."""
 
 
 class LineQuantiles(Frozen):

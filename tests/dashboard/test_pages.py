@@ -105,6 +105,18 @@ def test_the_line_names_the_axes_and_waits_for_its_button() -> None:
     assert any("--x api_price --y discount_rate" in code.value for code in app.code)
 
 
+def test_a_link_to_the_line_carries_the_ends_of_its_axes() -> None:
+    app = open_page("line", scenario=NAME, x="api_price", y="discount_rate")
+    app.number_input(key="x-low-api_price").set_value(0.25)
+    link = query_of(again(app))
+    other = open_page("line", session="other", **link)
+    assert other.number_input(key="x-low-api_price").value == 0.25
+    assert any("--x-range 0.25:" in code.value for code in other.code)
+    # The ends belong to their axis.
+    app = open_page("line", session="third", **{**link, "x": "requests_per_day"})
+    assert app.number_input(key="x-low-requests_per_day").value is None
+
+
 def test_a_wrong_axis_is_told_as_the_command_tells_it() -> None:
     from envelope.errors import InputError
     from envelope.plan.frontier_axes import axis

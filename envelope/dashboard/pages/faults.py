@@ -41,7 +41,9 @@ def page(view: View) -> None:
         st.error("\n\n".join(escaped(reason) for reason in run.reasons))
         return
     st.markdown(
-        f"**One node fails in the middle of {_HORIZONS[horizon]}; changes are against the same hours without.**"
+        f"**One node fails in the middle of {_HORIZONS[horizon]}; changes are in points against {_HORIZONS[horizon]} "
+        "without.** It is simulated until the node is back and the queue gone, so that the two count different "
+        "numbers of requests."
     )
     show_service(view, run, calm)
     _verdict(view, run)

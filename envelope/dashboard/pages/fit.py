@@ -88,6 +88,10 @@ def _device(view: View, query: "EstimateQuery", found: "Fitted") -> None:
     columns[2].metric("Requests held", n.count(here.max_concurrency if here else memory.max_concurrency),
                       help=help_of(MemoryUse, "max_concurrency"))  # fmt: skip
     columns[3].metric("Time per token", n.seconds(here.itl_s) if here else "–", help=term("ITL"))
+    st.caption(
+        f"With {query.concurrency} such requests always under way, of {n.count(query.input)} tokens in and "
+        f"{n.count(query.output)} out, every prompt read anew; the Latency page simulates the real mix with its cache."
+    )
     for reason in found.map.reasons:
         st.error(escaped(reason))
     st.code(memory.equation, language=None, wrap_lines=True)

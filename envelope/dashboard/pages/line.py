@@ -1,6 +1,7 @@
 """The line: the map of the cheapest feasible candidate over two freely chosen inputs."""
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
@@ -8,6 +9,7 @@ import streamlit as st
 from envelope.dashboard import address, tasks
 from envelope.dashboard.downloads import page_downloads, scenario_argument, show_chart, show_table
 from envelope.dashboard.figures import escaped
+from envelope.dashboard.jobs import fingerprint
 from envelope.dashboard.view import View
 
 if TYPE_CHECKING:
@@ -31,9 +33,13 @@ def page(view: View) -> None:
     with right:
         y = _axis("Upwards", "y", _Y)
         y_range = _range(view, y, "y")
+    # A link to a map that was drawn draws it; another map waits for its button.
+    mark = fingerprint(view.scenario, x, y, x_range, y_range)[:8]
+    start = None if address.get("map") == mark else "Draw the map"
     found = view.background(
-        tasks.frontier, view.scenario, x, y, (x_range, y_range), label="The map", start="Draw the map", key="frontier"
+        tasks.frontier, view.scenario, x, y, (x_range, y_range), label="The map", start=start, key="frontier"
     )
+    address.put("map", "" if found is None else mark)
     if found is not None:
         _map(view, found)
     ranges = "".join(f" --{name}-range {r[0]:g}:{r[1]:g}" for name, r in (("x", x_range), ("y", y_range)) if r)
@@ -63,14 +69,29 @@ def _range(view: View, name: str, param: str) -> tuple[float, float] | None:
     st.caption(f"{own.label}: {view.figures.localised(f'{own.today:,.6g}')} today")
     low, high = st.columns(2)
     ends = [
-        column.number_input(
-            label, value=None, placeholder=f"{value:g}", key=f"{param}-{end}-{name}", format="%g", step=_step(value)
-        )
+        _end(column, label, value, f"{param}-{end}-{name}")
         for column, label, value, end in ((low, "from", own.low, "low"), (high, "to", own.high, "high"))
     ]
     if ends[0] is None and ends[1] is None:
         return None
-    return (own.low if ends[0] is None else float(ends[0]), own.high if ends[1] is None else float(ends[1]))
+    return (own.low if ends[0] is None else ends[0], own.high if ends[1] is None else ends[1])
+
+
+def _end(column: Any, label: str, usual: float, param: str) -> float | None:
+    """Draw one end of an axis, which stands in the address; ``None`` while it is the usual one."""
+    if param not in st.session_state:
+        st.session_state[param] = _number(address.get(param))
+    value = column.number_input(label, placeholder=f"{usual:g}", key=param, format="%g", step=_step(usual))
+    address.put(param, "" if value is None else f"{value:.6g}")
+    return None if value is None else float(value)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def _step(value: float) -> float:

@@ -40,7 +40,7 @@ def _recommended(view: View, result: "Comparison", best: "CandidateResult") -> N
     # Figures appear at once; the range of the cost follows when it has been drawn.
     st.fragment(_figure_row, run_every=None if ranges.ended else _POLL_S)(view, result, best, ranges, ranges.ended)
     st.markdown("\n".join(f"- {escaped(n.localised(reason))}" for reason in result.reasons))
-    st.caption(f"Weakest evidence: {best.evidence}. {escaped(n.localised('; '.join(best.evidence_notes)))}")
+    st.caption(f"Weakest evidence – {escaped(n.localised('; '.join(best.evidence_notes) or str(best.evidence)))}")
     if result.runner_up:
         second = result.candidate(result.runner_up)
         st.markdown(f"Runner-up: **{escaped(second.name)}** at {escaped(n.money(second.cost_npv))}.")
