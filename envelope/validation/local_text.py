@@ -67,9 +67,14 @@ def summary_lines(result: LocalResult) -> list[str]:
             f"{text.percent(result.steal_cpu_frac)}"
         )
     shares = [r.memory_frac for r in result.rows if r.memory_frac is not None]
+    if shares:
+        low, high = (text.percent(edge(shares)) for edge in (min, max))
+        lines.append(f"memory around the runs read at {low} to {high} of the profile's median rate")
     if shares and statistics.median(shares) > _FASTER_THAN_PROBED:
         factor = statistics.median(shares)
         lines.append(f"memory reads {factor:.1f} times as fast as in the profile, which others disturbed: probe again")
+    if not result.complete:
+        lines.append("interrupted: verdicts hold for the runs above only")
     return [*lines, *(f"skipped: {reason}" for reason in result.skipped)]
 
 

@@ -159,6 +159,20 @@ def test_a_profile_that_was_disturbed_itself_is_told_by_the_memory() -> None:
     assert not any("memory reads" in line for line in summary_lines(calm))
 
 
+def test_noise_and_an_interruption_are_told_below_the_verdicts() -> None:
+    rows = (row(0.1, memory_frac=0.61), row(0.2, memory_frac=1.06))
+    result = LocalResult(
+        profile="p", rows=rows, summaries=tuple(summaries(rows)), skipped=(), foreign_cpu_frac=0.01,
+        steal_cpu_frac=0.0, probe_warnings=(), complete=False,
+    )  # fmt: skip
+    lines = summary_lines(result)
+    assert "memory around the runs read at 61 % to 106 % of the profile's median rate" in lines
+    assert lines[-1].startswith("interrupted")
+    assert not any(
+        line.startswith("interrupted") for line in summary_lines(result.model_copy(update={"complete": True}))
+    )
+
+
 BENCH_JSON = """[
  {"n_prompt": 512, "n_gen": 0, "n_depth": 0, "avg_ts": 90.0, "samples_ts": [88.0, 90.0, 92.0]},
  {"n_prompt": 0, "n_gen": 32, "n_depth": 2048, "avg_ts": 20.0, "samples_ts": [19.0, 20.0, 21.0]}
