@@ -28,6 +28,9 @@ def main() -> None:
         for name, section, title in PAGES:
             if section:
                 reader.go(section, title)
+            # Parts whose code is fetched when they first appear are grey until then.
+            reader.page.wait_for_function("() => !document.querySelector('[data-testid=stSkeleton]')")
+            reader.settle()
             reader.page.screenshot(path=ROOT / "docs" / "images" / f"dashboard-{name}.png")
 
 
