@@ -81,6 +81,27 @@ def test_a_waiting_job_can_be_cancelled(workers: Workers) -> None:
     assert ended(first).state is State.CANCELLED
 
 
+def test_work_that_nobody_looks_at_any_more_gives_way(workers: Workers) -> None:
+    job = workers.submit("left", frontier_order(), label="left", watcher="a")
+    running(job)
+    workers.turn_away("a")
+    wanted = workers.submit("wanted", Order(tasks.stale_prices, (200_000,)), label="wanted", watcher="a")
+    workers.make_room()
+    assert ended(job).state is State.CANCELLED
+    assert ended(wanted).value() == []
+
+
+def test_work_that_others_watch_or_that_lasts_goes_on(workers: Workers) -> None:
+    for key, watchers, lasting in (("shared", ("a", "b"), False), ("lasting", ("a",), True)):
+        for watcher in watchers:
+            job = workers.submit(key, frontier_order(), label=key, watcher=watcher, lasting=lasting)
+        workers.turn_away("a")
+        workers.make_room()
+        assert not job.ended
+        workers.cancel(job, watchers[-1])
+        assert ended(job).state is State.CANCELLED
+
+
 @pytest.mark.parametrize("other", [("a", 2), ("b", 1), (Source(source="abc", date="2025"),)], ids=str)
 def test_equal_content_has_an_equal_fingerprint_and_other_content_another(other: tuple[Any, ...]) -> None:
     assert fingerprint("a", 1) == fingerprint("a", 1)
