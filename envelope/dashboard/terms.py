@@ -28,10 +28,11 @@ HOMES = {
 
 
 def term(name: str) -> str:
-    """Return what a term means, as its docstring says. Raises ``KeyError`` for a term without a home."""
+    """Return what a term means: the first sentence of its docstring. Raises ``KeyError`` for a term without a home."""
     module, record, field = HOMES[name]
     holder: type[BaseModel] = getattr(import_module(module), record)
-    return f"{name} – {help_of(holder, field) if field else _plain(holder.__doc__ or '')}"
+    said = help_of(holder, field) if field else _plain(holder.__doc__ or "")
+    return f"{name} – {said.split('. ')[0].removesuffix('.')}."
 
 
 def help_of(record: type[BaseModel], field: str) -> str:

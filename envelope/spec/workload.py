@@ -41,7 +41,7 @@ class Difficulty(Frozen):
 
 
 class Slo(Frozen):
-    """Service-level objective: limits that one request must keep to count as good; ``None`` is no limit."""
+    """Service-level objective: limits that one request must keep to count as good. ``None`` is no limit."""
 
     ttft_s: Positive | None = None
     """Time to first token: from the request's arrival to its first token, the queue included."""

@@ -12,6 +12,8 @@ def test_every_term_has_a_sentence(name: str) -> None:
     said = term(name)
     assert said.startswith(f"{name} – ")
     assert len(said) > len(name) + 20
+    # A caption of the page, where marked code would be too faint.
+    assert "`" not in said
 
 
 def test_the_words_are_those_of_the_field() -> None:
