@@ -7,7 +7,7 @@ from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec, from_pool
 from envelope.perf.step import compile_step
 from envelope.perf.work import kv_bytes, kv_bytes_per_token
-from envelope.plan.adapters import adapter_names, with_adapters
+from envelope.plan.adapters import adapter_names, adapter_reasons, with_adapters
 from envelope.plan.money import Share, shares
 from envelope.plan.operations import Clock, operated, scalable
 from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfig, RouterPolicy
@@ -113,6 +113,9 @@ def resolve_bench(scenario: Scenario, candidate: Candidate) -> Bench:
     fits = tuple(fit(replica) for replica in replicas)
     # One token: whether a request's own length fits is for the simulation to find.
     reasons = [reason for r, f in zip(replicas, fits, strict=True) for reason in blocking_reasons(r, f, 1)]
+    needed = len(adapter_names(scenario.workload))
+    for pool, r, f in zip(candidate.pools, replicas, fits, strict=True):
+        reasons += adapter_reasons(r, f, pool.adapters, needed)
     hosted = None
     if candidate.hosted is not None:
         hosted = load(HostedModel, "hosted", candidate.hosted.api, file=where, path="hosted.api")

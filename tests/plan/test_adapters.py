@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from envelope.errors import InputError
 from envelope.plan.fleet import build_fleet, resolve_bench
 from envelope.plan.scenarios import load_scenario
+from envelope.plan.simulate import simulate
 from envelope.serving.fleet import ReplicaConfig
 from envelope.spec.scenario import Scenario
 
@@ -58,5 +58,20 @@ def test_a_full_kv_cache_gives_the_blocks_of_the_places_away() -> None:
 
 def test_fewer_places_than_adapters_can_be_asked_for() -> None:
     assert config(("a", "b", "c"), adapters={"max_loaded": 2}).max_adapters == 2
-    with pytest.raises(InputError, match="beside the adapters"):
-        config(("a", "b"), adapters={"rank": 512}, settings={"kv_blocks": 100})
+
+
+def test_adapters_that_leave_no_kv_cache_are_a_verdict_with_its_fix() -> None:
+    settings = {"kv_blocks": 100}
+    made = scenario(("a", "b"), adapters={"rank": 16}, settings=settings)
+    blocks = math.ceil(FUSED_BYTES / KV_BLOCK_BYTES)
+    assert resolve_bench(made, made.candidates[0]).runs == (2 * blocks < 100)
+    big = scenario(("a", "b"), adapters={"rank": 32}, settings=settings)
+    bench = resolve_bench(big, big.candidates[0])
+    assert not bench.runs
+    (reason,) = bench.reasons
+    assert reason.rule == "adapters_fit"
+    assert "2 adapters of rank 32" in reason.text
+    assert reason.fix == "keep 1 on the device at once (adapters.max_loaded), or use adapters of rank 16"
+    assert "adapters of rank 32" in " ".join(str(r) for r in simulate(big, "own").reasons)
+    for adapters in ({"rank": 32, "max_loaded": 1}, {"rank": 16}):
+        assert config(("a", "b"), adapters=adapters, settings=settings).usable_blocks >= 1

@@ -3,7 +3,6 @@
 It shares nothing with the kernel but the meaning of the step tables.
 """
 
-import heapq
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -33,11 +32,15 @@ class Sequence:
     first: float = math.nan
     finish: float = math.nan
     preemptions: int = 0
+    ready: bool = False
+    """Whether its KV came from a prefill replica."""
 
 
 class Reference:
-    def __init__(self, config: ReplicaConfig, requests: Requests) -> None:
-        self.c, self.r = config, requests
+    def __init__(self, config: ReplicaConfig, requests: Requests, *, only_prefill: bool = False) -> None:
+        self.c, self.r, self.only_prefill = config, requests, only_prefill
+        self.held: list[tuple[float, int]] = []
+        """Blocks in use from the start of each step on."""
         self.free = OrderedDict((k, None) for k in range(config.kv_blocks))
         self.users = [0] * config.kv_blocks
         self.key_of: dict[int, tuple] = {}
@@ -123,7 +126,7 @@ class Reference:
             s.generated += s.made
             computed = s.target + s.made
         self.give_back(s, computed, True)
-        s.decoding = False
+        s.decoding = s.ready = False
         s.preemptions += 1
         self.leave(s)
         at = next((k for k, w in enumerate(self.waiting) if w.level >= s.level), len(self.waiting))
@@ -182,6 +185,11 @@ class Reference:
                 break
             if len(self.running) >= self.c.slots or budget - tokens <= 0:
                 break
+            if s.ready:
+                if not self.admit_ready(s):
+                    break
+                budget -= 1 + self.c.draft_tokens
+                continue
             bs = self.c.block_tokens
             target = int(self.r.input_tokens[s.i]) + s.generated
             hit = self.hits(s, target)
@@ -210,6 +218,31 @@ class Reference:
             assert self.chunk(s, chunk)
             tokens += chunk
         return tokens
+
+    def admit_ready(self, s: Sequence) -> bool:
+        """Admit a sequence whose prompt another replica has computed; it decodes at once."""
+        bs, target = self.c.block_tokens, int(self.r.input_tokens[s.i])
+        if -(-(target + 1 + self.c.draft_tokens) // bs) + self.c.fixed_blocks_per_seq > len(self.free):
+            return False
+        self.waiting.remove(s)
+        hit = self.hits(s, target)
+        for k in hit:
+            self.users[self.block_of[k]] += 1
+            self.free.pop(self.block_of[k], None)
+        s.keyed, s.private, s.duplicate = list(hit), [], 0
+        for _ in range(-(-target // bs) + self.c.fixed_blocks_per_seq - len(hit)):
+            s.private.append(self.take())
+            self.users[s.private[-1]] = 1
+        s.computed = s.target = target
+        s.admitted = self.admissions
+        self.admissions += 1
+        self.load_adapter(s)
+        self.running.append(s)
+        self.publish(s, target // bs, ("node", "chain"))
+        self.begin_decode(s)
+        if self.c.chunked_prefill:
+            self.grow([s])
+        return True
 
     def begin_decode(self, s: Sequence) -> None:
         s.decoding, s.made = True, 0
@@ -261,7 +294,7 @@ class Reference:
             dt += self.c.adapter_step_s + len(used) * self.c.adapter_each_s + self.loads * self.c.adapter_load_s
         return float(dt)
 
-    # --- run ------------------------------------------------------------------------------------------------
+    # --- step -----------------------------------------------------------------------------------------------
     def plan(self) -> tuple[list[Sequence], list]:
         parts: list = []
         self.loads = 0
@@ -274,11 +307,7 @@ class Reference:
             self.preempt(self.youngest())
             preempted = True
         decodes = [s for s in self.running if s.decoding]
-        for s in decodes:
-            for _ in range(self.lacking(s)):
-                block = self.take()
-                self.users[block] = 1
-                s.private.append(block)
+        self.grow(decodes)
         if self.c.chunked_prefill:
             budget = self.c.max_num_batched_tokens - len(decodes) * (1 + self.c.draft_tokens)
             tokens = 0
@@ -294,7 +323,15 @@ class Reference:
                         preempted = True
             if not preempted:
                 self.admit(budget, tokens, parts)
+                decodes += [s for s in self.running if s.decoding and s not in decodes]
         return decodes, parts
+
+    def grow(self, decodes: list[Sequence]) -> None:
+        for s in decodes:
+            for _ in range(self.lacking(s)):
+                block = self.take()
+                self.users[block] = 1
+                s.private.append(block)
 
     def complete(self, t: float, decodes: list[Sequence]) -> list[Sequence]:
         """End the step at time ``t``; returns the sequences that are done."""
@@ -309,7 +346,7 @@ class Reference:
             if s.generated == 0:
                 s.first = t
             s.generated += 1
-            if s.generated >= self.r.output_tokens[s.i]:
+            if s.generated >= self.r.output_tokens[s.i] or self.only_prefill:
                 ended.append(s)
             else:
                 self.begin_decode(s)
@@ -331,34 +368,3 @@ class Reference:
             return 0.0
         fresh = sum(not s.decoding and s.computed == s.target for s in self.running)
         return self.duration(decodes, parts, min(len(decodes) + fresh, self.c.steps.max_num_seqs))
-
-    def run(self) -> list[Sequence]:
-        return run_together([self], self.r)[0]
-
-
-def run_together(ranks: list[Reference], r: Requests) -> list[list[Sequence]]:
-    """Serve ``r`` on ranks that step together, requests going to them in turn."""
-    arrivals = [(float(r.arrival_s[i]), k, int(i)) for k, i in enumerate(np.flatnonzero(~r.follows))]
-    heapq.heapify(arrivals)
-    order, t, started, turn = len(arrivals), 0.0, r.concurrency, 0
-    while arrivals or any(e.running or e.waiting for e in ranks):
-        while arrivals and arrivals[0][0] <= t:
-            ranks[turn % len(ranks)].enqueue(heapq.heappop(arrivals)[2])
-            turn += 1
-        plans = [e.plan() for e in ranks]
-        spent = max(e.time_of(*plan) for e, plan in zip(ranks, plans, strict=True))
-        if spent == 0.0:
-            t = arrivals[0][0]
-            continue
-        t += spent
-        for e, (decodes, _) in zip(ranks, plans, strict=True):
-            for s in e.complete(t, decodes):
-                j = int(r.follower[s.i])
-                if j >= 0 and t + r.gap_s[j] <= r.span_s:
-                    heapq.heappush(arrivals, (t + float(r.gap_s[j]), order, j))
-                    order += 1
-                if r.concurrency and started < len(r):
-                    # The client answers after the engine has begun its next step.
-                    heapq.heappush(arrivals, (math.nextafter(t, math.inf), order, started))
-                    order, started = order + 1, started + 1
-    return [e.seqs for e in ranks]

@@ -11,7 +11,8 @@ from envelope.serving.requests import ClassInfo, Requests, closed_loop, open_loo
 from envelope.serving.run import run_once
 
 from .conftest import realistic_tables
-from .reference import Reference, run_together
+from .reference import Reference
+from .reference_fleet import run_alone, run_split, run_together
 
 MODES = [False, pytest.param(True, marks=pytest.mark.skipif(not available(), reason="numba is not installed"))]
 
@@ -143,11 +144,63 @@ def config(**changes: object) -> ReplicaConfig:
 def test_every_request_has_the_times_of_the_step_by_step_engine(name: str, seed: int, compiled: bool) -> None:
     changes, make = CASES[name]
     replica, requests = config(**changes), make(seed)
-    oracle = Reference(replica, requests).run()
+    engine = Reference(replica, requests)
+    oracle = run_together([engine], requests)[0]
     run = run_once(Fleet(pools=(PoolConfig(replica=replica),)), requests, compiled=compiled)
     np.testing.assert_array_equal(run.rq[:, k.Q_PREEMPTIONS], [s.preemptions for s in oracle])
     np.testing.assert_allclose(run.rx[:, k.F_FIRST], [s.first for s in oracle], rtol=1e-6)
     np.testing.assert_allclose(run.rx[:, k.F_FINISH], [s.finish for s in oracle], rtol=1e-6)
+    np.testing.assert_array_equal(run.ticks[:, 2], held_at(run.tick_times[:, 0], [engine]))
+    assert run.peaks[0, 1] == max(blocks for _, blocks in engine.held)
+
+
+def held_at(times: np.ndarray, engines: list[Reference]) -> np.ndarray:
+    """KV blocks that the step-by-step engines hold at some times, each step from its start on."""
+    total = np.zeros(len(times), dtype=np.int64)
+    for engine in engines:
+        starts, blocks = (np.array(column) for column in zip((-1.0, 0), *engine.held, strict=True))
+        total += blocks[np.searchsorted(starts, times, side="left") - 1].astype(np.int64)
+    return total
+
+
+SPLIT = {
+    "chunked": (dict(), dict(), lambda s: drawn(s)),
+    "whole prompts": (dict(chunked_prefill=False), dict(), lambda s: drawn(s)),
+    "whole prompts on both": (dict(chunked_prefill=False), dict(chunked_prefill=False, kv_blocks=130), lambda s: drawn(s)),
+    "preemption on the decode replica": (dict(), dict(kv_blocks=110), lambda s: drawn(s)),
+    "prefix caches": (
+        dict(prefix_cache=True, kv_blocks=150), dict(prefix_cache=True, kv_blocks=110), lambda s: with_documents(drawn(s), s),
+    ),
+    "priorities": (dict(max_num_seqs=2), dict(max_num_seqs=6), lambda s: two_priorities(s)),
+    "drafts": (dict(), dict(draft_tokens=3, draft_acceptance_frac=0.7, kv_blocks=130), lambda s: drawn(s)),
+    "drafts and caches": (
+        dict(prefix_cache=True), dict(draft_tokens=3, draft_acceptance_frac=0.7, kv_blocks=130, prefix_cache=True),
+        lambda s: with_documents(drawn(s), s),
+    ),
+    "adapters": (dict(max_adapters=2), dict(max_adapters=2, adapter_load_s=0.01), lambda s: five_adapters(s)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiled", MODES, ids=lambda c: "compiled" if c else "plain")
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", list(SPLIT))
+def test_split_prefill_and_decode_have_the_times_of_the_step_by_step_engines(
+    name: str, seed: int, compiled: bool
+) -> None:
+    before, after, make = SPLIT[name]
+    requests, base_s, per_token_s = make(seed), 0.02, 1e-5
+    oracle, decode = run_split(config(**before), config(**after), requests, base_s, per_token_s)
+    pools = (
+        PoolConfig(replica=config(**before), role="prefill", name="p"),
+        PoolConfig(replica=config(**after), role="decode", name="d"),
+    )
+    fleet = Fleet(pools=pools, kv_transfer_base_s=base_s, kv_transfer_s_per_token=per_token_s)
+    run = run_once(fleet, requests, compiled=compiled)
+    np.testing.assert_array_equal(run.rq[:, k.Q_PREEMPTIONS], [s.preemptions for s in oracle])
+    np.testing.assert_allclose(run.rx[:, k.F_FIRST], [s.first for s in oracle], rtol=1e-6)
+    np.testing.assert_allclose(run.rx[:, k.F_FINISH], [s.finish for s in oracle], rtol=1e-6)
+    assert run.peaks[1, 1] == max(blocks for _, blocks in decode.held)
+    assert (run.blocks_free == [config(**before).kv_blocks, config(**after).kv_blocks]).all()
 
 
 def test_the_cases_do_preempt_and_do_hit_the_cache() -> None:
@@ -166,7 +219,7 @@ def test_round_robin_over_three_replicas_is_three_replicas_with_every_third_requ
     for r in range(3):
         rows = np.arange(r, len(requests), 3)
         part = open_loop(requests.arrival_s[rows], requests.input_tokens[rows], requests.output_tokens[rows])
-        oracle = Reference(replica, part).run()
+        oracle = run_alone(replica, part)
         np.testing.assert_allclose(run.rx[rows, k.F_FINISH], [s.finish for s in oracle], rtol=1e-6)
 
 
@@ -175,11 +228,13 @@ def test_round_robin_over_three_replicas_is_three_replicas_with_every_third_requ
 def test_ranks_that_share_experts_step_together(name: str, compiled: bool) -> None:
     changes, make = CASES[name]
     replica, requests = config(**changes), make(3)
-    ranks = run_together([Reference(replica, requests) for _ in range(3)], requests)
+    engines = [Reference(replica, requests) for _ in range(3)]
+    ranks = run_together(engines, requests)
     fleet = Fleet(pools=(PoolConfig(replica=replica, ranks=3),), router=RouterPolicy(balance="round_robin"))
     run = run_once(fleet, requests, compiled=compiled)
     finish = [[s.finish for s in seqs] for seqs in ranks]
     first = [[s.first for s in seqs] for seqs in ranks]
     np.testing.assert_allclose(run.rx[:, k.F_FINISH], np.nanmax(finish, axis=0), rtol=1e-6)
     np.testing.assert_allclose(run.rx[:, k.F_FIRST], np.nanmax(first, axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(run.ticks[:, 2], held_at(run.tick_times[:, 0], engines))
     assert set(run.rq[:, k.Q_SERVER]) == {0, 1, 2}

@@ -346,10 +346,13 @@ def admit_ready(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, i: i
     need = (target + block - 1) // block + st[b + R_FIXED] - st[s + S_SHARED]
     take(st, rq, b, need)
     st[s + S_BLOCKS] = need
+    st[s + S_DUPLICATE] = 0
     st[s + S_TARGET] = target
     st[s + S_DONE] = target
+    publish(st, rq, b, q, s, target // block)
     begin_decode(st, sx, rq, rx, b, x, s, t)
-    take_first(st, rq, b, s)
+    if st[b + R_CHUNKED]:
+        take_first(st, rq, b, s)
     return True
 
 

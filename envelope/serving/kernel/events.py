@@ -42,10 +42,8 @@ from envelope.serving.kernel.layout import (
     Q_FLAGS,
     Q_LINK,
     Q_SIZE,
-    R_BLOCKS,
     R_CACHE,
     R_CHAINS,
-    R_FREE,
     R_KIND,
     R_RANKS,
     R_RUNNING,
@@ -63,7 +61,7 @@ from envelope.serving.kernel.layout import (
     X_TIME,
     X_UP_S,
 )
-from envelope.serving.kernel.ranks import step_replica
+from envelope.serving.kernel.ranks import blocks_held, step_replica
 from envelope.serving.kernel.replica import empty_replica, release_queue
 from envelope.serving.kernel.route import choose_replica, hosted_again, park, replica_at, route, submit
 from envelope.serving.kernel.types import Floats, Ints, Rows
@@ -126,7 +124,7 @@ def handle(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, t: float) -> 
     elif kind == EVENT_DECODE:
         hand_over(st, sx, rq, rx, tb, i, t)
     else:
-        tick(st, sx, t)
+        tick(st, sx, tb, t)
 
 
 @kernel
@@ -140,7 +138,7 @@ def hand_over(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, t:
 
 
 @kernel
-def tick(st: Ints, sx: Floats, t: float) -> None:
+def tick(st: Ints, sx: Floats, tb: Floats, t: float) -> None:
     """Sample queue, batch, blocks, hosted use and energy for the timeline."""
     k = st[H_TICK]
     if k >= st[H_TICKS]:
@@ -153,7 +151,7 @@ def tick(st: Ints, sx: Floats, t: float) -> None:
         b, x = replica_at(st, sx, r)
         st[at] += st[b + R_WAITING]
         st[at + 1] += st[b + R_RUNNING]
-        st[at + 2] += st[b + R_BLOCKS] - st[b + R_FREE]
+        st[at + 2] += blocks_held(st, sx, tb, b, x, t)
         energy += energy_until(st, sx, b, x, t)
     st[at + 3] = st[H_HOSTED_RUNNING]
     sx[int(sx[G_TICK_OUT]) + 2 * k] = t

@@ -11,6 +11,8 @@ from envelope.serving.kernel.layout import (
     KIND_MIXED,
     KIND_WAKE,
     NEVER,
+    R_BLOCKS,
+    R_FREE,
     R_KIND,
     R_LEADER,
     R_RANKS,
@@ -23,7 +25,7 @@ from envelope.serving.kernel.layout import (
     X_START,
     X_TIME,
 )
-from envelope.serving.kernel.replica import finish_step, schedule
+from envelope.serving.kernel.replica import finish_step, growth_after_first, schedule
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
@@ -99,17 +101,39 @@ def cut_run(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float) -> None:
         if kind == KIND_DECODE:
             start = sx[first + k * X_SIZE + X_START]
             steps = st[leader + k * R_SIZE + R_STEPS]
+    low = step_under_way(st, sx, tb, leader, first, start, steps, t)
+    if low < steps:
+        set_steps(st, leader, low)
+        sx[first + X_TIME] = start + ranks_time(st, sx, tb, leader, first, low)
+
+
+@kernel
+def step_under_way(st: Ints, sx: Floats, tb: Floats, b: int, x: int, start: float, steps: int, t: float) -> int:
+    """Return which of the ``steps`` decode steps begun at ``start`` is under way at time ``t``, counted from 1.
+
+    A step that ends at ``t`` is still under way. ``b`` and ``x`` are those of the replica's first rank.
+    """
     low = 1
     high = steps
     while low < high:
         middle = (low + high) // 2
-        if start + ranks_time(st, sx, tb, leader, first, middle) >= t:
+        if start + ranks_time(st, sx, tb, b, x, middle) >= t:
             high = middle
         else:
             low = middle + 1
-    if low < steps:
-        set_steps(st, leader, low)
-        sx[first + X_TIME] = start + ranks_time(st, sx, tb, leader, first, low)
+    return low
+
+
+@kernel
+def blocks_held(st: Ints, sx: Floats, tb: Floats, b: int, x: int, t: float) -> int:
+    """Return the KV blocks that rank ``b`` holds at time ``t``, those taken within a run of decode steps included."""
+    held = st[b + R_BLOCKS] - st[b + R_FREE]
+    steps = st[b + R_STEPS]
+    if st[b + R_KIND] != KIND_DECODE or steps == 1:
+        return held
+    leader = st[b + R_LEADER]
+    first = x - (b - leader) // R_SIZE * X_SIZE
+    return held + growth_after_first(st, b, step_under_way(st, sx, tb, leader, first, sx[x + X_START], steps, t) - 1)
 
 
 @kernel

@@ -185,30 +185,37 @@ def finish_step(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, b: int, 
     steps = st[b + R_STEPS]
     account(st, sx, tb, b, x, t)
     moving = st[b + R_MOVING]
+    if steps > 1:
+        take_growth(st, rq, b, steps - 1)
+    st[b + R_PEAK_BLOCKS] = max(st[b + R_PEAK_BLOCKS], st[b + R_BLOCKS] - st[b + R_FREE])
     if moving > 0:
         count_run(st, sx, tb, b, x, steps, t - sx[x + X_START])
         if st[b + R_DRAFT] > 0:
             advance_drafts(st, sx, rq, rx, b, x)
         else:
-            if steps > 1:
-                take_growth(st, rq, b, steps - 1)
             sx[x + X_CONTEXT] += moving * steps
         st[b + R_STEP] += steps
         finish_decodes(st, sx, rq, rx, b, x, t)
     if st[b + R_KIND] == KIND_MIXED:
         finish_prompts(st, sx, rq, rx, b, x, t)
-    st[b + R_PEAK_BLOCKS] = max(st[b + R_PEAK_BLOCKS], st[b + R_BLOCKS] - st[b + R_FREE])
     st[b + R_KIND] = KIND_IDLE
 
 
 @kernel
 def take_growth(st: Ints, rq: Rows, b: int, steps: int) -> None:
     """Allocate the blocks of ``steps`` decode steps of all decoding sequences after the one under way."""
+    need = growth_after_first(st, b, steps)
+    if need > 0:
+        take(st, rq, b, need)
+
+
+@kernel
+def growth_after_first(st: Ints, b: int, steps: int) -> int:
+    """Return the blocks of ``steps`` decode steps after the first of the segment, whose blocks are taken."""
     st[b + R_STEP] += 1
     need = growth_need(st, b, steps)
     st[b + R_STEP] -= 1
-    if need > 0:
-        take(st, rq, b, need)
+    return need
 
 
 @kernel
