@@ -21,9 +21,9 @@ class Growth:
     """The usage of each year of the horizon with the replicas that it takes."""
 
     service: ServiceLevel
-    """Service level of the first year's busiest hour."""
+    """Service level of the first year's busiest hour, or week."""
     traffic: Traffic
-    """What one request of that hour uses."""
+    """What one request of that time uses."""
     usage: tuple[AnnualUsage, ...]
     replicas: tuple[int, ...]
     """Replicas of the first pool in each year; 0 without pools."""

@@ -47,7 +47,7 @@ class CostModels:
     scenario: Scenario
     models: dict[str, Model]
     service: dict[str, ServiceLevel]
-    """Service level of each in the busiest hour."""
+    """Service level of each in the simulated time."""
     replicas: dict[str, tuple[int, ...]]
     """Replicas of each one's first pool by year, as growth asks for them."""
     left_out: dict[str, str]
@@ -63,23 +63,25 @@ class CandidateCosts(Frozen):
 
     id: str
     name: str
+    period: str
+    """What was simulated, in words, such as ``the busiest hour``."""
     slo_attainment_frac: float
     served_frac: float
     keeps_service: bool
     """Whether both are at least what the scenario asks for; a cheaper candidate that does less work is no
     alternative."""
     replicas_by_year: tuple[int, ...]
-    """Replicas of the first pool: a replica is added in the year whose busiest hour would break the SLO."""
+    """Replicas of the first pool: a replica is added in the year whose simulated hour (or week) would break the SLO."""
     result: TcoResult
     against_baseline: Comparison | None
     """``None`` for the baseline itself."""
     peak_utilisation_frac: float | None
-    """Busy share of its local replicas in the first year's busiest hour."""
+    """Busy share of its local replicas in the first year's busiest hour, or week."""
     break_even_volume: BreakEven | None
     """Factor on the planned volume of work, searched over the capacity surface: beyond what the planned replicas carry
     whole machines are added."""
     break_even_utilisation: BreakEven | None
-    """Busiest hour's load at the break-even volume, as a share of what the machines it takes carry within the SLO."""
+    """Simulated load at the break-even volume, as a share of what the machines it takes carry within the SLO."""
     break_even_api_price: BreakEven | None
     """Factor on every hosted tariff."""
     break_even_month: BreakEven | None
@@ -250,6 +252,7 @@ def _candidate(
     return CandidateCosts(
         id=ident,
         name=name,
+        period=service.period,
         slo_attainment_frac=service.slo_attainment_frac,
         served_frac=service.served_frac,
         keeps_service=_keeps(found, ident),

@@ -39,7 +39,7 @@ class Downtime:
 
 
 def downtime(scenario: Scenario, bench: Bench, result: SimulationResult, faults: Faults | None = None) -> Downtime:
-    """Return the hours of a year without service for a user, after the simulation of the busiest hour.
+    """Return the hours of a year without service for a user, after its simulation.
 
     ``faults`` are the scenario's own; without them the catalog's rates of failure and repair hold.
     """
@@ -158,7 +158,7 @@ def _local(scenario: Scenario, bench: Bench, result: SimulationResult, faults: F
     first = capacity_used_frac(bench.candidate.pools[0], bench.replicas[0], bench, result)
     text = (
         f"a device fails every {assumed.device_mtbf_s / _HOUR_S:,.0f} hours for {mean / _HOUR_S:.1f} hours on average; "
-        f"{bench.candidate.pools[0].replicas} replicas, of whose capacity the busiest hour uses {first:.0%}"
+        f"{bench.candidate.pools[0].replicas} replicas, of whose capacity the simulated load uses {first:.0%}"
     )
     return Downtime(
         lost * HOURS_PER_YEAR, min(short, 1.0) * HOURS_PER_YEAR, text, weakest(known[name].evidence for name in _USED)
@@ -166,7 +166,7 @@ def _local(scenario: Scenario, bench: Bench, result: SimulationResult, faults: F
 
 
 def capacity_used_frac(pool: Pool, replica: ReplicaSpec, bench: Bench, result: SimulationResult) -> float:
-    """Return the share of a pool's capacity that the busiest hour uses.
+    """Return the share of a pool's capacity that the simulated load uses.
 
     The share of the time for which replicas are busy overstates it, since a batch has room for more; what the
     requests would take of full batches cannot exceed it.

@@ -19,7 +19,7 @@ from envelope.units import DAYS_PER_YEAR, J_PER_KWH, SECONDS_PER_YEAR
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What one offered request uses on average, as the simulation of the busiest hour found it."""
+    """What one offered request uses on average, as the simulation found it."""
 
     requests_per_year: float
     """Offered requests in the first year."""

@@ -59,7 +59,7 @@ class Percentiles(Frozen):
 
 
 class ClassResult(Frozen):
-    """Service level of one task class in the busiest hour."""
+    """Service level of one task class in the simulated time."""
 
     id: str
     requests: int

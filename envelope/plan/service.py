@@ -163,8 +163,8 @@ def _percentiles(spread: Spread | None) -> Percentiles | None:
 def traffic(scenario: Scenario, bench: Bench, peak: Peak) -> Traffic:
     """Return what one offered request uses on average.
 
-    Energy above idle and hosted tokens per request are those of the busiest hour; batches are smaller in quiet
-    hours, so the energy per request of the year is somewhat higher.
+    Energy above idle and hosted tokens per request are those of the simulated time. If that is the busiest hour,
+    batches are smaller in quiet hours, so the energy per request of the year is somewhat higher.
     """
     result, overall = peak.result, peak.result.overall
     offered = max(overall.offered, 1)

@@ -39,7 +39,7 @@ class Sized(Frozen):
     cost_npv: float
     slo_attainment_frac: float
     latency_p95_s: float | None
-    """Time to the last token, 95th percentile of the busiest hour without the spare replicas."""
+    """Time to the last token, 95th percentile of the simulated time without the spare replicas."""
     goodput_per_s: float
     power_max_w: float
     too_long_frac: float = 0.0

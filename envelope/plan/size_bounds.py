@@ -48,5 +48,5 @@ def _fresh_tokens(task: TaskClass, replica: ReplicaSpec) -> float:
         return fresh if caches else fresh + first / calls
     if task.input_tokens is None or (caches and task.documents is not None):
         return 0.0
-    mean = mean_of(task.input_tokens)
+    mean = task.mean_input_tokens
     return max(mean - task.system_prompt_tokens, 0.0) if caches else mean

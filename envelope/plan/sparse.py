@@ -108,8 +108,8 @@ def mean_request(scenario: Scenario) -> tuple[int, int]:
             grown = mean_of(task.session.appended_tokens) * (task.mean_calls - 1) / 2
             length = mean_of(task.session.first_input_tokens) + grown
             prompt += share * min(length, _window_tokens(task.session))
-        elif task.input_tokens is not None:
-            prompt += share * mean_of(task.input_tokens)
+        else:
+            prompt += share * task.mean_input_tokens
         answer += share * (mean_of(task.output_tokens) if task.output_tokens else 0.0)
     return max(1, round(prompt)), max(1, round(answer))
 

@@ -126,7 +126,7 @@ def break_even_rows(study: "CostStudy") -> tuple[Sequence[str], list[tuple[str, 
 BREAK_EVEN_NOTE = (
     "Where a candidate costs as much as the baseline, with P10 to P90 of the draws that have such a point. Volume: "
     "factor on the planned work, up to 16; machines are added as the simulated capacity asks for them. Utilisation: "
-    "the busiest hour's load at that volume, as a share of what its machines carry within the SLO. API price: factor "
+    "the simulated load at that volume, as a share of what its machines carry within the SLO. API price: factor "
     "on every hosted tariff. Month: from then on the cumulated costs stay below."
 )
 
@@ -209,8 +209,9 @@ def words(name: str) -> str:
 def method(study: "CostStudy") -> str:
     """Return how the figures came about, in one paragraph."""
     rate = study.candidates[0].result.discount_rate_frac_per_year
+    periods = " or ".join(dict.fromkeys(c.period for c in study.candidates))
     return (
-        "Quantities come from a simulation of the busiest hour of each candidate. Every cost line is a quantity times "
+        f"Quantities come from a simulation of each candidate in {periods}. Every cost line is a quantity times "
         "prices; purchases are paid at the start, running costs at the end of each month, and prices move once a "
         f"year. Present values use {rate:.1%} a year, nominal. The point estimate takes the middle of every range; as "
         f"most ranges reach further up than down, the median of the {study.uncertainty.draws} draws (scrambled Sobol "

@@ -12,7 +12,7 @@ from envelope.errors import InputError, Problem
 from envelope.serving.clients import client_scores, client_starts
 from envelope.serving.processes import start_times
 from envelope.serving.requests import BLOCK_REQUESTS, ClassInfo, Columns, Floats, Ints, Requests, Stream
-from envelope.serving.sampling import draw_tokens, tokens_at
+from envelope.serving.sampling import draw_pair, draw_tokens, tokens_at
 from envelope.serving.sessions import session_calls
 from envelope.spec.workload import SENSITIVITIES, TaskClass, Workload
 
@@ -151,8 +151,9 @@ def _singles(task: TaskClass, d: _Draw, rate: float) -> _Part:
         times = start_times(d.workload.arrivals, rate, d.begin_s, d.end_s, rng, d.weights)
         n = len(times)
         group = np.full(n, -1, dtype=np.int64)
-        tokens = draw_tokens(task.input_tokens, d.rng(task.id, "input"), n)
-        output = draw_tokens(task.output_tokens, d.rng(task.id, "output"), n)
+        tokens, output = draw_pair(
+            task.input_tokens, task.output_tokens, task.in_out_correlation_frac, lambda name: d.rng(task.id, name), n
+        )
     else:
         times, group = client_starts(
             task.clients, d.workload.arrivals, rate, d.begin_s, d.end_s, lambda name: d.rng(task.id, name), d.weights
@@ -164,6 +165,7 @@ def _singles(task: TaskClass, d: _Draw, rate: float) -> _Part:
     documents = np.full(n, -1, dtype=np.int64)
     if task.documents is not None:
         documents = _documents(task, d.rng(task.id, "documents"), n)
+        tokens = _with_own_tokens(task, d, documents, tokens)
     columns: Columns = {
         "arrival_s": times,
         "input_tokens": tokens,
@@ -186,6 +188,21 @@ def _documents(task: TaskClass, rng: np.random.Generator, n: int) -> Ints:
     edges = np.cumsum(weights) / weights.sum()
     chosen = np.minimum(np.searchsorted(edges, rng.random(n)), spec.count - 1)
     return np.where(rng.random(n) < spec.use_frac, chosen, -1).astype(np.int64)
+
+
+def _document_lengths(task: TaskClass, d: _Draw) -> Ints:
+    assert task.documents is not None
+    return draw_tokens(task.documents.tokens, d.rng(task.id, "document lengths"), task.documents.count)
+
+
+def _with_own_tokens(task: TaskClass, d: _Draw, documents: Ints, tokens: Ints) -> Ints:
+    """Return the prompt lengths where those of requests with a document are its length and their own tokens."""
+    spec = task.documents
+    if spec is None or spec.own_tokens is None:
+        return tokens
+    own = draw_tokens(spec.own_tokens, d.rng(task.id, "own tokens"), len(tokens))
+    whole = task.system_prompt_tokens + _document_lengths(task, d)[documents] + own
+    return np.where(documents >= 0, whole, tokens)
 
 
 def _sessions(task: TaskClass, d: _Draw, rate: float) -> _Part:
@@ -259,9 +276,8 @@ def _paths(d: _Draw, parts: list[_Part], tokens: Ints) -> tuple[Ints, Ints, Ints
             first[rows, 0] = len(bounds)
             bounds.append((0, t.system_prompt_tokens))
         if t.documents is not None:
-            lengths = draw_tokens(t.documents.tokens, d.rng(t.id, "document lengths"), t.documents.count)
             base = len(bounds)
-            bounds += [(t.system_prompt_tokens, t.system_prompt_tokens + int(x)) for x in lengths]
+            bounds += [(t.system_prompt_tokens, t.system_prompt_tokens + int(x)) for x in _document_lengths(t, d)]
             first[rows, 1] = np.where(part.documents >= 0, part.documents + base, -1)
     nodes = np.array(bounds, dtype=np.int64).reshape(-1, 2)
     if len(nodes):

@@ -1,5 +1,7 @@
 """Drawing from the distributions of data files."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from envelope.serving.requests import Floats, Ints
@@ -61,6 +63,19 @@ def _mixture_quantile(d: LognormalMixture, u: Floats) -> Floats:
 def draw_tokens(d: Distribution, rng: np.random.Generator, n: int, least: int = 1) -> Ints:
     """Return ``n`` independent token counts of at least ``least``."""
     return np.maximum(np.rint(draw(d, rng, n)), least).astype(np.int64)
+
+
+def draw_pair(
+    one: Distribution, other: Distribution, correlation: float, rng_of: Callable[[str], np.random.Generator], n: int
+) -> tuple[Ints, Ints]:
+    """Return ``n`` pairs of counts whose normal scores are correlated, from the streams ``input`` and ``output``."""
+    if correlation == 0.0:
+        return draw_tokens(one, rng_of("input"), n), draw_tokens(other, rng_of("output"), n)
+    from scipy.special import ndtr
+
+    first, own = rng_of("input").standard_normal(n), rng_of("output").standard_normal(n)
+    second = correlation * first + np.sqrt(1.0 - correlation**2) * own
+    return tokens_at(one, ndtr(first)), tokens_at(other, ndtr(second))
 
 
 def _inverse(d: Distribution, rng: np.random.Generator, n: int) -> Floats:

@@ -5,15 +5,11 @@ from collections.abc import Callable
 import numpy as np
 
 from envelope.serving.requests import Columns, Floats, Ints, Mask
-from envelope.serving.sampling import draw, draw_tokens
+from envelope.serving.sampling import draw, draw_pair, draw_tokens
 from envelope.spec.workload import Session, TaskClass
 
 SERVICE_S = 6.0
 """Time that a call is taken to last when the state of sessions at the start is worked out."""
-
-_RESUMED_ROOM = 1.05
-"""Window over opening prompt of a session that opens beyond its limit, since it was resumed: chosen so that the
-preset of coding agents has the input lengths of its trace."""
 
 
 def session_calls(
@@ -27,7 +23,7 @@ def session_calls(
     spec = task.session
     assert spec is not None
     assert task.output_tokens is not None
-    counts = draw_tokens(spec.calls, rng_of("calls"), len(starts))
+    counts, opening = _calls_and_openings(spec, rng_of, len(starts))
     total = int(counts.sum())
     session = np.repeat(np.arange(len(starts)), counts)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
@@ -35,14 +31,36 @@ def session_calls(
     gaps = _gaps(spec, rng_of, turn)
     output = draw_tokens(task.output_tokens, rng_of("output"), total)
     appended = draw_tokens(spec.appended_tokens, rng_of("appended"), total)
-    opening = draw_tokens(spec.first_input_tokens, rng_of("first input"), len(starts))
+    if spec.early_growth_calls > 0:
+        appended = np.rint(appended * (1.0 + spec.early_growth_calls / np.maximum(turn, 1))).astype(np.int64)
     opening = np.maximum(opening, task.system_prompt_tokens + 1)
     limits = _limits(spec, rng_of, opening)
-    tokens, compactions = _contexts(spec, limits, counts, first, opening, appended, output)
+    after = spec.compacted_tokens
+    compacted = (
+        np.full(total, int(after)) if isinstance(after, float) else draw_tokens(after, rng_of("compacted"), total)
+    )
+    tokens, prefixes = _contexts(compacted, limits, counts, first, opening, appended, output)
+    if spec.lost_prefix_frac > 0:
+        lost = (turn > 0) & (rng_of("lost prefixes").random(total) < spec.lost_prefix_frac)
+        prefixes = prefixes + np.cumsum(lost) - np.cumsum(lost)[first[session]]
     ideal = _ideal_times(starts, session, turn, gaps, first)
     keep = (ideal >= 0) & (ideal - SERVICE_S * turn < span_s)
     begins = keep & ((turn == 0) | ~np.concatenate([[False], keep[:-1]]))
-    return _kept(keep, begins, session, tokens, output, gaps, ideal, compactions)
+    return _kept(keep, begins, session, tokens, output, gaps, ideal, prefixes)
+
+
+def _calls_and_openings(
+    spec: Session, rng_of: Callable[[str], np.random.Generator], sessions: int
+) -> tuple[Ints, Ints]:
+    """Return the number of calls of each session and its first prompt, correlated through their normal scores."""
+    streams = {"input": "calls", "output": "first input"}
+    return draw_pair(
+        spec.calls,
+        spec.first_input_tokens,
+        spec.calls_first_correlation_frac,
+        lambda name: rng_of(streams[name]),
+        sessions,
+    )
 
 
 def _gaps(spec: Session, rng_of: Callable[[str], np.random.Generator], turn: Ints) -> Floats:
@@ -61,12 +79,12 @@ def _limits(spec: Session, rng_of: Callable[[str], np.random.Generator], opening
     if rule is None:
         return np.full(len(opening), np.inf)
     drawn = np.full(len(opening), rule) if isinstance(rule, float) else draw(rule, rng_of("limits"), len(opening))
-    limits: Floats = np.maximum(drawn, _RESUMED_ROOM * opening)
+    limits: Floats = np.maximum(drawn, spec.resumed_room * opening)
     return limits
 
 
 def _contexts(
-    spec: Session, limits: Floats, counts: Ints, first: Ints, opening: Ints, appended: Ints, output: Ints
+    compacted: Ints, limits: Floats, counts: Ints, first: Ints, opening: Ints, appended: Ints, output: Ints
 ) -> tuple[Ints, Ints]:
     """Return each call's prompt length and the number of compactions before it, turn by turn for all sessions."""
     tokens = np.zeros(len(appended), dtype=np.int64)
@@ -81,7 +99,7 @@ def _contexts(
         if turn > 0:
             now = now + output[rows - 1] + appended[rows]
             over = now > limits[order[:alive]]
-            now = np.where(over, np.minimum(now, int(spec.compacted_tokens)), now)
+            now = np.where(over, np.minimum(now, compacted[rows]), now)
             done[:alive] += over
         current[:alive] = now
         tokens[rows] = now
@@ -99,7 +117,7 @@ def _ideal_times(starts: Floats, session: Ints, turn: Ints, gaps: Floats, first:
 
 
 def _kept(
-    keep: Mask, begins: Mask, session: Ints, tokens: Ints, output: Ints, gaps: Floats, ideal: Floats, compactions: Ints
+    keep: Mask, begins: Mask, session: Ints, tokens: Ints, output: Ints, gaps: Floats, ideal: Floats, prefixes: Ints
 ) -> Columns:
     """Return the columns of the calls that are kept, with references among them."""
     where = np.flatnonzero(keep)
@@ -107,9 +125,7 @@ def _kept(
     n = len(where)
     same = np.zeros(n, dtype=np.bool_)
     same[:-1] = ~begin[1:]
-    _, chain = np.unique(
-        session[where] * (int(compactions.max(initial=0)) + 1) + compactions[where], return_inverse=True
-    )
+    _, chain = np.unique(session[where] * (int(prefixes.max(initial=0)) + 1) + prefixes[where], return_inverse=True)
     _, dialogue = np.unique(session[where], return_inverse=True)
     return {
         "arrival_s": np.where(begin, ideal[where], 0.0),

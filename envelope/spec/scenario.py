@@ -55,7 +55,8 @@ class Constraints(Frozen):
     private_stays: bool = True
     """Whether requests marked private may only be served inside the building."""
     slo_attainment_min_frac: Fraction = 0.95
-    """Share of the busiest hour's requests that must meet every limit of their class's SLO."""
+    """Share of the requests of the simulated hour (of the week, if the operations take one) that must meet every limit
+    of their class's SLO."""
     served_min_frac: Fraction = 0.99
     """Share of the requests that must be served at all (neither refused nor dropped)."""
     solved_min_frac: Fraction = 0.0

@@ -60,8 +60,16 @@ class Session(Frozen):
     """Calls of the model per session."""
     first_input_tokens: Distribution
     """Prompt of the first call, system prompt included."""
+    calls_first_correlation_frac: float = Field(default=0.0, ge=-1, le=1)
+    """Correlation (of normal scores) of the number of calls with the length of the first prompt: below 0, sessions
+    resumed with a long context end sooner."""
     appended_tokens: Distribution
     """Tokens that each later call adds to the context, besides the previous answer."""
+    early_growth_calls: float = Field(default=0.0, ge=0, le=1000)
+    """The n-th later call adds ``1 + early_growth_calls / n`` times as many: agents read most at the beginning."""
+    lost_prefix_frac: Fraction = 0.0
+    """Share of the later calls whose prompt has only the system prompt in common with the call before: other tools,
+    edits far back, another model."""
     gap_s: Distribution
     """Time from an answer to the next call after a tool."""
     user_gap_s: Distribution | None = None
@@ -69,10 +77,12 @@ class Session(Frozen):
     user_gap_frac: Fraction = 0.0
     """Share of the later calls that a person begins."""
     max_context_tokens: Positive | Distribution | None = None
-    """Context at which the client compacts the dialogue: one for all, or drawn for each session. A session that opens
-    beyond it was resumed, in a window that holds somewhat more."""
-    compacted_tokens: Positive = 36_400.0
-    """Context after compaction."""
+    """Context at which the client compacts the dialogue: one for all, or drawn for each session."""
+    resumed_room: float = Field(default=1.05, ge=1, le=100)
+    """A session whose first prompt comes near that context or beyond was resumed, in a window so many times as large
+    as that prompt."""
+    compacted_tokens: Positive | Distribution = 36_400.0
+    """Context after compaction: one for all, or drawn each time."""
 
 
 class Documents(Frozen):
@@ -84,6 +94,9 @@ class Documents(Frozen):
     """Exponent of the documents' popularity; 0 is equal."""
     use_frac: Fraction = 1.0
     """Share of the requests that begin with a shared document."""
+    own_tokens: Distribution | None = None
+    """Tokens of such a request after its document. ``None``: its prompt is as long as any other of the class, and
+    begins with the document if that is shorter."""
 
 
 class Clients(Frozen):
@@ -110,6 +123,8 @@ class TaskShape(Frozen):
     input_tokens: Distribution | None = None
     """Prompt length, system prompt included; ``None`` only with a session."""
     output_tokens: Distribution | None = None
+    in_out_correlation_frac: float = Field(default=0.0, ge=-1, le=1)
+    """Correlation (of normal scores) of prompt and answer length; clients have one of their own, sessions none."""
     system_prompt_tokens: int = Field(default=0, ge=0, le=10_000_000)
     """Leading tokens that all requests of the class share."""
     documents: Documents | None = None
@@ -239,6 +254,17 @@ class TaskClass(TaskShape):
     def sensitivity_mix(self) -> dict[Sensitivity, float]:
         """Share of the requests by sensitivity."""
         return dict(self.sensitivity) if isinstance(self.sensitivity, dict) else {self.sensitivity: 1.0}
+
+    @property
+    def mean_input_tokens(self) -> float:
+        """Mean prompt of a class without sessions (0 with them)."""
+        if self.input_tokens is None:
+            return 0.0
+        plain, shared = mean_of(self.input_tokens), self.documents
+        if shared is None or shared.own_tokens is None:
+            return plain
+        whole = self.system_prompt_tokens + mean_of(shared.tokens) + mean_of(shared.own_tokens)
+        return shared.use_frac * whole + (1.0 - shared.use_frac) * plain
 
     @property
     def mean_calls(self) -> float:

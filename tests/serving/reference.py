@@ -7,8 +7,6 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from envelope.serving.fleet import ReplicaConfig
 from envelope.serving.kernel.draws import uniform
 from envelope.serving.kernel.layout import F_SIZE, F_UNIFORM

@@ -24,22 +24,23 @@ def test_calls_are_as_long_and_as_many_as_in_the_trace() -> None:
     """Claude Code sessions of kv-cache-tester@94f6046d: 677 sessions, 44,748 calls."""
     made = agents(20_000, 20)
     tokens = made.input_tokens
-    assert len(made) / np.sum(~made.follows) == pytest.approx(65, rel=0.1)
-    assert np.percentile(tokens, 50) == pytest.approx(99_158, rel=0.1)
-    assert np.percentile(tokens, 90) == pytest.approx(194_010, rel=0.1)
-    assert tokens.mean() == pytest.approx(116_710, rel=0.1)
-    assert np.percentile(made.output_tokens, 50) == pytest.approx(218, rel=0.03)
+    assert len(made) / np.sum(~made.follows) == pytest.approx(65.1, rel=0.05)
+    measured = {5: 29_917, 10: 41_412, 25: 64_348, 50: 99_158, 75: 133_580, 90: 194_010, 95: 302_230}
+    for percent, length in measured.items():
+        assert np.percentile(tokens, percent) == pytest.approx(length, rel=0.08 if percent in (5, 95) else 0.05)
+    assert tokens.mean() == pytest.approx(116_710, rel=0.05)
+    assert np.percentile(made.output_tokens, 50) == pytest.approx(218, rel=0.02)
 
 
-@pytest.mark.parametrize(("context", "share", "within"), [(16, 0.01, 0.01), (64, 0.26, 0.08), (128, 0.73, 0.03)])
-def test_as_many_calls_fit_a_context_as_in_the_trace(context: int, share: float, within: float) -> None:
+@pytest.mark.parametrize(("context", "share"), [(16, 0.01), (32, 0.06), (64, 0.26), (128, 0.73)])
+def test_as_many_calls_fit_a_context_as_in_the_trace(context: int, share: float) -> None:
     made = agents(20_000, 20)
     fits = np.mean(made.input_tokens + made.output_tokens <= context * 1024)
-    assert fits == pytest.approx(share, abs=within)
+    assert fits == pytest.approx(share, abs=0.015)
 
 
 def test_most_of_a_prompt_is_a_prefix_hit_if_the_cache_holds_it() -> None:
-    """91 to 96 % of the prompt tokens hit in the trace, by session (quartile) and over all."""
+    """91 to 96 % of the prompt tokens hit in the trace: lower quartile of the sessions, and all calls together."""
     made = agents(3_000, 0.5)
     replica = ReplicaConfig(
         steps=realistic_tables(seqs=256, tokens=8192), max_num_seqs=256, max_num_batched_tokens=8192,
@@ -49,7 +50,7 @@ def test_most_of_a_prompt_is_a_prefix_hit_if_the_cache_holds_it() -> None:
     done = run.rq[:, k.Q_STATUS] == k.STATUS_DONE
     assert done.sum() > 800
     hits = run.rq[done, k.Q_HIT].sum() / made.input_tokens[done].sum()
-    assert 0.90 < hits < 0.975
+    assert 0.91 < hits < 0.97
 
 
 def test_the_next_call_waits_for_the_answer() -> None:
@@ -64,6 +65,24 @@ def test_the_next_call_waits_for_the_answer() -> None:
     begun = run.rq[later, k.Q_STATUS] == k.STATUS_DONE
     gap = run.rx[later[begun], k.F_ARRIVAL] - run.rx[first[begun], k.F_FINISH]
     np.testing.assert_allclose(gap, made.gap_s[later[begun]], rtol=1e-9, atol=1e-6)
+
+
+def test_a_session_goes_on_after_a_call_that_is_too_long() -> None:
+    """Each call stands for itself: none of a session's later calls vanishes, none is refused with the long one."""
+    made = agents(3_000, 0.5)
+    limit = 131_072
+    replica = ReplicaConfig(
+        steps=realistic_tables(seqs=256, tokens=8192), max_num_seqs=256, max_num_batched_tokens=8192,
+        kv_blocks=4_000_000, prefix_cache=True, max_context_tokens=limit,
+    )  # fmt: skip
+    run = run_once(Fleet(pools=(PoolConfig(replica=replica),)), made)
+    begun = np.isin(run.rq[:, k.Q_STATUS], (k.STATUS_DONE, k.STATUS_REFUSED_LENGTH))
+    long = made.input_tokens + made.output_tokens > limit
+    assert 0.15 < long[begun].mean() < 0.4
+    np.testing.assert_array_equal(run.rq[begun, k.Q_STATUS] == k.STATUS_REFUSED_LENGTH, long[begun])
+    after = made.follower[begun & long]
+    after = after[after >= 0]
+    assert begun[after].mean() > 0.9, "only the end of the window cuts"
 
 
 def test_clients_are_heavy_tailed() -> None:

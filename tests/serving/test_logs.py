@@ -12,6 +12,7 @@ from envelope.serving.arrivals import Window, generate
 from envelope.serving.fleet import Fleet, PoolConfig, ReplicaConfig
 from envelope.serving.kernel import layout as k
 from envelope.serving.logs import Usage, describe, fit_twin, read_log, requests_of, workload_of_usage
+from envelope.serving.prefixes import reuse_frac
 from envelope.serving.run import run_once
 
 from .conftest import realistic_tables
@@ -234,6 +235,25 @@ def test_the_twin_matches_the_trace(name: str) -> None:
     for drawn, real in ((made.input_tokens, trace.input_tokens), (made.output_tokens, trace.output_tokens)):
         assert largest_distance(drawn, real) < 0.08
     assert made.input_tokens.mean() == pytest.approx(trace.input_tokens.mean(), rel=0.15)
+    if trace.hash_ids is not None:
+        once = generate(work, seed=4, window=Window(0.0, trace.span_s))
+        assert reuse_frac(once) == pytest.approx(describe(trace).prefix_reuse_frac, abs=0.03)
+
+
+@needs_traces
+def test_the_twin_has_the_slow_changes_of_the_rate() -> None:
+    """Variance over mean of the requests per ten minutes: 1 for Poisson arrivals, far more in an hour of Azure's."""
+    trace = read_log(TRACES / "azure_llm_2023_conv.csv.gz")
+
+    def dispersion(times: np.ndarray, span_s: float) -> float:
+        counts = np.bincount((times // 600.0).astype(np.int64))[: int(span_s // 600.0)]
+        return float(counts.var(ddof=1) / counts.mean())
+
+    span_s = 40 * 3600.0
+    made = generate(fit_twin(trace), seed=3, window=Window(0.0, span_s))
+    recorded = dispersion(trace.arrival_s, trace.span_s)
+    assert recorded > 20
+    assert dispersion(made.arrival_s, span_s) == pytest.approx(recorded, rel=0.35)
 
 
 def largest_distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -73,7 +73,10 @@ def fails(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, tier: int) -> bool
 
 @kernel
 def done(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float, status: int) -> None:
-    """End request ``i`` with ``status``; its session's next call or the load generator's next request follows."""
+    """End request ``i`` with ``status``; its session's next call or the load generator's next request follows.
+
+    A session goes on after a call that was refused: each of its calls stands for itself.
+    """
     q = i * Q_SIZE
     rx[i * F_SIZE + F_FINISH] = t
     rq[q + Q_STATUS] = status
@@ -81,11 +84,12 @@ def done(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float, status: i
     j = rq[q + Q_FOLLOWER]
     if j >= 0:
         start = t + rx[j * F_SIZE + F_GAP]
-        if start <= sx[G_END] and status == STATUS_DONE:
+        if start <= sx[G_END]:
             rx[j * F_SIZE + F_ARRIVAL] = start
-            rq[j * Q_SIZE + Q_HOME] = rq[q + Q_SERVER]
+            if status == STATUS_DONE:
+                rq[j * Q_SIZE + Q_HOME] = rq[q + Q_SERVER]
             push_event(st, sx, start, EVENT_ARRIVE, j)
-        while j >= 0 and (start > sx[G_END] or status != STATUS_DONE):
+        while j >= 0 and start > sx[G_END]:
             rq[j * Q_SIZE + Q_STATUS] = STATUS_CUT
             st[H_DONE] += 1
             j = rq[j * Q_SIZE + Q_FOLLOWER]

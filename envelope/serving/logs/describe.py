@@ -99,7 +99,7 @@ def describe(trace: Trace) -> TraceDescription:
         input_tokens=_spread(trace.input_tokens),
         output_tokens=_spread(trace.output_tokens),
         input_to_output=total / max(int(trace.output_tokens.sum()), 1),
-        length_correlation=_rank_correlation(trace.input_tokens, trace.output_tokens),
+        length_correlation=rank_correlation(trace.input_tokens, trace.output_tokens),
         context_fit_frac=_context_fit(trace.input_tokens + trace.output_tokens),
         clock_quantum_s=quantum,
         burstiness=None if trace.format == "weka_session_json" else burstiness(spread_times(trace.arrival_s, quantum)),
@@ -214,7 +214,8 @@ def _spread(values: Ints) -> Spread:
     return found
 
 
-def _rank_correlation(a: Ints, b: Ints) -> float:
+def rank_correlation(a: Ints, b: Ints) -> float:
+    """Return Spearman's correlation, 0 where a column does not vary."""
     if len(a) < 3 or a.min() == a.max() or b.min() == b.max():
         return 0.0
     return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
