@@ -72,10 +72,13 @@ def answer(study: "CostStudy", best: "CandidateCosts") -> str:
     if rivals:
         second = min(rivals, key=lambda c: c.result.cost_npv_usd)
         chance = study.uncertainty.cheaper_frac[best.id][second.id]
-        text += f" It is cheaper than the next, {second.name}, with a probability of {percent(chance)}."
+        text += f" It is cheaper than the next, {second.name}, in {percent(chance)} of the draws of uncertain prices."
         saved = second.result.cost_npv_usd - best.result.cost_npv_usd
         if saved < CLOSE_FRAC * best.result.cost_npv_usd:
-            text += f" The difference of {money(saved)} is a near tie, well inside the error of the simulated speed."
+            text += (
+                f" Still, the difference of {money(saved)} is a near tie: it lies well inside the error of the simulated "
+                "speed, which the draws leave as it is."
+            )
     return text
 
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from envelope.plan.results import CandidateResult, ConstraintResult, Exposure, Fix
+from envelope.plan.results import CandidateResult, ConstraintResult, Exposure, Fix, in_words
 from envelope.report import text
 from envelope.spec.scenario import Failure
 
@@ -47,7 +47,7 @@ def why_not(candidates: Sequence[CandidateResult]) -> Iterable[RenderableType]:
         first, *rest = _ordered(item)
         yield Padding(Text.assemble("✘ ", first.explanation, (_short_by(first), "bold")), (0, 0, 0, 4))
         if rest:
-            also = "; ".join(f"{_name(r)} {_short_by(r).strip(' –')}".strip() for r in rest)
+            also = "; ".join(f"{in_words(r.id)} {_short_by(r).strip(' –')}".strip() for r in rest)
             yield Padding(Text(f"also broken: {also}", style="dim"), (0, 0, 0, 6))
         yield from (Padding(_fix(f), (0, 0, 0, 6)) for f in item.fixes[:_FIXES])
         if not item.fixes and first.fix:

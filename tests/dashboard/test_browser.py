@@ -159,12 +159,13 @@ def test_pages_fit_a_phone_and_the_dark(address: str, browser: Any, width: int, 
 
 def test_the_keyboard_reaches_the_navigation_and_the_scenario(reader: Reader) -> None:
     reader.open(f"?scenario={SCENARIO}")
-    reached = set()
-    for _ in range(30):
+    missing = {"Decide", "Service", "Scenario", "Requests per"}
+    # A figure that arrives meanwhile may draw the page anew and send the focus back to its top: more tabs than stops.
+    for _ in range(90):
         reader.page.keyboard.press("Tab")
         name = reader.page.evaluate("() => document.activeElement.getAttribute('aria-label') || "
                                     "document.activeElement.innerText || ''")  # fmt: skip
-        reached.add(name.strip().split("\n")[0])
-    text = " | ".join(reached)
-    for wanted in ("Decide", "Service", "Scenario", "Requests per"):
-        assert wanted in text
+        missing -= {wanted for wanted in missing if wanted in name.strip().split("\n")[0]}
+        if not missing:
+            break
+    assert not missing
