@@ -15,8 +15,11 @@ from envelope.probe.experts import add_experts
 from envelope.probe.gemm import FORMATS
 from envelope.probe.onnx_graph import Bound, Graph, Session, Weights, io_value
 
-_ROUTING_SIZE = np.float32(100.0)
-"""Size of the random part of router logits, far above that of the decoder's own."""
+_OWN_ROUTING = np.float32(1e-6)
+"""Share of the router's own logits that is kept beside random ones of size 1: next to nothing.
+
+Random ones far above the decoder's own would do as well, but the runtime skips experts whose weight is nought.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Decoder:
         }
         if shape.experts is not None:
             for layer in range(shape.layers):
-                inputs[f"router_{layer}"] = _ROUTING_SIZE * random.standard_normal(
+                inputs[f"router_{layer}"] = random.standard_normal(
                     (batch * new, shape.experts.experts), dtype=np.float32
                 )
         outputs: dict[str, object] = {}
@@ -95,5 +98,6 @@ def _feed_forward(graph: Graph, source: Weights, x: str, shape: DecoderShape, ke
     flat = graph.node("Reshape", [router, graph.constant(np.array([-1, shape.experts.experts], dtype=np.int64))])
     # Trained routers spread their tokens; those of a random decoder grow alike from layer to layer and would all go to
     # the same few experts.
-    spread = graph.node("Add", [flat, graph.input(f"router_{layer}", ["tokens", shape.experts.experts])])
+    own = graph.node("Mul", [flat, graph.constant(np.array(_OWN_ROUTING))])
+    spread = graph.node("Add", [own, graph.input(f"router_{layer}", ["tokens", shape.experts.experts])])
     return add_experts(graph, source, x, spread, shape.experts, key)
