@@ -76,8 +76,8 @@ def answer(study: "CostStudy", best: "CandidateCosts") -> str:
         saved = second.result.cost_npv_usd - best.result.cost_npv_usd
         if saved < CLOSE_FRAC * best.result.cost_npv_usd:
             text += (
-                f" Still, the difference of {money(saved)} is a near tie: it lies well inside the error of the simulated "
-                "speed, which the draws leave as it is."
+                f" Still, the difference of {money(saved)} is a near tie: it lies well inside the error of the "
+                "simulated speed, which the draws leave as it is."
             )
     return text
 

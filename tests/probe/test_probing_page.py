@@ -36,7 +36,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> Pat
         for name in ("QUICK", "FULL"):
             monkeypatch.setattr(f"{module}.{name}", TINY)
     monkeypatch.setattr("envelope.validation.local.FULL_LOCAL", DECODERS)
-    monkeypatch.setenv("ENVELOPE_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("ENVELOPE_DATA", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.chdir(tmp_path)
     server.gap_s = 0.001
@@ -45,9 +46,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server) -> Pat
     forget()
 
 
-def test_the_commands_of_the_page_run_in_order(
-    desk: Path, server: Server, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_commands_of_the_page_run_in_order(desk: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     if not isinstance(gpu_facts(), str):
         pytest.skip("this machine has a GPU, whose probe takes minutes")
     listed = commands(PAGE)
@@ -69,4 +68,4 @@ def test_the_commands_of_the_page_run_in_order(
             (desk / target).write_text(shown.out, encoding="utf-8")
         if command.startswith("probe") and (written := re.findall(r"written: (\S+)/(\S+)\.yaml", shown.err)):
             profile = written[0][1]
-    assert (desk / "data" / "engines" / "vllm-calibrated.yaml").is_file()
+    assert (desk / "data" / "envelope" / "engines" / "vllm-calibrated.yaml").is_file()
