@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 def _probe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", choices=["machine", "endpoint"], default="machine", help="what to measure")
     machine = parser.add_argument_group("machine")
-    machine.add_argument("--quick", action="store_true", help="under 30 s instead of under 4 min")
+    machine.add_argument("--quick", action="store_true", help="about 30 s instead of under 4 min")
     machine.add_argument("--full", action="store_true", help="everything (the default)")
     machine.add_argument("--patience", type=float, metavar="S", help="on a busy machine wait up to S s for quiet")
     machine.add_argument("--llama-bench", metavar="PROGRAM", help="also kernel rates of this llama.cpp")

@@ -23,7 +23,7 @@ def probe(
 ) -> HardwareProfile:
     """Return the profile of this machine's processor, memory and storage, measured now; nothing is written.
 
-    Takes under four minutes, ``quick`` under half a minute. On a busy machine it waits up to ``patience_s`` for quiet.
+    Takes under four minutes, ``quick`` about half a minute. On a busy machine it waits up to ``patience_s`` for quiet.
     A probe that Ctrl-C interrupts returns what it has; ``profile.conditions.complete`` is false then. Save it with
     ``envelope.probe.save.save_record``; ``envelope probe`` does, and measures GPUs too.
 

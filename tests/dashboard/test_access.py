@@ -1,12 +1,12 @@
 """Who may see the dashboard: a password or an identity provider decides, and nothing secret is kept in the session."""
 
-import warnings
 from typing import Any
 
 import pytest
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
 import streamlit as st
+from opening import again
 
 _PAGE = """
 import streamlit as st
@@ -35,14 +35,6 @@ def opened(**secrets: Any) -> Any:
     for key, value in secrets.items():
         app.secrets[key] = value
     return again(app)
-
-
-def again(app: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        app.run()
-    assert not app.exception, app.exception[0].message
-    return app
 
 
 def inside(app: Any) -> bool:

@@ -65,6 +65,18 @@ def test_every_decoder_gives_finite_logits_for_every_sequence(shape: DecoderShap
         assert 0.1 < float(logits.std()) < 10.0
 
 
+def test_every_expert_that_a_token_goes_to_has_a_weight() -> None:
+    """The runtime leaves experts of no weight out, whose time the prediction counts."""
+    experts = SPARSE.experts
+    assert experts is not None
+    logits = [v.numpy() for v in build(SPARSE, "int4_wo", 40, 1).step(1, 16, 0).kept if v.shape() == [16, 4]]
+    assert len(logits) == SPARSE.layers
+    for one in logits:
+        chosen = np.sort(one, axis=1)[:, -experts.top_k :]
+        weights = np.exp(chosen - chosen.max(axis=1, keepdims=True))
+        assert (weights / weights.sum(axis=1, keepdims=True)).min() > 1e-3
+
+
 def test_prefill_fills_the_cache_in_place() -> None:
     decoder = build(DENSE, "fp32", 8, 1)
     step = decoder.step(1, 4, 0)
