@@ -137,8 +137,9 @@ def _numbers(profile: HardwareProfile) -> dict[str, object]:
 
 def _probe(view: View) -> None:
     st.caption(
-        "Measures the machine that this dashboard runs on, not the reader's: memory, matrix products, attention, storage, "
-        "and power where it can be read; about half a minute. The command line measures GPUs too: envelope probe."
+        "Measures the machine that this dashboard runs on, not the reader's: memory, matrix products, attention, "
+        "storage, and power where it can be read; about half a minute. The command line measures GPUs "
+        "too: envelope probe."
     )
     attempt = int(st.session_state.get("probe-attempt", 0))
     found = view.background(
