@@ -28,6 +28,21 @@ def require_access() -> None:
         _require_password(str(rules["password"]))
 
 
+def may_measure() -> bool:
+    """Return whether this reader may load the server itself with a probe.
+
+    By default only somebody who sits at it, where no log-in says that it serves others; ``probe = true`` under
+    ``[access]`` allows it to all who may see the dashboard.
+    """
+    secrets = _secrets()
+    rules = secrets.get("access", {})
+    if "probe" in rules:
+        return bool(rules["probe"])
+    shared = "auth" in secrets or bool(rules.get("password"))
+    # Streamlit gives no address for a connection from the machine itself.
+    return not shared and st.context.ip_address is None
+
+
 def _secrets() -> Any:
     try:
         return dict(st.secrets)

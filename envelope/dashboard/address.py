@@ -122,6 +122,15 @@ def choices(
     return chosen
 
 
+def words(label: str, *, param: str, **widget: Any) -> str:
+    """Draw a box for a few words, which stand in the address as ``param``, and return them."""
+    if param not in st.session_state:
+        st.session_state[param] = get(param)
+    text = str(st.text_input(label, key=param, max_chars=LONGEST, **widget) or "")
+    put(param, text)
+    return text
+
+
 def number(label: str, low: float, high: float, *, param: str, default: float, **widget: Any) -> float:
     """Draw a slider whose value stands in the address as ``param`` and return the value."""
     if not low <= st.session_state.get(param, low - 1) <= high:

@@ -50,11 +50,16 @@ _SECTIONS = {
 }
 """Section → its pages in order. The first page of all is the start page."""
 
+_STYLE = "<style>[data-stale=true] {transition: opacity 0s 0.8s !important;}</style>"
+"""Figures that are being worked out anew fade at once, after a moment, not over a second: each step of it is drawn by
+the processor that should do the work."""
+
 
 def main() -> None:
     """Draw the page that is open."""
     st.set_page_config(page_title="envelope", page_icon="🧭", layout="wide")
     require_access()
+    st.html(_STYLE)
     address.read()
     workers().turn_away(_session())
     opened = sidebar.draw()

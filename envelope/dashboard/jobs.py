@@ -98,6 +98,7 @@ class Workers:
         self._change = threading.Condition()
         number = count or max(2, min(MOST_WORKERS, os.cpu_count() or 2))
         self._workers = [_Worker() for _ in range(number)]
+        self._loading = number
         for worker in self._workers:
             threading.Thread(target=self._serve, args=(worker,), daemon=True).start()
 
@@ -161,6 +162,11 @@ class Workers:
                 job.state = State.CANCELLED
                 worker.stop(job)
 
+    def wait_until_ready(self, timeout_s: float) -> bool:
+        """Wait until every process has loaded what it needs, at most that long; return whether they have."""
+        with self._change:
+            return self._change.wait_for(lambda: self._loading == 0, max(timeout_s, 0.0))
+
     def close(self) -> None:
         """End the worker processes."""
         for worker in self._workers:
@@ -174,6 +180,9 @@ class Workers:
 
     def _serve(self, worker: "_Worker") -> None:
         worker.start()
+        with self._change:
+            self._loading -= 1
+            self._change.notify_all()
         while True:
             job = self._take(worker)
             answer = worker.run(job)

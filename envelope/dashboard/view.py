@@ -1,5 +1,6 @@
 """What every page gets: the open scenario, results (kept, or worked out by the worker processes) and the locale."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from envelope.plan.results import Comparison
 
 _POLL_S = 0.05
-_QUICK_S = 0.25
+_QUICK_S = 0.8
 """Waiting time after which a progress bar appears; a bar that flashes up is worse than none."""
+_BAR_S = 0.3
+"""Time between two changes of the bar: each is drawn by a browser, often on the processor that does the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +66,26 @@ class View:
         Candidates are worked out side by side, and each is kept by what it depends on: a change of one candidate
         leaves the others as they are.
         """
-        jobs = [
-            self.job(tasks.candidate, alone(scenario, c.id), c.id, label=c.name, affinity=c.id)
-            for c in scenario.candidates
-        ]
-        found = self.wait(jobs)
+        found = self.wait(self.candidate_jobs(scenario))
         # Imported while nothing waits for it: it takes as long as the workers' own start.
         from envelope.plan.verdict import verdict
 
         return verdict(scenario, found)
 
+    def candidate_jobs(self, scenario: Scenario) -> list[Job]:
+        """Return the jobs that find the verdict on each candidate of a scenario, started now unless they are kept."""
+        return [
+            self.job(tasks.candidate, alone(scenario, c.id), c.id, label=c.name, affinity=c.id)
+            for c in scenario.candidates
+        ]
+
     def cost_ranges(self) -> Job:
         """Return the job that finds P10–P90 of every candidate's cost; the page need not wait for it."""
         return self.job(tasks.cost_ranges, _wordless(self.scenario), label="Ranges of the costs", affinity="costs")
+
+    def kept_cost_ranges(self) -> Job | None:
+        """Return that job if it runs already or its result is kept."""
+        return workers().find(self.job_key(tasks.cost_ranges, _wordless(self.scenario)))
 
     def costs(self, baseline: str | None = None) -> "CostStudy":
         """Return the cost study with its ranges; ``baseline`` is the candidate that savings count against."""
@@ -114,11 +124,11 @@ class View:
         workers().make_room()
         place = st.empty()
         bar = None
-        waited_s = 0.0
+        next_s = time.monotonic() + _QUICK_S
         for job in jobs:
             while not job.wait(_POLL_S):
-                waited_s += _POLL_S
-                if waited_s >= _QUICK_S:
+                if time.monotonic() >= next_s:
+                    next_s += _BAR_S
                     share = sum(1.0 if j.ended else j.progress.share for j in jobs) / len(jobs)
                     doing = next((j for j in jobs if j.state is State.RUNNING), job)
                     words = doing.progress.doing or doing.label

@@ -64,7 +64,7 @@ class Plan:
 
 
 QUICK = Plan(
-    mode="quick", effort=Effort(3, 0.12, 1), patience_s=15.0, formats=("fp32", "int8", "int4_wo"), rows=QUICK_ROWS,
+    mode="quick", effort=Effort(2, 0.1, 1), patience_s=8.0, formats=("fp32", "int8", "int4_wo"), rows=QUICK_ROWS,
     pairs=QUICK_PAIRS, extra_formats=(), heads=(NARROW_HEADS,), batches=(1, 4), contexts=(16, 512, 2048),
     chunks=((16, 0), (128, 0), (512, 0), (2048, 0), (128, 384)), expert_formats=("int4_wo",),
     expert_tokens=QUICK_TOKENS, element_rows=QUICK_ELEMENT_ROWS, cold_bytes=128e6, array_bytes=128e6,

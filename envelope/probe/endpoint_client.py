@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,8 +90,8 @@ class Reply:
         return (self.e2e_s - self.ttft_s) / (self.output_tokens - 1)
 
 
-def ask(endpoint: Endpoint, prompt: str, max_tokens: int) -> Reply:
-    """Send one chat request and read its stream to the end.
+def ask(endpoint: Endpoint, prompt: str, max_tokens: int, *, stop: threading.Event | None = None) -> Reply:
+    """Send one chat request and read its stream to the end, or to the next piece once ``stop`` is set.
 
     Raises ``InputError`` if the server's certificate is not trusted; every other failure is a reply.
     """
@@ -113,7 +114,7 @@ def ask(endpoint: Endpoint, prompt: str, max_tokens: int) -> Reply:
         response = connection.getresponse()
         if response.status != 200:
             return _refused(response)
-        return _read_stream(response, start)
+        return _read_stream(response, start, stop or threading.Event())
     except ssl.SSLCertVerificationError as error:
         raise InputError(Problem(endpoint.url, "certificate", None, error.verify_message, _TRUST)) from None
     except (OSError, http.client.HTTPException) as error:
@@ -152,13 +153,13 @@ def _limit_headers(response: http.client.HTTPResponse) -> tuple[tuple[str, str],
     return tuple((name, value) for name, value in found if value)
 
 
-def _read_stream(response: http.client.HTTPResponse, start: float) -> Reply:
+def _read_stream(response: http.client.HTTPResponse, start: float, stop: threading.Event) -> Reply:
     arrivals: list[float] = []
     usage: dict[str, Any] = {}
     finished = False
     for event in _events(response):
-        if event is None:
-            finished = True
+        if event is None or stop.is_set():
+            finished = event is None
             break
         if _has_text(event):
             arrivals.append(time.perf_counter() - start)
@@ -175,7 +176,7 @@ def _read_stream(response: http.client.HTTPResponse, start: float) -> Reply:
         input_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")) or len(arrivals),
         limits=_limit_headers(response),
-        detail="" if finished else "the stream broke off",
+        detail="" if finished else "stopped" if stop.is_set() else "the stream broke off",
     )
 
 

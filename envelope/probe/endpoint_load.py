@@ -197,7 +197,7 @@ def _one(
     for attempt in range(_RETRIES + 1):
         if stop.is_set() or not budget.reserve(*reserved):
             break
-        reply = ask(endpoint, prompt_of(prompt_tokens, seed + attempt), output_tokens)
+        reply = ask(endpoint, prompt_of(prompt_tokens, seed + attempt), output_tokens, stop=stop)
         replies.append(reply)
         if reply.outcome == "ok":
             used = reply.input_tokens if reply.input_tokens is not None else reserved[0]

@@ -16,7 +16,7 @@ from envelope.probe.timing import Effort, Sample, timed_in_turns
 BLOCK = 32
 """Weights that share one scale in MatMulNBits (the finest common choice, as in Q4_0)."""
 FULL_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
-QUICK_ROWS = (1, 2, 4, 8, 32, 128, 512)
+QUICK_ROWS = (1, 4, 8, 32, 128, 512)
 SMALL, SQUARE, WIDE, NARROW = (1024, 1024), (2048, 2048), (2048, 5632), (2048, 256)
 """Widths (d, f) of a pair d → f → d: a small model's, attention output, feed-forward, grouped keys and values. With
 one d for all, launch, activations and weights could not be told apart: d + f and d·f would grow in step."""

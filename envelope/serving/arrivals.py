@@ -4,7 +4,8 @@ thing leaves the draws of all others as they were (common random numbers).
 
 import math
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -114,7 +115,37 @@ def drawn_stream(
     edges = np.linspace(0.0, window.span_s, count + 1)
     parts = [replace(whole, begin_s=edges[i], end_s=edges[i + 1], block=i) for i in range(count)]
     later = ((float(part.begin_s), made) for part in parts[1:] if (made := _requests(part)) is not None)
-    return Stream(_some(parts[0]), later, window.span_s, expected)
+    return Stream(_first(parts[0], expected), later, window.span_s, expected)
+
+
+_KEPT_REQUESTS = 20_000
+"""Loads of up to so many requests are kept: all candidates of a scenario meet the same arrivals."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """A load to draw, equal to another by what is drawn."""
+
+    given: tuple[object, ...]
+    draw: _Draw = field(compare=False)
+
+
+def _first(d: _Draw, expected: float) -> Requests:
+    """Return the requests of the first block."""
+    if expected > _KEPT_REQUESTS:
+        return _some(d)
+    given = (d.workload.model_dump_json(), d.seed, d.window, d.rate_per_s, tuple(d.weights), d.end_s)
+    return _kept(_Load(given, d))
+
+
+@lru_cache(maxsize=24)
+def _kept(load: _Load) -> Requests:
+    found = _some(load.draw)
+    for column in fields(found):
+        value = getattr(found, column.name)
+        if isinstance(value, np.ndarray):
+            value.setflags(write=False)
+    return found
 
 
 def _draw(workload: Workload, seed: int, window: Window, share: float, year: int, flat: bool) -> _Draw:

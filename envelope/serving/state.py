@@ -1,7 +1,9 @@
 """Building the kernel's flat arrays from a fleet and its requests."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -76,12 +78,15 @@ def build(
     sx = np.zeros(layout.sx_size)
     _fill_header(st, sx, fleet, requests, layout, outages)
     st[k.H_TICKS], sx[k.G_TICK_S] = ticks, tick_s
-    leaders = fleet.leaders
-    for r, pool in enumerate(fleet.replicas):
-        _fill_replica(st, sx, r, pool, layout, table_at[r], requests)
-        b = layout.replica + r * k.R_SIZE
-        st[b + k.R_POOL], st[b + k.R_RANKS] = fleet.pools.index(pool), pool.ranks
-        st[b + k.R_LEADER] = layout.replica + leaders[r] * k.R_SIZE
+    chains, leaders = requests.chains, fleet.leaders
+    for members in _runs_of_a_pool(fleet):
+        pool = fleet.replicas[members.start]
+        _fill_records(st, sx, members, pool, layout, [table_at[r] for r in members])
+        records = _records(st, members, layout.replica, k.R_SIZE)
+        records[:, k.R_POOL], records[:, k.R_RANKS] = fleet.pools.index(pool), pool.ranks
+        records[:, k.R_LEADER] = [layout.replica + leaders[r] * k.R_SIZE for r in members]
+        for r in members:
+            _fill_regions(st, r, pool, layout, len(requests.node_tokens), chains)
     state = State(st, sx, rq.ravel(), rx.ravel(), tables if compiled else tables.tolist(), compiled)
     state.freeze()
     return state
@@ -263,31 +268,55 @@ def _fill_hosted(st: Ints, sx: Floats, hosted: HostedConfig) -> None:
         sx[where] = amount
 
 
-def _fill_replica(st: Ints, sx: Floats, r: int, pool: PoolConfig, at: _Layout, table: int, requests: Requests) -> None:
-    c = pool.replica
-    b, x = at.replica + r * k.R_SIZE, at.replica_x + r * k.X_SIZE
+def _runs_of_a_pool(fleet: Fleet) -> Iterator[range]:
+    """Yield neighbouring replicas of one pool together."""
+    start = 0
+    for _, group in groupby(fleet.replicas, key=id):
+        count = len(list(group))
+        yield range(start, start + count)
+        start += count
+
+
+def _records(state: Any, members: range, first: int, size: int) -> Any:
+    """Return the records of neighbouring replicas as rows of a matrix; what is written there is written in place."""
+    return state[first + members.start * size : first + members.stop * size].reshape(len(members), size)
+
+
+def _fill_records(st: Ints, sx: Floats, members: range, pool: PoolConfig, at: _Layout, tables: Sequence[int]) -> None:
+    """Fill the records of neighbouring replicas of one pool, column by column: a fleet may have hundreds."""
+    c, rows = pool.replica, slice(members.start, members.stop)
     limit = c.usable_blocks * c.block_tokens if c.max_context_tokens is None else c.max_context_tokens
-    values = {
+    values: dict[int, int | Sequence[int]] = {
         k.R_UP: 1, k.R_SEQS: c.slots, k.R_BUDGET: c.max_num_batched_tokens, k.R_BLOCK: c.block_tokens,
         k.R_BLOCKS: c.usable_blocks, k.R_FIXED: c.fixed_blocks_per_seq, k.R_CACHE: int(c.prefix_cache),
         k.R_CHUNKED: int(c.chunked_prefill), k.R_STATIC: int(c.batching == "static"), k.R_CURRENT: -1,
-        k.R_HEAD: -1, k.R_TAIL: -1, k.R_SPARE: -1, k.R_SLOT: at.slots[r], k.R_HEAP: at.heaps[r],
-        k.R_PHASE: at.phases[r], k.R_QUEUE: at.queues[r], k.R_TABLE: table, k.R_NODES: at.nodes[r],
-        k.R_CHAINS: at.chains[r], k.R_DRAFT: c.draft_tokens,
-        k.R_CLASS: at.counts[r], k.R_ADAPTERS: c.max_adapters, k.R_ADAPTER: at.adapters[r],
+        k.R_HEAD: -1, k.R_TAIL: -1, k.R_SPARE: -1, k.R_SLOT: at.slots[rows], k.R_HEAP: at.heaps[rows],
+        k.R_PHASE: at.phases[rows], k.R_QUEUE: at.queues[rows], k.R_TABLE: tables, k.R_NODES: at.nodes[rows],
+        k.R_CHAINS: at.chains[rows], k.R_DRAFT: c.draft_tokens,
+        k.R_CLASS: at.counts[rows], k.R_ADAPTERS: c.max_adapters, k.R_ADAPTER: at.adapters[rows],
         k.R_MAX_CONTEXT: limit, k.R_INSIDE: int(pool.inside),
-        k.R_TIER: TIERS.index(pool.tier), k.R_ROLE: ROLES.index(pool.role), k.R_SLOTS_FREE: at.slots[r],
+        k.R_TIER: TIERS.index(pool.tier), k.R_ROLE: ROLES.index(pool.role), k.R_SLOTS_FREE: at.slots[rows],
     }  # fmt: skip
+    records = _records(st, members, at.replica, k.R_SIZE)
     for where, value in values.items():
-        st[b + where] = value
+        records[:, where] = value
+    floats = {
+        k.X_TIME: k.NEVER, k.X_GAP: -1.0, k.X_IDLE_W: c.steps.idle_w, k.X_ACCEPTANCE: c.draft_acceptance_frac,
+        k.X_LOAD_S: c.adapter_load_s, k.X_ADAPTER_S: c.adapter_step_s, k.X_ADAPTER_EACH_S: c.adapter_each_s,
+    }  # fmt: skip
+    records_x = _records(sx, members, at.replica_x, k.X_SIZE)
+    for where, amount in floats.items():
+        records_x[:, where] = amount
+
+
+def _fill_regions(st: Ints, r: int, pool: PoolConfig, at: _Layout, nodes: int, chains: int) -> None:
+    """Fill what a replica's record points at: slots, queues, adapters, cache."""
+    c = pool.replica
     slots = at.slots[r] + k.S_SIZE * np.arange(c.slots)
-    st[slots + k.S_REQUEST] = np.append(slots[1:], -1)
+    st[slots[:-1] + k.S_REQUEST], st[slots[-1] + k.S_REQUEST] = slots[1:], -1
     st[at.queues[r] : at.queues[r] + 2 * at.levels] = -1
-    sx[x + k.X_TIME], sx[x + k.X_GAP], sx[x + k.X_IDLE_W] = k.NEVER, -1.0, c.steps.idle_w
-    st[at.adapters[r] + k.A_SIZE * np.arange(at.classes) + k.A_USED] = -1
-    sx[x + k.X_ACCEPTANCE], sx[x + k.X_LOAD_S] = c.draft_acceptance_frac, c.adapter_load_s
-    sx[x + k.X_ADAPTER_S], sx[x + k.X_ADAPTER_EACH_S] = c.adapter_step_s, c.adapter_each_s
-    _fill_blocks(st, b, c.usable_blocks, at, r, len(requests.node_tokens), requests.chains)
+    st[at.adapters[r] + k.A_USED : at.adapters[r] + k.A_SIZE * at.classes : k.A_SIZE] = -1
+    _fill_blocks(st, at.replica + r * k.R_SIZE, c.usable_blocks, at, r, nodes, chains)
 
 
 def _fill_blocks(st: Ints, b: int, blocks: int, at: _Layout, r: int, nodes: int, chains: int) -> None:
@@ -295,11 +324,12 @@ def _fill_blocks(st: Ints, b: int, blocks: int, at: _Layout, r: int, nodes: int,
     st[b + k.R_FREE] = blocks
     if not st[b + k.R_CACHE]:
         return
+    # Slices, not lists of places: a fleet of hundreds of small machines is filled for every simulation.
     for base, stride, count in ((at.nodes[r], k.E_SIZE, nodes), (at.chains[r], at.chain_stride, chains)):
-        st[base + stride * np.arange(count) + k.E_OWNER] = -2
-    spare = at.spares[r] + k.E_SIZE * np.arange(at.spare_count[r])
-    st[spare + k.E_NEXT] = np.append(spare[1:], -1)
-    first = int(spare[0])
+        st[base + k.E_OWNER : base + stride * count : stride] = -2
+    first, end = at.spares[r], at.spares[r] + k.E_SIZE * at.spare_count[r]
+    st[first + k.E_NEXT : end : k.E_SIZE] = np.arange(first + k.E_SIZE, end + 1, k.E_SIZE)
+    st[end - k.E_SIZE + k.E_NEXT] = -1
     st[b + k.R_SPARE] = st[first + k.E_NEXT]
     st[first + k.E_PREV], st[first + k.E_NEXT] = -1, -1
     st[first + k.E_BLOCKS], st[first + k.E_OWNER] = blocks, -1

@@ -82,9 +82,14 @@ def _verdict(s: LocalSummary) -> list[str]:
     target = f"target {text.percent(s.target_median_frac)}"
     target += f", p90 {text.percent(s.target_p90_frac)}" if s.target_p90_frac is not None else ""
     verdict = {True: "met", False: "missed", None: "too few undisturbed runs to judge"}[s.met]
+    if s.met and s.judged == "everything":
+        verdict = "met although most runs were disturbed"
     name = f"{_RUNNERS[s.runner]}, {s.group}"
-    if s.undisturbed is None:
-        return [f"{name}: {_errors(s.everything)}, all of them disturbed ({target}: {verdict})"]
+    if s.judged == "everything" or s.undisturbed is None:
+        lines = [f"{name}: {_errors(s.everything)} ({target}: {verdict})"]
+        if s.undisturbed is None:
+            return [*lines, "  all of them disturbed"]
+        return [*lines, f"  the undisturbed: {_errors(s.undisturbed)}"]
     lines = [f"{name}: {_errors(s.undisturbed)} ({target}: {verdict})"]
     if s.disturbed_runs:
         lines.append(f"  with the {s.disturbed_runs} disturbed runs: {_errors(s.everything)}")

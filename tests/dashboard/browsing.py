@@ -16,6 +16,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _START_S = 60.0
+_LOOK_MS, _STILL_LOOKS, _STILL_AT_MOST_S = 150, 4, 30.0
+"""Pause between two looks at the figures, looks in a row that must agree, and when to give up."""
 _DRAWN_MS = 180_000
 """A machine that compiles the kernel for the first time takes a while."""
 
@@ -111,14 +113,29 @@ class Reader:
             timeout=_DRAWN_MS,
         )
 
-    def figures(self) -> dict[str, str]:
-        """Return the metrics of the page, which has some, by label."""
-        found = {}
+    def figures(self, *, wanted: "dict[str, str] | None" = None) -> dict[str, str]:
+        """Return the metrics of the page, which has some, by label.
+
+        The browser draws them one after the other, also after the script has ended: they count once they stand still,
+        or as soon as they are those ``wanted``.
+        """
         self.page.get_by_test_id("stMetric").first.wait_for(timeout=20_000)
-        for metric in self.page.get_by_test_id("stMetric").all():
-            label = metric.get_by_test_id("stMetricLabel").inner_text().strip()
-            found[label] = metric.get_by_test_id("stMetricValue").inner_text().strip()
+        found, end = self._metrics(), time.monotonic() + _STILL_AT_MOST_S
+        still = 0
+        while found != wanted and still < _STILL_LOOKS and time.monotonic() < end:
+            self.page.wait_for_timeout(_LOOK_MS)
+            before, found = found, self._metrics()
+            # Without the figures that are wanted, only the time limit ends the wait.
+            still = still + 1 if found == before and wanted is None else 0
         return found
+
+    def _metrics(self) -> dict[str, str]:
+        """Return label and value of the metrics that stand on the page at one moment."""
+        pairs = self.page.get_by_test_id("stMetric").evaluate_all(
+            "all => all.map(m => ['Label', 'Value'].map(part => "
+            "(m.querySelector(`[data-testid=stMetric${part}]`)?.innerText ?? '').trim()))"
+        )
+        return dict(pairs)
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Opens one page of the dashboard in a session of its own."""
 
+import time
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 _PAGE = """
@@ -22,11 +24,13 @@ address.write()
 """
 
 
-def open_page(name: str, session: str = "test", **query: str) -> Any:
-    """Return the page ``name`` drawn for a query; it must not have crashed."""
+def open_page(name: str, session: str = "test", secrets: Mapping[str, Any] | None = None, **query: str) -> Any:
+    """Return the page ``name`` drawn for a query, on a server with ``secrets``; it must not have crashed."""
     from streamlit.testing.v1 import AppTest
 
     app = AppTest.from_string(_PAGE.format(name=name, session=session), default_timeout=240)
+    for key, value in (secrets or {}).items():
+        app.secrets[key] = value
     for key, value in query.items():
         app.query_params[key] = value
     return again(app)
@@ -39,6 +43,16 @@ def again(app: Any) -> Any:
         warnings.simplefilter("ignore")
         app.run()
     assert not app.exception, app.exception[0].message
+    return app
+
+
+def finished(app: Any, button: str, *, within_s: float = 240.0) -> Any:
+    """Return the page after its long work, started by a button, has ended."""
+    app.button(key=button).click()
+    end = time.monotonic() + within_s
+    while any(b.key == button.replace("-start", "-cancel") for b in again(app).button):
+        assert time.monotonic() < end, "the work did not end"
+        time.sleep(0.2)
     return app
 
 

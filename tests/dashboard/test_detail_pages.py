@@ -11,7 +11,7 @@ from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
-from opening import open_page
+from opening import finished, open_page
 
 CANDIDATE = "own-v4-flash"
 
@@ -100,12 +100,15 @@ def test_evidence_shows_every_difficulty(capsys: pytest.CaptureFixture[str]) -> 
     assert list(table["used"]) == [text.percent(t["used_frac"], 1) for t in expected["tasks"]]
 
 
-def test_hardware_shows_the_profile_and_compares_machines() -> None:
+def test_hardware_shows_the_profile_of_the_command_and_compares_machines(capsys: pytest.CaptureFixture[str]) -> None:
     app = opened("hardware", device="nvidia-h100-sxm-80gb")
     profile = load(HardwareProfile, "hardware_profiles", "nvidia-h100-sxm-80gb", file="test", path="device")
+    expected = command_line(capsys, "hardware", "nvidia-h100-sxm-80gb")
     shown = figures(app)
-    assert shown["Memory"] == text.gb(profile.device_memory.capacity_bytes)
-    assert shown["Bandwidth"] == text.si(profile.device_memory.bandwidth_bytes_per_s, "B/s")
+    assert shown["Memory"] == text.gb(expected["memory"][0]["capacity_bytes"])
+    assert shown["Bandwidth"] == text.si(expected["memory"][0]["bandwidth_bytes_per_s"], "B/s")
+    assert shown["Power"] == f"{expected['power']['max_w']:,.0f} W"
+    assert profile.source_of("memory").source in said(app)
     app = opened("hardware", device="nvidia-h100-sxm-80gb", tab="Compare machines")
     machines = next(t.value for t in app.dataframe if "device" in t.value)
     assert profile.name in list(machines["device"])
@@ -118,7 +121,26 @@ def test_accuracy_shows_the_bands_that_ship() -> None:
     band = find_band("decode", "any", "any")
     assert band is not None
     assert figures(app)["decode"] == f"±{text.percent(band.median_ape_frac)}"
-    assert any("Score" in button.label for button in app.button)
+
+
+def test_accuracy_scores_as_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = command_line(capsys, "validate")["totals"]
+    app = finished(opened("accuracy"), "accuracy-start")
+    table = next(t.value for t in app.dataframe if "rows from" in t.value)
+    assert list(table["rows"]) == [text.count(t["n"]) for t in expected]
+    assert list(table["median error"]) == [text.percent(t["median_ape_frac"], 1) for t in expected]
+
+
+@pytest.mark.parametrize(
+    ("secrets", "offered"),
+    [
+        ({}, True), ({"access": {"password": "p"}}, False), ({"auth": {"client_id": "i"}}, False),
+        ({"access": {"password": "p", "probe": True}}, True), ({"access": {"probe": False}}, False),
+    ],
+)  # fmt: skip
+def test_a_server_for_others_is_not_loaded_by_its_readers_unless_allowed(secrets: Any, offered: bool) -> None:
+    tabs = [tab.label for tab in open_page("hardware", secrets=secrets).tabs]
+    assert ("Probe this machine" in tabs) == offered
 
 
 def test_a_scenario_without_machines_has_nothing_to_fit_or_fail() -> None:

@@ -11,7 +11,7 @@ from envelope.report import text
 from envelope.spec.edit import edited
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
-from opening import again, open_page, query_of
+from opening import again, finished, open_page, query_of
 
 NAME = "field-devices"
 
@@ -95,8 +95,43 @@ def test_later_payments_count_less_at_a_higher_rate_which_can_be_kept() -> None:
 def test_assumptions_name_their_source_and_can_be_searched() -> None:
     app = open_page("assumptions", scenario=NAME)
     assert not app.error
-    app.text_input(key="assumption-search").set_value("no such assumption")
+    app.text_input(key="search").set_value("no such assumption")
     assert any("No assumption matches" in info.value for info in again(app).info)
+
+
+def test_assumptions_weigh_what_the_lines_of_the_command_say(capsys: pytest.CaptureFixture[str]) -> None:
+    expected: dict[str, float] = {}
+    for candidate in command(capsys, "tco", NAME)["candidates"]:
+        for line in candidate["result"]["lines"]:
+            for name in line["inputs"]:
+                expected[name] = expected.get(name, 0.0) + line["present_value_usd"]
+    rows = table(open_page("assumptions", scenario=NAME), "assumption").set_index("input")["costs that rest on it"]
+    # The discount rate weighs every line, so that no line names it.
+    shown = {name: usd for name, usd in rows.items() if name != "discount_rate_frac_per_year"}
+    assert len(shown) > 10
+    assert shown == pytest.approx({name: expected[name] for name in shown})
+
+
+def test_a_link_to_the_assumptions_carries_the_search() -> None:
+    app = open_page("assumptions", scenario=NAME)
+    app.text_input(key="search").set_value("electricity")
+    app.multiselect(key="basis").set_value(["assumed"])
+    link = query_of(again(app))
+    other = open_page("assumptions", session="other", **link)
+    rows = table(other, "assumption")
+    assert 0 < len(rows) < 5
+    assert set(rows["evidence"]) == {"△ assumed"}
+
+
+def test_the_map_has_the_regions_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    axes = {"x": "discount_rate", "y": "power_price"}
+    expected = command(capsys, "frontier", NAME, "--x", axes["x"], "--y", axes["y"])
+    app = finished(open_page("line", scenario=NAME, **axes), "frontier-start")
+    rows = table(app, "cheapest feasible")
+    assert list(rows["cheapest feasible"]) == [r["name"] for r in expected["regions"]]
+    assert list(rows["share of the map"]) == [text.percent(r["frac"]) for r in expected["regions"]]
+    # A link to the map draws it without a button.
+    assert query_of(app)["map"]
 
 
 def test_the_line_names_the_axes_and_waits_for_its_button() -> None:

@@ -42,6 +42,8 @@ def measured() -> CpuMeasured:
 class Server:
     """A streaming server with known delays; the test turns its knobs."""
 
+    handshake_s: float = 0.0
+    """Pause before a connection is looked at; with TLS the handshake takes that long."""
     ttft_s: float = 0.05
     gap_s: float = 0.01
     refuse_first: int = 0
@@ -61,6 +63,10 @@ class Server:
 def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            time.sleep(server.handshake_s)
+            super().setup()
 
         def log_message(self, *args: object) -> None:
             pass

@@ -1,5 +1,6 @@
 """The endpoint probe against a real streaming server with known delays."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -105,6 +106,24 @@ def test_a_certificate_that_is_not_trusted_is_a_clear_error(tls_server, authorit
     result = run(tls_server, concurrencies=(2,))
     assert result.complete
     assert result.levels[0].completed == 3
+
+
+def test_the_handshake_is_no_part_of_the_time_to_first_token(tls_server, authority, monkeypatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    tls_server.handshake_s, tls_server.ttft_s = 1.5, 0.05
+    reply = ask(Endpoint(tls_server.url, "m"), "hello", 2)
+    assert reply.outcome == "ok"
+    assert 0.05 <= reply.ttft_s < 1.4
+
+
+def test_a_stream_that_is_no_longer_wanted_ends_with_its_next_piece(server) -> None:
+    server.gap_s = 0.05
+    stop = threading.Event()
+    threading.Timer(0.4, stop.set).start()
+    reply = ask(Endpoint(server.url, "m"), "hello", 400, stop=stop)
+    assert reply.outcome == "dropped"
+    assert 0 < reply.output_tokens < 200
+    assert reply.detail == "stopped"
 
 
 def test_a_server_that_is_not_there_or_refuses_the_key_ends_the_probe_at_once(server) -> None:

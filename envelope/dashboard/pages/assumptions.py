@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from envelope.dashboard import address, edits, tasks
+from envelope.dashboard.badges import BADGES, MEANING
 from envelope.dashboard.downloads import page_downloads, scenario_argument, show_table, table_downloads
 from envelope.dashboard.figures import escaped
 from envelope.dashboard.jobs import fingerprint
@@ -15,20 +16,6 @@ from envelope.provenance import Evidence
 if TYPE_CHECKING:
     from envelope.plan.assumptions import Assumption
 
-_BADGES = {
-    Evidence.MEASURED: "● measured",
-    Evidence.FITTED: "◉ fitted",
-    Evidence.INTERPOLATED: "◐ interpolated",
-    Evidence.DATASHEET: "○ datasheet",
-    Evidence.ASSUMED: "△ assumed",
-}
-_MEANING = {
-    Evidence.MEASURED: "by a probe on that very device or service",
-    Evidence.FITTED: "from measured tables of that device",
-    Evidence.INTERPOLATED: "from measurements of neighbours of the same family",
-    Evidence.DATASHEET: "the vendor's or provider's own published figure",
-    Evidence.ASSUMED: "recalled, derived or judged; nobody has checked it against a source",
-}
 _OLD_DAYS = 180
 
 
@@ -43,20 +30,24 @@ def page(view: View) -> None:
 
 
 def _summary(view: View, found: "tuple[Assumption, ...]") -> None:
-    counts = {badge: sum(a.evidence == kind for a in found) for kind, badge in _BADGES.items()}
+    counts = {badge: sum(a.evidence == kind for a in found) for kind, badge in BADGES.items()}
     st.markdown(" · ".join(f"{badge}: {count}" for badge, count in counts.items() if count))
     own = sum(a.own for a in found)
     st.caption(f"{len(found)} numbers stand behind the costs; {own} of them are the scenario's own.")
     with st.expander("What the badges mean", key="badges"):
-        st.markdown("\n".join(f"- {badge}: {_MEANING[kind]}" for kind, badge in _BADGES.items()))
+        st.markdown("\n".join(f"- {badge}: {MEANING[kind]}" for kind, badge in BADGES.items()))
 
 
 def _filtered(found: "tuple[Assumption, ...]") -> "list[Assumption]":
     with st.container(horizontal=True):
-        words = st.text_input("Search", key="assumption-search", placeholder="electricity, price, staff …").lower()
-        kinds = st.multiselect("Evidence", list(_BADGES), format_func=lambda k: _BADGES[k], key="assumption-evidence")
+        words = address.words("Search", param="search", placeholder="electricity, price, staff …").lower()
+        chosen = address.choices(
+            "Evidence", [str(kind) for kind in BADGES], param="basis", default=(), show=lambda k: BADGES[Evidence(k)]
+        )
     return [
-        a for a in found if words in f"{a.name} {a.label} {a.source}".lower() and (not kinds or a.evidence in kinds)
+        a
+        for a in found
+        if words in f"{a.name} {a.label} {a.source}".lower() and (not chosen or str(a.evidence) in chosen)
     ]
 
 
@@ -67,7 +58,7 @@ def _editor(view: View, listed: "list[Assumption]") -> None:
     frame = pd.DataFrame(
         [
             {"assumption": a.label, "value": a.value, "unit": a.unit, "costs that rest on it": a.present_value_usd,
-             "evidence": _BADGES[a.evidence], "days old": a.age_days, "own": a.own, "low": a.low, "high": a.high,
+             "evidence": BADGES[a.evidence], "days old": a.age_days, "own": a.own, "low": a.low, "high": a.high,
              "source": a.source, "input": a.name}
             for a in listed
         ]
@@ -113,7 +104,7 @@ def _stale(view: View) -> None:
     st.markdown(f"{view.figures.count(len(old))} prices are older than {days} days.")
     if old:
         rows = [
-            {"kind": a.kind, "price": a.id, "days": a.age_days, "date": a.date, "evidence": _BADGES[a.evidence],
+            {"kind": a.kind, "price": a.id, "days": a.age_days, "date": a.date, "evidence": BADGES[a.evidence],
              "source": escaped(a.source)}
             for a in old
         ]  # fmt: skip

@@ -6,6 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from envelope.dashboard import address, tasks_detail
+from envelope.dashboard.access import may_measure
+from envelope.dashboard.badges import BADGES
 from envelope.dashboard.downloads import page_downloads, show_chart, show_table
 from envelope.dashboard.figures import escaped
 from envelope.dashboard.tabs import show_tabs
@@ -30,9 +32,11 @@ def page(view: View) -> None:
         {
             "Roofline": partial(_roofline, view, profile),
             "Compare machines": partial(_compare, view, known),
-            "Probe this machine": partial(_probe, view),
+            **({"Probe this machine": partial(_probe, view)} if may_measure() else {}),
         }
     )
+    if not may_measure():
+        st.caption("Measuring the server is off, for it serves others; the page on the dashboard says how to allow it.")
     page_downloads(view, f"envelope hardware {ident}")
 
 
@@ -50,6 +54,7 @@ def _facts(view: View, profile: HardwareProfile) -> None:
     columns[2].metric("Power", n.localised(f"{profile.power.max_w:,.0f} W"), help=help_of(type(profile.power), "max_w"))
     columns[3].metric("Price", n.money(profile.price.usd) if profile.price else "–",
                       help=f"{profile.price.kind}, {profile.price.date}" if profile.price else None)  # fmt: skip
+    st.caption(escaped(" · ".join(_told(profile, name) for name in ("memory", "power", "price"))))
     rows = [
         {
             "what": f"peak, {name}", "value": n.localised(text.si(peak, "FLOP/s")),
@@ -74,6 +79,12 @@ def _facts(view: View, profile: HardwareProfile) -> None:
 def _origin(profile: HardwareProfile, path: str) -> dict[str, str]:
     found = profile.source_of(path)
     return {"evidence": str(found.evidence), "source": found.source, "date": str(found.date)}
+
+
+def _told(profile: HardwareProfile, part: str) -> str:
+    """Return where a part of the profile is from, in short."""
+    found = profile.source_of(part)
+    return f"{part}: {BADGES[found.evidence]}, {found.source}" + (f" ({found.date})" if found.date else "")
 
 
 def _roofline(view: View, profile: HardwareProfile) -> None:

@@ -1,5 +1,6 @@
 """Verdict: the question, the recommended bench, why, why not the others, and what binds."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -36,9 +37,10 @@ def page(view: View) -> None:
 def _recommended(view: View, result: "Comparison", best: "CandidateResult") -> None:
     n = view.figures
     st.success(f"✔ **{escaped(best.name)}**")
-    ranges = view.cost_ranges()
-    # Figures appear at once; the range of the cost follows when it has been drawn.
-    st.fragment(_figure_row, run_every=None if ranges.ended else _POLL_S)(view, result, best, ranges, ranges.ended)
+    ranges = view.kept_cost_ranges()
+    # Figures appear at once. The range of the cost is drawn when they stand, for it takes a whole processor.
+    look = _Look(ready=ranges is not None and ranges.ended)
+    st.fragment(_figure_row, run_every=None if look.ready else _POLL_S)(view, result, best, look)
     st.markdown("\n".join(f"- {escaped(n.localised(reason))}" for reason in result.reasons))
     st.caption(f"Weakest evidence – {escaped(n.localised('; '.join(best.evidence_notes) or str(best.evidence)))}")
     if result.runner_up:
@@ -46,8 +48,19 @@ def _recommended(view: View, result: "Comparison", best: "CandidateResult") -> N
         st.markdown(f"Runner-up: **{escaped(second.name)}** at {escaped(n.money(second.cost_npv))}.")
 
 
-def _figure_row(view: View, result: "Comparison", best: "CandidateResult", ranges: Job, was_ready: bool) -> None:
-    if ranges.ended and not was_ready:
+@dataclass(slots=True)
+class _Look:
+    """What is known when the figures are drawn, and drawn again to see whether the range of the cost has come."""
+
+    ready: bool
+    """Whether the range was there at the first look."""
+    count: int = 0
+
+
+def _figure_row(view: View, result: "Comparison", best: "CandidateResult", look: _Look) -> None:
+    ranges = view.cost_ranges() if look.count else view.kept_cost_ranges()
+    look.count += 1
+    if not look.ready and ranges is not None and ranges.ended:
         st.rerun()
     with st.container(horizontal=True):
         for label, value, about, delta in _figures(view, result, best, ranges):
@@ -57,9 +70,9 @@ def _figure_row(view: View, result: "Comparison", best: "CandidateResult", range
             )  # fmt: skip
 
 
-def _spread(view: View, ident: str, ranges: Job) -> str:
+def _spread(view: View, ident: str, ranges: Job | None) -> str:
     """Return the range of a candidate's cost in words, or where it can be seen."""
-    if not ranges.ended:
+    if ranges is None or not ranges.ended:
         return "P10–P90 being drawn …"
     drawn = ranges.value().get(ident) if ranges.state is State.DONE else None
     n = view.figures
@@ -67,7 +80,7 @@ def _spread(view: View, ident: str, ranges: Job) -> str:
 
 
 def _figures(
-    view: View, result: "Comparison", best: "CandidateResult", ranges: Job
+    view: View, result: "Comparison", best: "CandidateResult", ranges: Job | None
 ) -> list[tuple[str, str, str, str | None]]:
     """Return label, value, help and range of the key figures."""
     from envelope.plan.results import CandidateResult, ServiceLevel
@@ -84,15 +97,38 @@ def _figures(
             if service
             else None,
         ),
-        ("Tasks solved", n.percent(best.solved_frac), help_of(CandidateResult, "solved_frac"), None),
+        ("Tasks solved", n.percent(best.solved_frac), help_of(CandidateResult, "solved_frac"), _solved_basis(best)),
     ]
     if service and service.ttft:
-        p50 = f"P50 {n.seconds(service.ttft.p50_s)}"
-        shown.append(("TTFT, 95th percentile", n.seconds(service.ttft.p95_s), term("TTFT"), p50))
+        about = _ttft_help(view, best, service.ttft.p50_s)
+        shown.append(("TTFT, 95th percentile", n.seconds(service.ttft.p95_s), about, _band(view, best)))
     left = n.count(best.requests_left_per_year)
     private = f"{n.count(best.private_requests_left)} private"
     about = help_of(CandidateResult, "requests_left_per_year")
     return [*shown, ("Left the building per year", left, about, private)]
+
+
+def _solved_basis(best: "CandidateResult") -> str:
+    """Return in two words what the share of solved tasks rests on."""
+    rule = next((c for c in best.constraints if c.id == "solved"), None)
+    return "from evidence" if rule is not None and "from evidence" in rule.explanation else "assumed difficulty"
+
+
+def _band(view: View, best: "CandidateResult") -> str:
+    """Return how far such predictions of the TTFT were off when they were scored."""
+    band = best.error_bands.get("ttft_s")
+    return f"± {view.figures.percent(band.median_error_frac)} median error" if band else "error not scored"
+
+
+def _ttft_help(view: View, best: "CandidateResult", p50_s: float) -> str:
+    n, band = view.figures, best.error_bands.get("ttft_s")
+    told = f"{term('TTFT')} The median here is {n.seconds(p50_s)}."
+    if band is None:
+        return told
+    return (
+        f"{told} Half of the {n.count(band.rows)} predictions scored on {band.scored_on} models were off by less than "
+        f"{n.percent(band.median_error_frac)}, nine of ten by less than {n.percent(band.p90_error_frac)}."
+    )
 
 
 def _table(view: View, result: "Comparison") -> None:
