@@ -39,8 +39,8 @@ def may_measure() -> bool:
     if "probe" in rules:
         return bool(rules["probe"])
     shared = "auth" in secrets or bool(rules.get("password"))
-    # Streamlit gives no address for a connection from the machine itself.
-    return not shared and st.context.ip_address is None
+    # Streamlit gives an address only for a connection from another machine.
+    return not shared and not isinstance(st.context.ip_address, str)
 
 
 def _secrets() -> Any:

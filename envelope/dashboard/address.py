@@ -1,4 +1,8 @@
-"""The address of a view: what stands in the query of the page's URL, so that a link opens the same view."""
+"""The address of a view: what stands in the query of the page's URL, so that a link opens the same view.
+
+Widgets are given their value twice: in the session, and as what they show at first. A browser that is still loading a
+kind of widget when the page is drawn again never hears of the session's value, and would show the lowest one.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -89,7 +93,8 @@ def choice(
     A value that is not among the options (the scenario has changed) gives way to ``default``, or the first.
     """
     _adopt(options, param, default)
-    chosen = str(place.selectbox(label, options, format_func=show, key=param, help=help))
+    start = list(options).index(st.session_state[param])
+    chosen = str(place.selectbox(label, options, start, format_func=show, key=param, help=help))
     put(param, chosen)
     return chosen
 
@@ -97,7 +102,7 @@ def choice(
 def part(label: str, options: Sequence[str], *, param: str, default: str | None = None) -> str:
     """Draw a row of buttons of which one is pressed, which stands in the address; as ``choice``."""
     _adopt(options, param, default)
-    chosen = str(st.segmented_control(label, options, key=param, required=True))
+    chosen = str(st.segmented_control(label, options, default=st.session_state[param], key=param, required=True))
     put(param, chosen)
     return chosen
 
@@ -117,7 +122,8 @@ def choices(
     wanted = [name for name in get(param).split(",") if name in options] or [n for n in default if n in options]
     if any(name not in options for name in st.session_state.get(param, [""])):
         st.session_state[param] = wanted
-    chosen = [str(name) for name in st.multiselect(label, options, format_func=show, key=param)]
+    start = st.session_state[param]
+    chosen = [str(name) for name in st.multiselect(label, options, start, format_func=show, key=param)]
     put(param, "" if chosen == list(default) else ",".join(chosen))
     return chosen
 
@@ -126,7 +132,7 @@ def words(label: str, *, param: str, **widget: Any) -> str:
     """Draw a box for a few words, which stand in the address as ``param``, and return them."""
     if param not in st.session_state:
         st.session_state[param] = get(param)
-    text = str(st.text_input(label, key=param, max_chars=LONGEST, **widget) or "")
+    text = str(st.text_input(label, st.session_state[param], key=param, max_chars=LONGEST, **widget) or "")
     put(param, text)
     return text
 
@@ -134,8 +140,8 @@ def words(label: str, *, param: str, **widget: Any) -> str:
 def number(label: str, low: float, high: float, *, param: str, default: float, **widget: Any) -> float:
     """Draw a slider whose value stands in the address as ``param`` and return the value."""
     if not low <= st.session_state.get(param, low - 1) <= high:
-        st.session_state[param] = min(max(_as_number(get(param), default), low), high)
-    value = float(st.slider(label, low, high, key=param, **widget))
+        st.session_state[param] = type(low)(min(max(_as_number(get(param), default), low), high))
+    value = float(st.slider(label, low, high, st.session_state[param], key=param, **widget))
     put(param, "" if value == default else f"{value:.6g}")
     return value
 

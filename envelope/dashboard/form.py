@@ -129,13 +129,13 @@ def _widget(opened: Opened, entry: _Field, value: Any, info: FieldInfo, help: st
     if options:
         shown = list(options) if value in options else [value, *options]
         _set(key, value)
-        st.selectbox(entry.label, shown, format_func=lambda x: str(x).replace("_", " "), **common)
+        st.selectbox(entry.label, shown, shown.index(value), format_func=lambda x: str(x).replace("_", " "), **common)
     elif isinstance(value, bool):
         _set(key, value)
-        st.toggle(entry.label, **common)
+        st.toggle(entry.label, value, **common)
     elif isinstance(value, str):
         _set(key, value)
-        st.text_input(entry.label, **common)
+        st.text_input(entry.label, value, **common)
     else:
         whole = int in (info.annotation, *get_args(info.annotation))
         _set(key, value if value is None else int(value) if whole else float(value))
@@ -145,7 +145,7 @@ def _widget(opened: Opened, entry: _Field, value: Any, info: FieldInfo, help: st
             entry.label,
             min_value=None if low is None else kind(low),
             max_value=None if high is None else kind(high),
-            value=None,
+            value=value if value is None else kind(value),
             step=1 if whole else _step(value),
             placeholder="no limit",
             **common,

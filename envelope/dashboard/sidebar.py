@@ -76,7 +76,7 @@ def _slider(
     key = "turn-" + path[-1]
     if st.session_state.get(key) != value:
         st.session_state[key] = value
-    st.slider(label, low, high, format=form, key=key, on_change=_turned, args=(opened, path, key))
+    st.slider(label, low, high, value, format=form, key=key, on_change=_turned, args=(opened, path, key))
 
 
 def _turned(opened: Opened, path: tuple[str, ...], key: str) -> None:

@@ -17,7 +17,9 @@ def show_tabs(contents: Mapping[str, Callable[[], None]], *, param: str = "tab")
     start = wanted if wanted in titles else titles[0]
     if st.session_state.get(key) not in titles:
         st.session_state[key] = start
-    for title, tab in zip(titles, st.tabs(titles, key=key, on_change="rerun"), strict=True):
+    for title, tab in zip(
+        titles, st.tabs(titles, default=st.session_state[key], key=key, on_change="rerun"), strict=True
+    ):
         with tab:
             if tab.open:
                 address.put(param, "" if title == titles[0] else title)

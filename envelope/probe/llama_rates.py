@@ -5,9 +5,10 @@ is the one with which the estimator gives back the measured time.
 """
 
 import datetime
+import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +31,13 @@ _NARROW = DecoderShape("narrow-probe", 8, 768, HeadShape(12, 4, 64), 2048, 2048)
 _SPARSE = DecoderShape("sparse-probe", 4, 1024, HeadShape(16, 4, 64), 768, 2048, ExpertShape(16, 4, 1024, 768))
 _FORMATS = ("f16", "q8_0", "q6_k", "q4_0", "q4_k_m")
 _SPARSE_FORMATS = ("q8_0", "q4_0", "q4_k_m")
-_SHORT = BenchTest(prompts=(128,), depths=(0,), prompt_repeats=4, decode_repeats=12)
-_LONG = BenchTest(prompts=(128, 2048), depths=(0, 2048), prompt_repeats=3, decode_repeats=8)
+_TURNS = 3
+"""Times that every file is visited, all others in between: a virtual machine on a shared host is faster and slower by a
+third for seconds at a time, which is as long as one file takes."""
+_SHORT = BenchTest(prompts=(128,), depths=(0,), prompt_repeats=3, decode_repeats=6)
+_LONG = BenchTest(prompts=(128, 2048), depths=(0, 2048), prompt_repeats=2, decode_repeats=6)
 """Attention shows at long contexts; it is the same in every weight format, so one format tells it."""
-_PROMPT = BenchTest(prompts=(128,), depths=(), prompt_repeats=4, decode_repeats=0)
+_PROMPT = BenchTest(prompts=(128,), depths=(), prompt_repeats=3, decode_repeats=0)
 _BOUNDS = {"eff_c": (1e-4, 1.0), "eff_b": (1e-4, 1.0), "k_half": (0.0, 8192.0)}
 _ROUNDS = 5
 """Two constants that both show in prompts are found one after the other; a round leaves a third of the error."""
@@ -53,13 +57,40 @@ def with_llama_rates(profile: HardwareProfile, bench: LlamaBench, report: Report
 
     Raises ``EnvelopeError`` if the program fails.
     """
-    rates = _Rates(profile, bench)
-    work = [(_DENSE, key) for key in _FORMATS] + [(_SPARSE, key) for key in _SPARSE_FORMATS]
-    for index, (shape, key) in enumerate(work):
-        report(index / len(work), f"llama.cpp {key}")
-        rates.learn(shape, key)
+    rates = _Rates(profile, bench, _in_turns(bench, report))
+    for key in _FORMATS:
+        rates.learn(_DENSE, key)
+    for key in _SPARSE_FORMATS:
+        rates.learn(_SPARSE, key)
     report(1.0, "done")
     return rates.profile
+
+
+_Times = dict[tuple[str, int], "_Measured"]
+"""What was measured of one file, by phase and length."""
+
+
+def _in_turns(bench: LlamaBench, report: Reporter) -> dict[tuple[str, str], _Times]:
+    """Return what each file gave, by shape and format: the median of the turns' medians."""
+    files = [
+        *((_DENSE, key, _LONG if key == _FORMATS[0] else _SHORT) for key in _FORMATS),
+        *((_NARROW, key, _PROMPT) for key in _FORMATS),
+        *((_SPARSE, key, _SHORT) for key in _SPARSE_FORMATS),
+    ]
+    found: dict[tuple[str, str], list[_Times]] = {}
+    for turn in range(_TURNS):
+        for index, (shape, key, test) in enumerate(files):
+            report((turn + index / len(files)) / _TURNS, f"llama.cpp {shape.name} {key}")
+            with tempfile.TemporaryDirectory(prefix="envelope-gguf-") as folder:
+                path = Path(folder) / "probe.gguf"
+                random_gguf(shape, key, path)
+                found.setdefault((shape.name, key), []).append(dict(_measured(bench.records(path, test))))
+    return {name: {point: _typical([t[point] for t in turns]) for point in turns[0]} for name, turns in found.items()}
+
+
+def _typical(turns: "Sequence[_Measured]") -> "_Measured":
+    typical, best = statistics.median(t.typical_s for t in turns), min(t.best_s for t in turns)
+    return replace(turns[0], typical_s=typical, best_s=best)
 
 
 @dataclass(slots=True)
@@ -68,12 +99,13 @@ class _Rates:
 
     profile: HardwareProfile
     bench: LlamaBench
+    found: dict[tuple[str, str], _Times]
 
     def learn(self, shape: DecoderShape, key: str) -> None:
         long = shape is _DENSE and key == _FORMATS[0]
-        times = self._times(shape, key, _LONG if long else _SHORT)
+        times = self.found[shape.name, key]
         op = "moe" if shape.experts else "gemm"
-        narrow = self._times(_NARROW, key, _PROMPT) if op == "gemm" else None
+        narrow = self.found[_NARROW.name, key] if op == "gemm" else None
         if long:
             # From rough constants of everything to those of each, twice: the parts hardly touch each other.
             for name, number_format in ((op, key), ("decode_attention", "any"), ("prefill_attention", "any")):
@@ -88,12 +120,6 @@ class _Rates:
             if long:
                 self._solve(shape, key, "decode_attention", "eff_c", times["decode", 2048])
                 self._solve(shape, key, "prefill_attention", "eff_c", times["prefill", 2048])
-
-    def _times(self, shape: DecoderShape, key: str, test: BenchTest) -> "dict[tuple[str, int], _Measured]":
-        with tempfile.TemporaryDirectory(prefix="envelope-gguf-") as folder:
-            path = Path(folder) / "probe.gguf"
-            random_gguf(shape, key, path)
-            return dict(_measured(self.bench.records(path, test)))
 
     def _solve(self, shape: DecoderShape, key: str, op: str, constant: str, measured: "_Measured") -> None:
         """Set one constant so that the estimator gives the measured time, as far as its bounds reach."""
@@ -139,17 +165,22 @@ class _Measured:
     """One point of ``llama-bench`` and how the estimator predicts it."""
 
     typical_s: float
-    spread_frac: float
+    best_s: float
     predicted_s: Callable[[ReplicaSpec], float]
+
+    @property
+    def spread_frac(self) -> float:
+        """(typical − best) / best."""
+        return self.typical_s / self.best_s - 1.0
 
 
 def _measured(records: list[dict[str, Any]]) -> Iterator[tuple[tuple[str, int], _Measured]]:
     for record in records:
         prompt, depth = int(record["n_prompt"]), int(record.get("n_depth", 0))
-        rates = sorted(float(v) for v in record["samples_ts"])
-        spread = rates[-1] / rates[len(rates) // 2] - 1.0
+        typical = typical_s(record)
+        best = (prompt or 1) / max(float(v) for v in record["samples_ts"])
         if prompt:
-            yield ("prefill", prompt), _Measured(typical_s(record), spread, lambda r, n=prompt: prefill_s(r, n, 0))  # type: ignore[misc]
+            yield ("prefill", prompt), _Measured(typical, best, lambda r, n=prompt: prefill_s(r, n, 0))  # type: ignore[misc]
         else:
             middle = depth + GENERATED / 2.0
-            yield ("decode", depth), _Measured(typical_s(record), spread, lambda r, d=middle: decode_s(r, 1, d))  # type: ignore[misc]
+            yield ("decode", depth), _Measured(typical, best, lambda r, d=middle: decode_s(r, 1, d))  # type: ignore[misc]

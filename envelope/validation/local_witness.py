@@ -1,5 +1,6 @@
 """A witness of the memory: how fast it reads now, against the profile's measurement of the same read."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +11,7 @@ from envelope.probe.cores import memory_available_bytes
 from envelope.spec.hardware import HardwareProfile
 
 _MOST_BYTES = 4e9
+_REST_S = 0.3
 _CACHES = 4.0
 """Times the last-level cache, so that the read comes from memory."""
 
@@ -29,5 +31,7 @@ class MemoryWitness:
         """Return the read bandwidth now over that of the profile, ``None`` if the profile has none."""
         if not self._expected:
             return None
+        # Threads of the runtime still spin for a while after a run, and would take the processor from the read.
+        time.sleep(_REST_S)
         with ThreadPoolExecutor(self._threads) as pool:
             return read_rate(pool, self._threads, self._array) / self._expected

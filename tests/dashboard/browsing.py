@@ -99,7 +99,10 @@ class Reader:
         self.settle()
 
     def settle(self, pause_s: float = 0.4) -> None:
-        """Wait until the page is drawn to its foot and nothing runs, also after a pause: a run may call for another."""
+        """Wait until the page is drawn to its foot and nothing runs, also after a pause: a run may call for another.
+
+        A browser that meets a kind of widget for the first time loads it before it draws it, and shows a skeleton.
+        """
         self._wait()
         if pause_s:
             self.page.wait_for_timeout(1000 * pause_s)
@@ -109,7 +112,7 @@ class Reader:
         self.page.get_by_text("Downloads and the command line of this page").wait_for(timeout=_DRAWN_MS)
         self.page.wait_for_function(
             "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
-            " && !document.querySelector('[data-stale=true]')",
+            " && !document.querySelector('[data-stale=true], [data-testid=stSkeleton]')",
             timeout=_DRAWN_MS,
         )
 

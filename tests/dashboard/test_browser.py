@@ -53,6 +53,9 @@ def changed(reader: Reader, slider: "str | re.Pattern[str]", key: str) -> None:
 def test_an_architect_changes_the_work_and_finds_what_binds(reader: Reader, tmp_path: Path) -> None:
     reader.open(f"?scenario={SCENARIO}")
     scenario = envelope.load_scenario(SCENARIO)
+    # A browser that meets sliders for the first time must not show their lower ends.
+    horizon = reader.page.get_by_role("slider", name="Horizon (months)")
+    assert horizon.input_value() == str(scenario.economics.horizon_months)
     volume = "requests_per_seat_day" if scenario.workload.requests_per_seat_day else "requests_per_day"
     changed(reader, re.compile("^Requests per"), "End")
     more = 4 * (getattr(scenario.workload, volume) or 0)

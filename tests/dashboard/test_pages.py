@@ -114,13 +114,13 @@ def test_assumptions_weigh_what_the_lines_of_the_command_say(capsys: pytest.Capt
 
 def test_a_link_to_the_assumptions_carries_the_search() -> None:
     app = open_page("assumptions", scenario=NAME)
-    app.text_input(key="search").set_value("electricity")
-    app.multiselect(key="basis").set_value(["assumed"])
+    app.text_input(key="search").set_value("electricity_")
+    app.multiselect(key="basis").set_value(["datasheet"])
     link = query_of(again(app))
     other = open_page("assumptions", session="other", **link)
     rows = table(other, "assumption")
-    assert 0 < len(rows) < 5
-    assert set(rows["evidence"]) == {"△ assumed"}
+    assert set(rows["input"]) == {"electricity_usd_per_kwh", "electricity_growth_frac_per_year"}
+    assert set(rows["evidence"]) == {"○ datasheet"}
 
 
 def test_the_map_has_the_regions_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:

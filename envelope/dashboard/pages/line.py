@@ -56,7 +56,9 @@ def _axis(label: str, param: str, default: str) -> str:
     options = names if wanted in names else [*names, wanted]
     if st.session_state.get(param) is None:
         st.session_state[param] = wanted
-    chosen = str(st.selectbox(label, options, key=param, accept_new_options=True, help=about) or default)
+    now = st.session_state[param]
+    start = options.index(now) if now in options else 0
+    chosen = str(st.selectbox(label, options, start, key=param, accept_new_options=True, help=about) or default)
     address.put(param, chosen)
     return chosen
 
@@ -81,7 +83,8 @@ def _end(column: Any, label: str, usual: float, param: str) -> float | None:
     """Draw one end of an axis, which stands in the address; ``None`` while it is the usual one."""
     if param not in st.session_state:
         st.session_state[param] = _number(address.get(param))
-    value = column.number_input(label, placeholder=f"{usual:g}", key=param, format="%g", step=_step(usual))
+    now = st.session_state[param]
+    value = column.number_input(label, value=now, placeholder=f"{usual:g}", key=param, format="%g", step=_step(usual))
     address.put(param, "" if value is None else f"{value:.6g}")
     return None if value is None else float(value)
 

@@ -87,7 +87,7 @@ def _text(opened: Opened) -> None:
     st.html("<style>.st-key-yaml textarea {font-family: monospace; font-size: 0.8rem; white-space: pre;}</style>")
     if st.session_state.get("yaml") != opened.text:
         st.session_state["yaml"] = opened.text
-    st.text_area("Text of the scenario", key="yaml", height=720, on_change=_typed, args=(opened,),
+    st.text_area("Text of the scenario", opened.text, key="yaml", height=720, on_change=_typed, args=(opened,),
                  help="Ctrl+Enter checks the text and works it out.", max_chars=store.MAX_TEXT_BYTES // 4)  # fmt: skip
 
 
