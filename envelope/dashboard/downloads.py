@@ -60,8 +60,14 @@ def table_downloads(data: pd.DataFrame, name: str) -> None:
 
 
 def page_downloads(view: View, command: str, *, costs: bool = False) -> None:
-    """Draw the foot of a page: the scenario as YAML, the command that reproduces the page, the cost files."""
-    with st.expander("Downloads and the command line of this page", key="page-downloads"):
+    """Draw the foot of a page: the scenario as YAML, the command that reproduces the page, the cost files.
+
+    What is in it is drawn once it is opened.
+    """
+    foot = st.expander("Downloads and the command line of this page", key="page-downloads", on_change="rerun")
+    if not foot.open:
+        return
+    with foot:
         st.code(command, language="bash")
         if view.opened.changed:
             st.caption(f"Download the scenario first: the command reads your changed {view.opened.name}.yaml.")

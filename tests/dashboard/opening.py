@@ -29,6 +29,7 @@ def open_page(name: str, session: str = "test", secrets: Mapping[str, Any] | Non
     from streamlit.testing.v1 import AppTest
 
     app = AppTest.from_string(_PAGE.format(name=name, session=session), default_timeout=240)
+    app.session_state["page-downloads"] = True  # the foot of the page is open
     for key, value in (secrets or {}).items():
         app.secrets[key] = value
     for key, value in query.items():
