@@ -50,9 +50,12 @@ _SECTIONS = {
 }
 """Section → its pages in order. The first page of all is the start page."""
 
-_STYLE = "<style>[data-stale=true] {transition: opacity 0s 0.8s !important;}</style>"
-"""Figures that are being worked out anew fade at once, after a moment, not over a second: each step of it is drawn by
-the processor that should do the work."""
+_STYLE = """<style>
+[data-stale=true] {transition: opacity 0s 0.8s !important;}
+@media (min-width: 800px) {[data-testid=stMainBlockContainer] {padding-inline: 2.2rem; padding-top: 4rem;}}
+</style>"""
+"""Room for tables beside the sidebar. Figures that are being worked out anew fade at once, after a moment, not over a
+second: each step of it is drawn by the processor that should do the work."""
 
 
 def main() -> None:

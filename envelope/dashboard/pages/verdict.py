@@ -159,7 +159,10 @@ def _table(view: View, result: "Comparison") -> None:
         }
         for c in ordered
     ]
-    show_table(pd.DataFrame(rows), "candidates", shown=pd.DataFrame(shown))
+    widths = {"fits": 62, "candidate": 210, "binding constraint": 112, "cost (NPV)": 82, "SLO met": 66, "served": 60,
+              "tasks solved": 82, "left the building a year": 96, "evidence": 80}  # fmt: skip
+    columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
+    show_table(pd.DataFrame(rows), "candidates", shown=pd.DataFrame(shown), column_config=columns)
     for c in ordered:
         if c.cost_warning:
             st.caption(f"⚠ {escaped(c.name)}: {escaped(n.localised(c.cost_warning))}")
