@@ -4,6 +4,7 @@ It reads orders from standard input and answers on standard output, both pickled
 that ends, because the server ended, ends the worker.
 """
 
+import gc
 import logging
 import os
 import pickle
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from envelope.errors import InputError, Problem
+
+_NICE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,9 @@ class Answer:
 
 def main() -> None:
     """Serve orders until the pipe ends."""
+    if hasattr(os, "nice"):
+        # Server and browser, which draw what is done, come before what is still to be worked out.
+        os.nice(_NICE)
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Whatever prints must not reach the pipe.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -75,6 +81,9 @@ def warm(*, progress: Callable[[float, str], object]) -> None:
 
     if worth_compiling(LOAD_REQUESTS + 1):
         prepare()
+    # What is loaded stays: no search for garbage has to look through it again.
+    gc.collect()
+    gc.freeze()
     progress(1.0, "ready")
 
 

@@ -108,7 +108,7 @@ def test_hardware_shows_the_profile_of_the_command_and_compares_machines(capsys:
     assert shown["Memory"] == text.gb(expected["memory"][0]["capacity_bytes"])
     assert shown["Bandwidth"] == text.si(expected["memory"][0]["bandwidth_bytes_per_s"], "B/s")
     assert shown["Power"] == f"{expected['power']['max_w']:,.0f} W"
-    assert profile.source_of("memory").source in said(app)
+    assert f"memory: ○ datasheet, {profile.source_of('memory').source[:30]}" in said(app)
     app = opened("hardware", device="nvidia-h100-sxm-80gb", tab="Compare machines")
     machines = next(t.value for t in app.dataframe if "device" in t.value)
     assert profile.name in list(machines["device"])

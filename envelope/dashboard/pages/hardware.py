@@ -1,6 +1,8 @@
 """Hardware: profiles with their evidence, operators on the roofline, machines side by side, a probe of this machine."""
 
+import re
 from functools import partial
+from textwrap import shorten
 
 import pandas as pd
 import streamlit as st
@@ -82,9 +84,10 @@ def _origin(profile: HardwareProfile, path: str) -> dict[str, str]:
 
 
 def _told(profile: HardwareProfile, part: str) -> str:
-    """Return where a part of the profile is from, in short."""
+    """Return where a part of the profile is from, in short: the table has whole addresses."""
     found = profile.source_of(part)
-    return f"{part}: {BADGES[found.evidence]}, {found.source}" + (f" ({found.date})" if found.date else "")
+    source = shorten(re.sub(r"https?://(?:www\.)?([^/\s]+)\S*", r"\1", found.source), 100, placeholder=" …")
+    return f"{part}: {BADGES[found.evidence]}, {source}" + (f" ({found.date})" if found.date else "")
 
 
 def _roofline(view: View, profile: HardwareProfile) -> None:

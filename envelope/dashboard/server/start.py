@@ -5,6 +5,7 @@ beside each other on the same processor.
 """
 
 import asyncio
+import gc
 import logging
 import sys
 import time
@@ -33,6 +34,9 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, object]]:
     """Get ready, then let the server answer; end the workers with it."""
     sys.setswitchinterval(_SWITCH_S)
     await asyncio.to_thread(_get_ready)
+    # After every run Streamlit collects garbage, which stops everything while it looks through what stays anyhow.
+    gc.collect()
+    gc.freeze()
     yield {}
     workers().close()
 
