@@ -20,6 +20,8 @@ from envelope.provenance import Evidence, Frozen, Source
 from envelope.spec.engine import Engine
 
 _RESAMPLES = 2000
+_LEAST_SCALE = 0.2
+"""Least ratio of measured to predicted kernel time; wild measurements must not give kernels that take no time."""
 _SCALE_WEIGHT = 0.03 / 0.10
 """Weight of the belief that the kernels are as predicted: scatter of measurements over doubt about the scale."""
 _FITTED = ("step_overhead_s", "sequence_overhead_s", "request_overhead_s")
@@ -156,8 +158,9 @@ def _fit(levels: Sequence[_Level]) -> Array:
     matrix = np.vstack([np.array(columns).T / measured[:, None], [_SCALE_WEIGHT, 0.0, 0.0]])
     target = np.array([*np.ones(len(levels)), _SCALE_WEIGHT])
     norms = np.linalg.norm(matrix, axis=0)
-    solution = nnls(matrix / norms, target)[0] / norms
-    scale, step = float(solution[0]), float(solution[1])
+    # Not below the least scale: what is fitted is what comes on top of it.
+    solution = nnls(matrix / norms, target - _LEAST_SCALE * matrix[:, 0])[0] / norms
+    scale, step = _LEAST_SCALE + float(solution[0]), float(solution[1])
     rest = [x.ttft_s - scale * x.ttft_kernel_s - step for x in levels]
     return np.array([scale, step, float(solution[2]), max(float(np.median(rest)), 0.0)])
 

@@ -183,7 +183,7 @@ def test_a_spent_budget_still_gives_two_repeats() -> None:
 
 def test_runs_take_turns() -> None:
     order: list[str] = []
-    first, second = timed_in_turns([lambda: order.append("a"), lambda: order.append("b")], Effort(4, 0.0, 0))
+    first, second = timed_in_turns([lambda: order.append("a"), lambda: order.append("b")], Effort(4, 0.0, 0, retries=0))
     assert "".join(order).replace("aa", "a").replace("bb", "b") == "ab" * TURNS
     assert first.repeats == second.repeats == TURNS
 
