@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -135,7 +136,10 @@ LONG = [
 
 def started(out: Path, *options: str) -> "subprocess.Popen[str]":
     """Start a sweep and return it once its first rows are on disk."""
-    process = subprocess.Popen([*LONG, "--out", str(out), *options], stderr=subprocess.PIPE, text=True)
+    # A test run that was itself started in the background ignores Ctrl-C, and what it starts would too.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL) if os.name == "posix" else None
+    command = [*LONG, "--out", str(out), *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heeds)
     journal = out / "journal.jsonl"
     while process.poll() is None and not (journal.exists() and journal.stat().st_size):
         time.sleep(0.02)
