@@ -138,14 +138,15 @@ def _widget(opened: Opened, entry: _Field, value: Any, info: FieldInfo, help: st
         st.text_input(entry.label, value, **common)
     else:
         whole = int in (info.annotation, *get_args(info.annotation))
-        _set(key, value if value is None else int(value) if whole else float(value))
-        low, high = _bounds(info)
         kind = int if whole else float
+        start = None if value is None else kind(value)
+        _set(key, start)
+        low, high = _bounds(info)
         st.number_input(
             entry.label,
             min_value=None if low is None else kind(low),
             max_value=None if high is None else kind(high),
-            value=value if value is None else kind(value),
+            value=start,
             step=1 if whole else _step(value),
             placeholder="no limit",
             **common,

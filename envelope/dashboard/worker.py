@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from envelope.errors import InputError, Problem
 
 _NICE = 10
+"""Steps by which a worker's priority lies below that of the server."""
 
 
 @dataclass(frozen=True, slots=True)

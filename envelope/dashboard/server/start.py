@@ -34,7 +34,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, object]]:
     """Get ready, then let the server answer; end the workers with it."""
     sys.setswitchinterval(_SWITCH_S)
     await asyncio.to_thread(_get_ready)
-    # After every run Streamlit collects garbage, which stops everything while it looks through what stays anyhow.
+    # What is loaded stays: a search for garbage, which stops everything, need not look through it again.
     gc.collect()
     gc.freeze()
     yield {}
