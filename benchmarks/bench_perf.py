@@ -10,7 +10,7 @@ from collections.abc import Callable
 from envelope.perf.replica import resolve
 from envelope.perf.steady import Loop, step_s
 from envelope.perf.step import _compile, compile_step
-from envelope.plan.estimate import estimate
+from envelope.plan.deployment.estimate import estimate
 
 MODELS = ("llama-3.1-8b", "llama-3.3-70b", "gpt-oss-120b", "deepseek-v3", "qwen3-32b")
 DEVICES = ("nvidia-h100-sxm-80gb", "nvidia-h200-sxm-141gb", "nvidia-b200-sxm-180gb", "nvidia-l40s-48gb")

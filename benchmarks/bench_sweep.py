@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.sweep.run import sweep
 from envelope.serving.compiled import prepare
 

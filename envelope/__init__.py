@@ -19,13 +19,13 @@ from envelope.version import __version__
 
 if TYPE_CHECKING:
     from envelope.errors import InputError
+    from envelope.plan.case.scenarios import load_scenario
     from envelope.plan.compare import compare
-    from envelope.plan.costs import tco
-    from envelope.plan.estimate import estimate
-    from envelope.plan.frontier import frontier
-    from envelope.plan.scenarios import load_scenario
-    from envelope.plan.simulate import simulate
-    from envelope.plan.size import size
+    from envelope.plan.cost.study import tco
+    from envelope.plan.deployment.estimate import estimate
+    from envelope.plan.frontier.map import frontier
+    from envelope.plan.service.simulate import simulate
+    from envelope.plan.size.search import size
     from envelope.plan.sweep.run import sweep
     from envelope.probe.machine import probe
     from envelope.spec.scenario import Scenario
@@ -40,14 +40,14 @@ _HOME = {
     "InputError": "envelope.errors",
     "Scenario": "envelope.spec.scenario",
     "compare": "envelope.plan.compare",
-    "estimate": "envelope.plan.estimate",
-    "frontier": "envelope.plan.frontier",
-    "load_scenario": "envelope.plan.scenarios",
+    "estimate": "envelope.plan.deployment.estimate",
+    "frontier": "envelope.plan.frontier.map",
+    "load_scenario": "envelope.plan.case.scenarios",
     "probe": "envelope.probe.machine",
-    "simulate": "envelope.plan.simulate",
-    "size": "envelope.plan.size",
+    "simulate": "envelope.plan.service.simulate",
+    "size": "envelope.plan.size.search",
     "sweep": "envelope.plan.sweep.run",
-    "tco": "envelope.plan.costs",
+    "tco": "envelope.plan.cost.study",
     "validate": "envelope.validation.validate",
 }
 """Public name → its module; imported on first use, so that ``import envelope`` and ``--help`` stay fast."""

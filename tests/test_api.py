@@ -11,7 +11,7 @@ import pytest
 
 import envelope
 from envelope.errors import EnvelopeError
-from envelope.plan.estimate import Asked, EstimateQuery
+from envelope.plan.deployment.estimate import Asked, EstimateQuery
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 from envelope.validation.validate import shipped_facts

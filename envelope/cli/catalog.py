@@ -186,7 +186,7 @@ _KINDS: dict[str, Callable[[], tuple[type[BaseModel], str, dict[str, Column]]]] 
 
 
 def _scenarios(options: argparse.Namespace) -> int:
-    from envelope.plan.scenarios import find_scenario, list_scenarios
+    from envelope.plan.case.scenarios import find_scenario, list_scenarios
 
     if options.name:
         path = find_scenario(options.name)

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Compare the candidates of a scenario and print the verdict."""
+    from envelope.plan.case.scenarios import load_scenario
     from envelope.plan.compare import compare
-    from envelope.plan.scenarios import load_scenario
 
     out = out_dir(options.out)
     scenario = load_scenario(options.scenario)

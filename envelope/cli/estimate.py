@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
     """Print one estimate, or one JSON line per row of the batch."""
     if options.batch:
         return _batch(options.batch)
-    from envelope.plan.estimate import estimate_row
+    from envelope.plan.deployment.estimate import estimate_row
 
     row = deployment_row(options)
     row |= {name: value for name in _LOAD_FLAGS if (value := getattr(options, name)) is not None}
@@ -89,7 +89,7 @@ def deployment_row(options: argparse.Namespace) -> dict[str, Any]:
 
 def _batch(name: str) -> int:
     """Print one result line per input line; a bad line gives an ``error`` object and exit code 4."""
-    from envelope.plan.estimate import estimate_row
+    from envelope.plan.deployment.estimate import estimate_row
 
     bad = done = 0
     for number, line in _lines(name):

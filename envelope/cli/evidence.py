@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Print records, difficulties and gates of a scenario, or convert a harness's results."""
-    from envelope.plan.scenarios import load_scenario, with_evidence_file
+    from envelope.plan.case.scenarios import load_scenario, with_evidence_file
 
     records = _imported(options)
     if options.scenario is None:
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
         return _print_records(records, as_json=options.json)
     scenario = load_scenario(options.scenario)
     if options.template:
-        from envelope.plan.evidence_template import evidence_template
+        from envelope.plan.bring.evidence_template import evidence_template
 
         print(evidence_template(scenario), end="")
         return ExitCode.OK
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
 def _imported(options: argparse.Namespace) -> list[Any]:
     if not options.imported:
         return []
-    from envelope.plan.evidence_import import read_evidence
+    from envelope.plan.bring.evidence_import import read_evidence
 
     return read_evidence(
         Path(options.imported),
@@ -78,7 +78,7 @@ def _print_records(records: list[Any], *, as_json: bool) -> int:
 
 
 def _print_scenario(scenario: Any, *, as_json: bool) -> int:
-    from envelope.plan.evidence import gates_of, measured_work
+    from envelope.plan.case.measured import gates_of, measured_work
 
     tasks = [t for c in scenario.candidates for t in measured_work(scenario, c)[1]]
     gates = [g for c in scenario.candidates for g in gates_of(scenario, c)]

@@ -8,7 +8,7 @@ from envelope.cli.output import print_table, progress, write_json
 from envelope.errors import ExitCode
 
 if TYPE_CHECKING:
-    from envelope.plan.frontier import Frontier
+    from envelope.plan.frontier.map import Frontier
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COLUMNS, _ROWS = 64, 20
@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Compute the map and print it."""
-    from envelope.plan.frontier import frontier
-    from envelope.plan.scenarios import load_scenario
+    from envelope.plan.case.scenarios import load_scenario
+    from envelope.plan.frontier.map import frontier
 
     scenario = load_scenario(options.scenario)
     with progress("simulating") as report:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """List the ledger, or show one line of models."""
-    from envelope.plan.ledger import ledger_rows
+    from envelope.plan.rules.ledger import ledger_rows
 
     rows = {r.ledger.id: r for r in ledger_rows(today=options.today or datetime.now(UTC).date())}
     if options.name:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Import the model and say what came out."""
-    from envelope.plan.model_import import import_model
+    from envelope.plan.bring.model_import import import_model
 
     found = import_model(
         Path(options.file),

@@ -37,7 +37,7 @@ def _is_numeric(cell: str) -> bool:
 
 def _notice(_share: float, what: str) -> None:
     """Print the one line that a user who sees no progress bar needs too: why the first run takes longer."""
-    from envelope.plan.prepare import NOTICE
+    from envelope.plan.service.prepare import NOTICE
 
     if what == NOTICE:
         print(what, file=sys.stderr)

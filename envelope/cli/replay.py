@@ -33,7 +33,7 @@ _LOAD = ("concurrency", "requests", "input", "output", "range_ratio", "warmup", 
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Print the latencies of the replayed requests."""
-    from envelope.plan.replay import ReplayQuery, replay_query
+    from envelope.plan.deployment.replay import ReplayQuery, replay_query
     from envelope.spec.load import validate
 
     given = vars(options)

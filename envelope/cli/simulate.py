@@ -11,7 +11,7 @@ from envelope.cli.output import progress, write_json
 from envelope.errors import ExitCode, InputError, Problem
 
 if TYPE_CHECKING:
-    from envelope.plan.service_run import LoadSweep, ServiceRun
+    from envelope.plan.service.run_result import LoadSweep, ServiceRun
     from envelope.spec.load import Reporter
     from envelope.spec.scenario import Scenario
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Simulate candidates and print what their users experience."""
-    from envelope.plan.scenarios import chosen_candidates, load_scenario
+    from envelope.plan.case.scenarios import chosen_candidates, load_scenario
 
     scenario = load_scenario(options.scenario)
     names = [c.id for c in chosen_candidates(scenario, options.candidates, "CANDIDATE")]
@@ -80,7 +80,7 @@ def check_table(name: str, candidates: int = 1) -> None:
 
 
 def _one(options: argparse.Namespace, scenario: "Scenario", name: str, report: "Reporter") -> Any:
-    from envelope.plan.simulate import load_sweep, simulate
+    from envelope.plan.service.simulate import load_sweep, simulate
 
     if options.sweep:
         return load_sweep(scenario, name, seeds=options.seeds, progress=report)
@@ -118,7 +118,7 @@ def _told(report: "Reporter", position: int, total: int, share: float, what: str
 
 
 def _print(results: Sequence[Any]) -> None:
-    from envelope.plan.service_run import ServiceRun
+    from envelope.plan.service.run_result import ServiceRun
     from envelope.report.service_run import print_service, print_sweep
 
     for result in results:

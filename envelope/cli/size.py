@@ -7,7 +7,7 @@ from envelope.cli.output import print_table, progress, write_json
 from envelope.errors import ExitCode
 
 if TYPE_CHECKING:
-    from envelope.plan.size import Sizing
+    from envelope.plan.size.search import Sizing
 
 _HELP = {"acquire": "ways to pay: purchase, lease, on_demand, reserved_1y, reserved_3y, spot (default purchase, "
          "reserved_1y, on_demand)"}  # fmt: skip
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Size a deployment for a scenario and print the cheapest and the Pareto set."""
-    from envelope.plan.scenarios import load_scenario
-    from envelope.plan.size import size
+    from envelope.plan.case.scenarios import load_scenario
+    from envelope.plan.size.search import size
 
     scenario = load_scenario(options.scenario)
     given = {name: getattr(options, name) for name in (*_LISTS, "tp", "replicas") if getattr(options, name)}

@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Print the comparison."""
-    from envelope.plan.scenarios import load_scenario
-    from envelope.plan.sparse import sparse_view
+    from envelope.plan.case.scenarios import load_scenario
+    from envelope.plan.deployment.sparse import sparse_view
 
     names = [name.strip() for name in options.models.split(",") if name.strip()]
     scenario = load_scenario(options.scenario)

@@ -112,7 +112,7 @@ def _show(options: argparse.Namespace, found: Any) -> None:
 
 def _study(options: argparse.Namespace) -> "tuple[Study, list[Scenario]]":
     """Return what a sweep file or the options ask for."""
-    from envelope.plan.scenarios import load_scenario
+    from envelope.plan.case.scenarios import load_scenario
     from envelope.plan.sweep.run import find_sweep_file, read_study_file
     from envelope.plan.sweep.study import Study
     from envelope.spec.load import validate

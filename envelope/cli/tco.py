@@ -10,8 +10,8 @@ from envelope.cli.output import print_table, progress, write_json
 from envelope.errors import ExitCode
 
 if TYPE_CHECKING:
-    from envelope.plan.cost_difference import CostDifference
-    from envelope.plan.costs import CostModels, CostStudy
+    from envelope.plan.cost.difference import CostDifference
+    from envelope.plan.cost.study import CostModels, CostStudy
 
 
 def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 def run(options: argparse.Namespace, _command: str) -> int:
     """Price the candidates of a scenario and print what they cost."""
     from envelope.cli.compare import out_dir
-    from envelope.plan.costs import cost_models, cost_study
-    from envelope.plan.scenarios import load_scenario
+    from envelope.plan.case.scenarios import load_scenario
+    from envelope.plan.cost.study import cost_models, cost_study
     from envelope.tco.prices import with_price_file
 
     out = out_dir(options.out)
@@ -73,9 +73,9 @@ def run(options: argparse.Namespace, _command: str) -> int:
 
 def _changes(options: argparse.Namespace, models: "CostModels") -> "CostDifference":
     """Return what changed since a saved run, or against another scenario that is simulated now."""
-    from envelope.plan.cost_difference import difference, load_run, models_of
-    from envelope.plan.costs import cost_models
-    from envelope.plan.scenarios import load_scenario
+    from envelope.plan.case.scenarios import load_scenario
+    from envelope.plan.cost.difference import difference, load_run, models_of
+    from envelope.plan.cost.study import cost_models
 
     path = Path(options.against)
     path = path / "tco.json" if path.is_dir() else path

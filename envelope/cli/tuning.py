@@ -7,7 +7,7 @@ from envelope.cli.output import print_table, write_json
 from envelope.errors import ExitCode
 
 if TYPE_CHECKING:
-    from envelope.plan.tuning import TuningBench
+    from envelope.plan.deployment.tuning import TuningBench
 
 _NUMBERS = {
     "tp": int, "input-tokens": int, "output-tokens": int, "concurrency": int, "prompt-tokens": int,
@@ -17,7 +17,7 @@ _NUMBERS = {
 
 def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     """Declare the arguments."""
-    from envelope.plan.tuning import TuningQuery
+    from envelope.plan.deployment.tuning import TuningQuery
 
     parser.add_argument("--model", required=True)
     parser.add_argument("--hardware", required=True)
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Print the methods side by side."""
-    from envelope.plan.tuning import TuningQuery, tuning_bench
+    from envelope.plan.deployment.tuning import TuningQuery, tuning_bench
     from envelope.report.text import money, seconds
     from envelope.spec.load import validate
 

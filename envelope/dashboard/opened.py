@@ -6,7 +6,7 @@ from pathlib import Path
 
 from envelope.dashboard import store
 from envelope.errors import InputError, Problem
-from envelope.plan.scenarios import read_scenario
+from envelope.plan.case.scenarios import read_scenario
 from envelope.spec.data_version import data_version
 from envelope.spec.scenario import Scenario
 

@@ -12,7 +12,7 @@ from envelope.dashboard.terms import help_of, term
 from envelope.dashboard.view import View
 
 if TYPE_CHECKING:
-    from envelope.plan.service_run import ServiceRun
+    from envelope.plan.service.run_result import ServiceRun
 
 _TITLES = {
     "queue": "Requests that wait inside", "running": "Requests in the batches", "kv_used_frac": "KV cache in use",
@@ -38,7 +38,7 @@ def with_servers(view: View) -> str | None:
 
 def show_service(view: View, run: "ServiceRun", beside: "ServiceRun | None" = None) -> None:
     """Draw the key figures of a run; with ``beside`` their difference to that run's."""
-    from envelope.plan.service_run import RunClass
+    from envelope.plan.service.run_result import RunClass
 
     n, columns = view.figures, st.columns(4)
     met, served = run.slo_attainment.mean, run.overall.served_frac

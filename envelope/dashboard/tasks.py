@@ -14,18 +14,18 @@ from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 
 if TYPE_CHECKING:
-    from envelope.plan.assumptions import Assumption
-    from envelope.plan.cost_difference import CostDifference
-    from envelope.plan.costs import CostModels, CostStudy
-    from envelope.plan.frontier import Frontier
-    from envelope.plan.results import CandidateResult
+    from envelope.plan.cost.assumptions import Assumption
+    from envelope.plan.cost.difference import CostDifference
+    from envelope.plan.cost.study import CostModels, CostStudy
+    from envelope.plan.frontier.map import Frontier
+    from envelope.plan.verdict.results import CandidateResult
     from envelope.tco.prices import PriceAge
     from envelope.tco.uncertainty import Quantiles
 
 
 def candidate(scenario: Scenario, ident: str, *, progress: Reporter) -> "CandidateResult":
     """Return the verdict on one candidate."""
-    from envelope.plan.evaluate import evaluate_candidate
+    from envelope.plan.verdict.evaluate import evaluate_candidate
 
     chosen = next(c for c in scenario.candidates if c.id == ident)
     return evaluate_candidate(scenario, chosen, seeds=scenario.simulation.seeds, tick=partial(progress, 0.0))
@@ -33,7 +33,7 @@ def candidate(scenario: Scenario, ident: str, *, progress: Reporter) -> "Candida
 
 def fixes(scenario: Scenario, result: "CandidateResult", *, progress: Reporter) -> "CandidateResult":
     """Return an infeasible candidate's verdict with the smallest changes that would mend it."""
-    from envelope.plan.fixes import with_fixes
+    from envelope.plan.fixes.fixes import with_fixes
 
     return with_fixes(scenario, result, seeds=scenario.simulation.seeds, tick=partial(progress, 0.0))
 
@@ -49,14 +49,14 @@ def cost_ranges(scenario: Scenario, *, progress: Reporter) -> "dict[str, Quantil
 
 def cost_study(scenario: Scenario, baseline: str | None, *, progress: Reporter) -> "CostStudy":
     """Return the costs of all candidates with their ranges."""
-    from envelope.plan.costs import cost_study as study
+    from envelope.plan.cost.study import cost_study as study
 
     return study(_models(scenario, progress), baseline=baseline)
 
 
 def cost_files(scenario: Scenario, baseline: str | None, *, progress: Reporter) -> dict[str, bytes]:
     """Return the files of ``envelope tco --out`` by name."""
-    from envelope.plan.costs import cost_study as study
+    from envelope.plan.cost.study import cost_study as study
     from envelope.report.cost_files import write_cost_study
 
     models = _models(scenario, progress)
@@ -68,14 +68,14 @@ def cost_files(scenario: Scenario, baseline: str | None, *, progress: Reporter) 
 
 def cost_difference(before: Scenario, after: Scenario, label: str, *, progress: Reporter) -> "CostDifference":
     """Return what changed from the costs of one scenario (``label``) to those of another, and what each change did."""
-    from envelope.plan.cost_difference import difference
+    from envelope.plan.cost.difference import difference
 
     return difference(_quick_models(before, progress).models, _quick_models(after, progress), label=label)
 
 
 def assumptions(scenario: Scenario, *, progress: Reporter) -> "tuple[Assumption, ...]":
     """Return the assumptions behind the costs of all candidates."""
-    from envelope.plan.assumptions import assumptions as listed
+    from envelope.plan.cost.assumptions import assumptions as listed
 
     return listed(_quick_models(scenario, progress), today=datetime.now(UTC).date())
 
@@ -92,7 +92,7 @@ def frontier(
     scenario: Scenario, x: str, y: str, ranges: tuple[tuple[float, float] | None, ...], *, progress: Reporter
 ) -> "Frontier":
     """Return the map of the cheapest feasible candidate over two inputs."""
-    from envelope.plan.frontier import frontier as mapped
+    from envelope.plan.frontier.map import frontier as mapped
 
     return mapped(scenario, x, y, x_range=ranges[0], y_range=ranges[1], progress=progress)
 
@@ -116,13 +116,13 @@ def _models(scenario: Scenario, progress: Reporter) -> "CostModels":
 
 def _quick_models(scenario: Scenario, progress: Reporter) -> "CostModels":
     """Return the cost models without the larger volumes that only break-even asks for."""
-    from envelope.plan.costs import cost_models
+    from envelope.plan.cost.study import cost_models
 
     return cost_models(scenario, volumes=False, progress=progress)
 
 
 @lru_cache(maxsize=8)
 def _kept_models(content: _Content) -> "CostModels":
-    from envelope.plan.costs import cost_models
+    from envelope.plan.cost.study import cost_models
 
     return cost_models(content.scenario, progress=content.progress)

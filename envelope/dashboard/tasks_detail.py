@@ -13,13 +13,13 @@ from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 
 if TYPE_CHECKING:
-    from envelope.plan.estimate import EstimateQuery
-    from envelope.plan.evidence import GateStatus, TaskEvidence
-    from envelope.plan.fit_map import FitMap, FormatChoice, PoolMemory
-    from envelope.plan.operator_roofline import OperatorRoofline
-    from envelope.plan.service_run import LoadSweep, ServiceRun
-    from envelope.plan.sparse import SparseView
-    from envelope.plan.tuning import TuningBench, TuningQuery
+    from envelope.plan.case.measured import GateStatus, TaskEvidence
+    from envelope.plan.deployment.estimate import EstimateQuery
+    from envelope.plan.deployment.fit_map import FitMap, FormatChoice, PoolMemory
+    from envelope.plan.deployment.operator_roofline import OperatorRoofline
+    from envelope.plan.deployment.sparse import SparseView
+    from envelope.plan.deployment.tuning import TuningBench, TuningQuery
+    from envelope.plan.service.run_result import LoadSweep, ServiceRun
     from envelope.validation.validate import ValidationReport
 
 
@@ -39,7 +39,7 @@ class Shown(NamedTuple):
 
 def memory(scenario: Scenario, *, progress: Reporter) -> "tuple[PoolMemory, ...]":
     """Return the memory of every local pool."""
-    from envelope.plan.fit_map import candidate_memory
+    from envelope.plan.deployment.fit_map import candidate_memory
 
     progress(0.0, "memory")
     return candidate_memory(scenario)
@@ -47,7 +47,7 @@ def memory(scenario: Scenario, *, progress: Reporter) -> "tuple[PoolMemory, ...]
 
 def fitted(query: "EstimateQuery", *, progress: Reporter) -> Fitted:
     """Return the map of what fits and the formats to choose from."""
-    from envelope.plan.fit_map import fit_map, format_choices
+    from envelope.plan.deployment.fit_map import fit_map, format_choices
 
     progress(0.0, "number formats")
     return Fitted(fit_map(query), format_choices(query))
@@ -63,7 +63,7 @@ def service_run(
     progress: Reporter,
 ) -> "ServiceRun":
     """Return one candidate under load; if a node ``fails``, in the middle of the busiest hour."""
-    from envelope.plan.simulate import simulate
+    from envelope.plan.service.simulate import simulate
 
     failure: Literal["peak"] | None = "peak" if fails else None
     return simulate(scenario, ident, load=load, horizon=horizon, fail_node_at=failure, progress=progress)
@@ -71,7 +71,7 @@ def service_run(
 
 def sweep(scenario: Scenario, ident: str, *, progress: Reporter) -> "LoadSweep":
     """Return the load at which one candidate breaks."""
-    from envelope.plan.simulate import load_sweep
+    from envelope.plan.service.simulate import load_sweep
 
     return load_sweep(scenario, ident, progress=progress)
 
@@ -80,7 +80,7 @@ def sparse(
     scenario: Scenario, models: Sequence[str], hardware: str, weights: str, kv: str, *, progress: Reporter
 ) -> "SparseView":
     """Return dense and sparse models side by side."""
-    from envelope.plan.sparse import sparse_view
+    from envelope.plan.deployment.sparse import sparse_view
 
     progress(0.0, "models side by side")
     return sparse_view(scenario, models, hardware, weights=weights, kv=kv)
@@ -88,7 +88,7 @@ def sparse(
 
 def tuning(query: "TuningQuery", *, progress: Reporter) -> "TuningBench":
     """Return the ways to a stable behaviour side by side."""
-    from envelope.plan.tuning import tuning_bench
+    from envelope.plan.deployment.tuning import tuning_bench
 
     progress(0.0, "ways to the behaviour")
     return tuning_bench(query)
@@ -96,7 +96,7 @@ def tuning(query: "TuningQuery", *, progress: Reporter) -> "TuningBench":
 
 def roofline(query: "EstimateQuery", *, progress: Reporter) -> "OperatorRoofline":
     """Return a model's operators on a device's roofline."""
-    from envelope.plan.operator_roofline import operator_roofline
+    from envelope.plan.deployment.operator_roofline import operator_roofline
 
     progress(0.0, "operators")
     return operator_roofline(query)
@@ -104,7 +104,7 @@ def roofline(query: "EstimateQuery", *, progress: Reporter) -> "OperatorRoofline
 
 def evidence(scenario: Scenario, *, progress: Reporter) -> Shown:
     """Return the difficulties and gates of every candidate."""
-    from envelope.plan.evidence import gates_of, measured_work
+    from envelope.plan.case.measured import gates_of, measured_work
 
     progress(0.0, "evidence")
     tasks = tuple(t for c in scenario.candidates for t in measured_work(scenario, c)[1])

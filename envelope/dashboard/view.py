@@ -16,8 +16,8 @@ from envelope.spec.data_version import data_version
 from envelope.spec.scenario import Scenario
 
 if TYPE_CHECKING:
-    from envelope.plan.costs import CostStudy
-    from envelope.plan.results import Comparison
+    from envelope.plan.cost.study import CostStudy
+    from envelope.plan.verdict.results import Comparison
 
 _POLL_S = 0.05
 _QUICK_S = 0.8
@@ -68,7 +68,7 @@ class View:
         """
         found = self.wait(self.candidate_jobs(scenario))
         # Imported while nothing waits for it: it takes as long as the workers' own start.
-        from envelope.plan.verdict import verdict
+        from envelope.plan.verdict.choice import verdict
 
         return verdict(scenario, found)
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from functools import partial
 
-from envelope.plan.evaluate import evaluate_candidate
-from envelope.plan.fixes import with_fixes
-from envelope.plan.prepare import prepare_for
-from envelope.plan.results import Comparison
-from envelope.plan.scenarios import chosen_candidates
-from envelope.plan.verdict import verdict
+from envelope.plan.case.scenarios import chosen_candidates
+from envelope.plan.fixes.fixes import with_fixes
+from envelope.plan.service.prepare import prepare_for
+from envelope.plan.verdict.choice import verdict
+from envelope.plan.verdict.evaluate import evaluate_candidate
+from envelope.plan.verdict.results import Comparison
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 

@@ -12,12 +12,12 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from envelope.perf.estimate import Estimate
-from envelope.plan.costs import CostStudy
-from envelope.plan.frontier import Frontier
-from envelope.plan.results import Comparison
-from envelope.plan.service_run import LoadSweep, ServiceRun
-from envelope.plan.size import Sizing
+from envelope.plan.cost.study import CostStudy
+from envelope.plan.frontier.map import Frontier
+from envelope.plan.service.run_result import LoadSweep, ServiceRun
+from envelope.plan.size.search import Sizing
 from envelope.plan.sweep.results import Sweep
+from envelope.plan.verdict.results import Comparison
 from envelope.report.sweep_tables import Table, figure_name, ranking_table
 from envelope.report.text import flat, money, percent, seconds, si
 from envelope.spec.hardware import HardwareProfile

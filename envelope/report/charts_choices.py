@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from envelope.plan.tuning_curve import tuning_curve
+from envelope.plan.deployment.tuning_curve import tuning_curve
 from envelope.report import text
 from envelope.report.charts import (
     DOLLARS,
@@ -25,9 +25,9 @@ from envelope.report.charts import (
 from envelope.units import GB
 
 if TYPE_CHECKING:
-    from envelope.plan.evidence import GateStatus, TaskEvidence
-    from envelope.plan.sparse import SparseView
-    from envelope.plan.tuning import TuningBench
+    from envelope.plan.case.measured import GateStatus, TaskEvidence
+    from envelope.plan.deployment.sparse import SparseView
+    from envelope.plan.deployment.tuning import TuningBench
 
 
 def weight_bytes_by_batch(view: "SparseView") -> Any:

@@ -23,8 +23,8 @@ from envelope.report.charts import (
 from envelope.spec.economics import Group
 
 if TYPE_CHECKING:
-    from envelope.plan.costs import CandidateCosts, CostStudy
-    from envelope.plan.results import Comparison
+    from envelope.plan.cost.study import CandidateCosts, CostStudy
+    from envelope.plan.verdict.results import Comparison
 
 _DOLLARS = "$~s"
 _SHOWN_BARS = 15

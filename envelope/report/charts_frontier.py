@@ -10,7 +10,7 @@ import altair as alt
 from envelope.report.charts import LETTERS, PALETTE, SHORT, below, described, log_axis, values
 
 if TYPE_CHECKING:
-    from envelope.plan.frontier import AxisInfo, Frontier
+    from envelope.plan.frontier.map import AxisInfo, Frontier
 
 _NONE = "– nothing fits"
 _NOBODY = "#B8B8B8"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 
 from envelope.perf.estimate import MemoryUse
-from envelope.plan.operator_roofline import OperatorRoofline, Roof
+from envelope.plan.deployment.operator_roofline import OperatorRoofline, Roof
 from envelope.report import text
 from envelope.report.charts import (
     DASHES,
@@ -26,7 +26,7 @@ from envelope.spec.hardware import HardwareProfile
 from envelope.units import GB
 
 if TYPE_CHECKING:
-    from envelope.plan.fit_map import FitMap
+    from envelope.plan.deployment.fit_map import FitMap
 
 _PARTS = ("weights", "activations", "overhead", "KV cache", "kept free", "short by")
 _PART_COLOURS = (PALETTE[0], PALETTE[4], NEUTRAL, PALETTE[2], "#C8C8C8", PALETTE[1])

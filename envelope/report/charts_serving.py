@@ -21,7 +21,7 @@ from envelope.report.charts import (
 from envelope.serving.result import CURVE_FRACS, Bottleneck, Curves
 
 if TYPE_CHECKING:
-    from envelope.plan.service_run import ServiceRun
+    from envelope.plan.service.run_result import ServiceRun
 
 Latency = Literal["ttft", "itl", "tpot", "e2e"]
 LATENCIES: Mapping[Latency, str] = {

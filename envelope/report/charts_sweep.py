@@ -4,7 +4,7 @@ from typing import Any
 
 import altair as alt
 
-from envelope.plan.size import Sizing
+from envelope.plan.size.search import Sizing
 from envelope.plan.sweep.ranking import Ranking
 from envelope.plan.sweep.study import Study
 from envelope.report.charts import SECONDS, colour, described, log_axis, values

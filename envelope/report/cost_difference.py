@@ -2,7 +2,7 @@
 
 from html import escape
 
-from envelope.plan.cost_difference import CostDifference
+from envelope.plan.cost.difference import CostDifference
 from envelope.report.cost_page import STYLE
 from envelope.report.svg import waterfall_bars
 from envelope.report.text import money

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from envelope.errors import MissingExtraError
-from envelope.plan.costs import CandidateCosts, CostStudy
+from envelope.plan.cost.study import CandidateCosts, CostStudy
 from envelope.report.cost_page import (
     BREAK_EVEN_NOTE,
     answer,

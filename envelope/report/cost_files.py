@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from envelope.errors import MissingExtraError
-from envelope.plan.cost_difference import KEY, CostDifference, saved_run
-from envelope.plan.costs import CandidateCosts, CostModels, CostStudy
+from envelope.plan.cost.difference import KEY, CostDifference, saved_run
+from envelope.plan.cost.study import CandidateCosts, CostModels, CostStudy
 from envelope.report.cost_difference import difference_page
 from envelope.report.cost_document import write_document
 from envelope.report.cost_page import cheapest, cost_page

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from envelope.plan.results import Comparison
+from envelope.plan.verdict.results import Comparison
 from envelope.report.terminal import print_comparison
 
 

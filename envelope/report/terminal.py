@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from envelope.plan.results import CandidateResult, Comparison
+from envelope.plan.verdict.results import CandidateResult, Comparison
 from envelope.report import text
 from envelope.report.terminal_why import exposure_cell, why_not
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from envelope.plan.results import CandidateResult, ConstraintResult, Exposure, Fix, in_words
+from envelope.plan.verdict.results import CandidateResult, ConstraintResult, Exposure, Fix, in_words
 from envelope.report import text
 from envelope.spec.scenario import Failure
 

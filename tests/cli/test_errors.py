@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from envelope.cli import main
-from envelope.plan.scenarios import find_scenario
+from envelope.plan.case.scenarios import find_scenario
 
 GOOD = find_scenario("field-devices").read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from envelope.cli import main
-from envelope.plan.scenarios import find_scenario, load_scenario
+from envelope.plan.case.scenarios import find_scenario, load_scenario
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from envelope.cli import main
-from envelope.plan.scenarios import find_scenario
+from envelope.plan.case.scenarios import find_scenario
 
 
 def result(capsys: pytest.CaptureFixture[str], *args: str, code: int = 0) -> dict:

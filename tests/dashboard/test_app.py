@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.scenarios import load_scenario
 from envelope.report import text
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")

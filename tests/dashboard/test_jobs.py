@@ -11,8 +11,8 @@ from envelope.dashboard import tasks
 from envelope.dashboard.jobs import Job, JobError, State, Workers, fingerprint
 from envelope.dashboard.worker import Order
 from envelope.errors import InputError
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.scenarios import load_scenario
 from envelope.provenance import Evidence, Source
 
 LONG_S = 120.0

@@ -154,8 +154,8 @@ def test_a_link_to_the_line_carries_the_ends_of_its_axes() -> None:
 
 def test_a_wrong_axis_is_told_as_the_command_tells_it() -> None:
     from envelope.errors import InputError
-    from envelope.plan.frontier_axes import axis
-    from envelope.plan.scenarios import load_scenario
+    from envelope.plan.case.scenarios import load_scenario
+    from envelope.plan.frontier.axes import axis
 
     with pytest.raises(InputError, match="nearest"):
         axis(load_scenario(NAME), "api_prise")

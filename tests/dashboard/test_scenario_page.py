@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from envelope.errors import InputError
-from envelope.plan.scenarios import find_scenario, load_scenario, read_scenario
+from envelope.plan.case.scenarios import find_scenario, load_scenario, read_scenario
 from envelope.spec.edit import edited
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")

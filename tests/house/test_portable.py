@@ -93,7 +93,7 @@ def test_a_full_disk_is_not_a_success() -> None:
 
 
 def test_a_trace_of_a_million_requests_is_read(tmp_path: Path) -> None:
-    from envelope.plan.trace_file import read_trace
+    from envelope.plan.bring.trace_file import read_trace
 
     path = tmp_path / "million.csv"
     with path.open("w", encoding="utf-8") as file:

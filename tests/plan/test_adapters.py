@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from envelope.plan.fleet import build_fleet, resolve_bench
-from envelope.plan.scenarios import load_scenario
-from envelope.plan.simulate import simulate
+from envelope.plan.case.fleet import build_fleet, resolve_bench
+from envelope.plan.case.scenarios import load_scenario
+from envelope.plan.service.simulate import simulate
 from envelope.serving.fleet import ReplicaConfig
 from envelope.spec.scenario import Scenario
 

@@ -2,10 +2,10 @@
 
 import pytest
 
+from envelope.plan.case.scenarios import list_scenarios, load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.results import Comparison
-from envelope.plan.scenarios import list_scenarios, load_scenario
-from envelope.plan.verdict import ranked
+from envelope.plan.verdict.choice import ranked
+from envelope.plan.verdict.results import Comparison
 from envelope.spec import load
 
 SCENARIOS = load.ids("scenarios")

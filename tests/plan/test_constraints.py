@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.results import CandidateResult
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.verdict.results import CandidateResult
 from envelope.spec import load
 from envelope.spec.scenario import Scenario
 

@@ -7,9 +7,9 @@ import pytest
 
 from envelope import cli
 from envelope.errors import InputError
-from envelope.plan.cost_difference import difference, load_run, models_of
-from envelope.plan.costs import CostModels, cost_models, cost_study
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.case.scenarios import load_scenario
+from envelope.plan.cost.difference import difference, load_run, models_of
+from envelope.plan.cost.study import CostModels, cost_models, cost_study
 from envelope.report.cost_difference import difference_page
 from envelope.report.cost_files import write_cost_study
 from envelope.spec.ranges import Spread

@@ -9,8 +9,8 @@ import pytest
 
 from envelope import cli
 from envelope.errors import InputError
-from envelope.plan.costs import CostModels, cost_models, cost_study
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.case.scenarios import load_scenario
+from envelope.plan.cost.study import CostModels, cost_models, cost_study
 from envelope.report.cost_document import MAX_PAGES, write_document
 from envelope.report.cost_files import write_cost_study
 from envelope.report.cost_page import answer, break_even_rows, cheapest, cost_page, risks, table_rows

@@ -8,11 +8,11 @@ from scipy import stats
 from scipy.linalg import null_space
 
 from envelope.perf.replica import resolve
+from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.downtime import HOURS_PER_YEAR, default_faults, lost_load_frac, saturated_s_per_request
-from envelope.plan.fleet import resolve_bench
-from envelope.plan.scenarios import load_scenario
-from envelope.plan.service import simulate_peak
+from envelope.plan.service.downtime import HOURS_PER_YEAR, default_faults, lost_load_frac, saturated_s_per_request
+from envelope.plan.service.level import simulate_peak
 from envelope.serving.fleet import Faults
 
 HOUR_S = 3600.0

@@ -9,8 +9,8 @@ from scipy import stats
 
 from envelope.cli import main
 from envelope.errors import InputError
-from envelope.plan.compare import compare
-from envelope.plan.evidence import (
+from envelope.plan.bring.evidence_import import read_evidence
+from envelope.plan.case.measured import (
     failure_rate,
     further_trials,
     gate_status,
@@ -19,8 +19,8 @@ from envelope.plan.evidence import (
     quantization_loss,
     upper_bound_frac,
 )
-from envelope.plan.evidence_import import read_evidence
-from envelope.plan.scenarios import load_scenario, with_evidence_file
+from envelope.plan.case.scenarios import load_scenario, with_evidence_file
+from envelope.plan.compare import compare
 from envelope.spec import load
 from envelope.spec.evidence import EvidenceRecord, EvidenceSet, Gate, QuantizationPrior
 from envelope.spec.number_format import NumberFormat

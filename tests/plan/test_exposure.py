@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.results import CandidateResult, Comparison, Exposure
-from envelope.plan.scenarios import load_scenario
-from envelope.plan.verdict import ranked
+from envelope.plan.verdict.choice import ranked
+from envelope.plan.verdict.results import CandidateResult, Comparison, Exposure
 from envelope.spec.evidence import EvidenceRecord, EvidenceSet
 from envelope.spec.scenario import Failure, Scenario
 
@@ -79,7 +79,7 @@ def test_only_an_unpinned_api_may_change_in_silence() -> None:
 
 
 def test_overrun_is_the_p90_beyond_the_budget() -> None:
-    from envelope.plan.costs import cost_models
+    from envelope.plan.cost.study import cost_models
     from envelope.tco.uncertainty import uncertainty
 
     scenario = load_scenario("math-tutor")

@@ -3,11 +3,11 @@
 import pytest
 
 from envelope.perf.memory import fit
-from envelope.plan.estimate import EstimateQuery, estimate_query, resolve_query
-from envelope.plan.fit_map import candidate_memory, fit_map, format_choices, pool_query
-from envelope.plan.operator_roofline import operator_roofline
-from envelope.plan.scenarios import load_scenario
-from envelope.plan.sparse import mean_request
+from envelope.plan.case.scenarios import load_scenario
+from envelope.plan.deployment.estimate import EstimateQuery, estimate_query, resolve_query
+from envelope.plan.deployment.fit_map import candidate_memory, fit_map, format_choices, pool_query
+from envelope.plan.deployment.operator_roofline import operator_roofline
+from envelope.plan.deployment.sparse import mean_request
 
 QUERY = EstimateQuery(model="llama-3.3-70b", hardware="nvidia-h100-sxm-80gb", count=4, weights="fp8", concurrency=64)
 

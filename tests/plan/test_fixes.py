@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.fixes import applied
-from envelope.plan.results import CandidateResult
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.fixes.fixes import applied
+from envelope.plan.verdict.results import CandidateResult
 from envelope.spec.replace import with_value
 from envelope.spec.scenario import Scenario
 

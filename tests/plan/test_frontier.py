@@ -8,10 +8,10 @@ import pytest
 
 from envelope.cli import main
 from envelope.errors import InputError
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.frontier import Frontier, frontier
-from envelope.plan.frontier_axes import axis, axis_names
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.frontier.axes import axis, axis_names
+from envelope.plan.frontier.map import Frontier, frontier
 from envelope.spec.scenario import Scenario
 
 TUTOR = load_scenario("math-tutor")

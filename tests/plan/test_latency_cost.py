@@ -4,10 +4,10 @@ from itertools import product
 
 import pytest
 
-from envelope.plan.latency_cost import undominated
-from envelope.plan.results import CandidateResult, Comparison, Percentiles, ServiceLevel
-from envelope.plan.tuning import TuningQuery, tuning_bench
-from envelope.plan.tuning_curve import tuning_curve
+from envelope.plan.deployment.tuning import TuningQuery, tuning_bench
+from envelope.plan.deployment.tuning_curve import tuning_curve
+from envelope.plan.verdict.latency_cost import undominated
+from envelope.plan.verdict.results import CandidateResult, Comparison, Percentiles, ServiceLevel
 
 
 def result(*found: tuple[str, float | None, float | None, bool]) -> Comparison:

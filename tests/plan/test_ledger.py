@@ -6,9 +6,9 @@ from datetime import date
 import pytest
 
 from envelope.cli import main
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.ledger import ledger_of, ledger_rows
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.rules.ledger import ledger_of, ledger_rows
 from envelope.provenance import Evidence
 from envelope.spec import load
 from envelope.spec.engine import Engine

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from envelope.plan.constraints import static_constraints
-from envelope.plan.evaluate import candidate_facts
-from envelope.plan.fleet import resolve_bench
-from envelope.plan.licence_terms import changes_weights, licence_constraint
-from envelope.plan.results import ConstraintResult
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.scenarios import load_scenario
+from envelope.plan.rules.licence_terms import changes_weights, licence_constraint
+from envelope.plan.rules.static import static_constraints
+from envelope.plan.verdict.evaluate import candidate_facts
+from envelope.plan.verdict.results import ConstraintResult
 from envelope.spec.hardware import ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.licence import Licence, Territory

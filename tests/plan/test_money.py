@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from envelope.errors import InputError
-from envelope.plan.fleet import Bench, build_fleet, resolve_bench
-from envelope.plan.money import Traffic, annual_usage, economics_of
-from envelope.plan.scenarios import load_scenario
-from envelope.plan.service import simulate_peak, traffic
+from envelope.plan.case.fleet import Bench, build_fleet, resolve_bench
+from envelope.plan.case.scenarios import load_scenario
+from envelope.plan.case.usage import Traffic, annual_usage, economics_of
+from envelope.plan.service.level import simulate_peak, traffic
 from envelope.spec.hosted import HostedModel, TariffLine
 from envelope.spec.load import load, validate
 from envelope.spec.scenario import Acquisition, Candidate, HostedUse, Pool, Scenario

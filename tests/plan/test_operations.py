@@ -4,13 +4,13 @@ import math
 
 import pytest
 
-from envelope.plan.constraints import service_constraints
-from envelope.plan.fleet import build_fleet, resolve_bench
-from envelope.plan.money import annual_usage, economics_of
-from envelope.plan.operations import Clock, startup_s
-from envelope.plan.scenarios import load_scenario
-from envelope.plan.service import service_level, simulate_peak, traffic
-from envelope.plan.simulate import simulate
+from envelope.plan.case.fleet import build_fleet, resolve_bench
+from envelope.plan.case.operations import Clock, startup_s
+from envelope.plan.case.scenarios import load_scenario
+from envelope.plan.case.usage import annual_usage, economics_of
+from envelope.plan.rules.static import service_constraints
+from envelope.plan.service.level import service_level, simulate_peak, traffic
+from envelope.plan.service.simulate import simulate
 from envelope.spec.scenario import Scenario
 from envelope.tco import AnnualUsage
 from envelope.tco.evaluate import evaluate_model

@@ -11,7 +11,7 @@ from envelope.serving.compiled import available
 
 CODE = """
 import sys
-from envelope.plan.prepare import announce
+from envelope.plan.service.prepare import announce
 announce(int(sys.argv[1]), 1, print)
 """
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from envelope.errors import InputError
-from envelope.plan.fleet import resolve_bench
-from envelope.plan.scenarios import find_scenario, load_scenario
-from envelope.plan.service import service_level, simulate_peak
-from envelope.plan.simulate import load_sweep, simulate
+from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.scenarios import find_scenario, load_scenario
+from envelope.plan.service.level import service_level, simulate_peak
+from envelope.plan.service.simulate import load_sweep, simulate
 from envelope.spec.scenario import Scenario
 
 CODING = load_scenario("coding-assistant")

@@ -8,13 +8,13 @@ import pytest
 from envelope.cli import main
 from envelope.errors import InputError
 from envelope.perf.replica import from_pool
+from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.fleet import resolve_bench
-from envelope.plan.scenarios import load_scenario
-from envelope.plan.service import simulate_peak
-from envelope.plan.size import Sized, pareto, size
-from envelope.plan.size_bounds import requests_per_s_bound
-from envelope.plan.size_grid import Grid, configurations, grid_for, kinds_of, with_count
+from envelope.plan.service.level import simulate_peak
+from envelope.plan.size.bounds import requests_per_s_bound
+from envelope.plan.size.grid import Grid, configurations, grid_for, kinds_of, with_count
+from envelope.plan.size.search import Sized, pareto, size
 from envelope.spec.replace import with_value
 from envelope.spec.scenario import Scenario
 

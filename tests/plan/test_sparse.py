@@ -8,8 +8,8 @@ from envelope.cli import main
 from envelope.errors import InputError
 from envelope.perf.estimate import estimate
 from envelope.perf.replica import resolve
-from envelope.plan.scenarios import load_scenario
-from envelope.plan.sparse import SparseView, active_bytes, sparse_view
+from envelope.plan.case.scenarios import load_scenario
+from envelope.plan.deployment.sparse import SparseView, active_bytes, sparse_view
 
 MODELS = ("llama-3.3-70b", "gpt-oss-120b", "deepseek-v4-flash")
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from envelope.errors import EnvelopeError, InputError, MissingExtraError
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.sweep.run import sweep
 from envelope.plan.sweep.tables import require_format
 from envelope.spec.load import Reporter

@@ -128,7 +128,7 @@ def test_ten_thousand_variants_are_ranked_and_reported_in_the_order_of_their_val
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from envelope.cli import main
-    from envelope.plan.scenarios import load_scenario
+    from envelope.plan.case.scenarios import load_scenario
     from envelope.plan.sweep.run import described
     from envelope.plan.sweep.study import Study
     from envelope.plan.sweep.variants import variants_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from envelope.errors import InputError
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.sweep.study import Study
 from envelope.plan.sweep.variants import Variants, variants_of
 from envelope.spec.load import validate

@@ -8,8 +8,8 @@ import pytest
 from envelope.cli import main
 from envelope.errors import InputError
 from envelope.perf.replica import resolve
-from envelope.plan.tuning import TRAINED, TuningBench, TuningQuery, TuningRow, tuning_bench
-from envelope.plan.tuning_cost import adapter_params
+from envelope.plan.deployment.tuning import TRAINED, TuningBench, TuningQuery, TuningRow, tuning_bench
+from envelope.plan.deployment.tuning_cost import adapter_params
 from envelope.spec.economics import facts
 
 QUERY = TuningQuery(model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb", requests_per_day=20_000)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from envelope.plan.capacity import at_demand, grown_usage
-from envelope.plan.fleet import resolve_bench
-from envelope.plan.money import economics_of
-from envelope.plan.scenarios import load_scenario
-from envelope.plan.service import service_level, simulate_peak
-from envelope.plan.volume import HIGHEST, Volume, headroom, volume_costs
+from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.scenarios import load_scenario
+from envelope.plan.case.usage import economics_of
+from envelope.plan.cost.capacity import at_demand, grown_usage
+from envelope.plan.cost.volume import HIGHEST, Volume, headroom, volume_costs
+from envelope.plan.service.level import service_level, simulate_peak
 from envelope.spec.scenario import Candidate
 from envelope.tco.model import build
 

@@ -10,16 +10,16 @@ from itertools import combinations, pairwise  # noqa: E402
 from typing import Any  # noqa: E402
 
 import envelope  # noqa: E402
-from envelope.plan.costs import CostStudy, cost_models, cost_study  # noqa: E402
-from envelope.plan.estimate import EstimateQuery, estimate  # noqa: E402
-from envelope.plan.fit_map import fit_map  # noqa: E402
-from envelope.plan.frontier import AxisInfo, Frontier, LinePoint, OwnRentLine, Position, Region  # noqa: E402
-from envelope.plan.operator_roofline import operator_roofline  # noqa: E402
-from envelope.plan.results import Comparison  # noqa: E402
-from envelope.plan.service_run import LoadSweep, ServiceRun  # noqa: E402
-from envelope.plan.simulate import load_sweep, simulate  # noqa: E402
-from envelope.plan.sparse import sparse_view  # noqa: E402
-from envelope.plan.tuning import TuningQuery, tuning_bench  # noqa: E402
+from envelope.plan.cost.study import CostStudy, cost_models, cost_study  # noqa: E402
+from envelope.plan.deployment.estimate import EstimateQuery, estimate  # noqa: E402
+from envelope.plan.deployment.fit_map import fit_map  # noqa: E402
+from envelope.plan.deployment.operator_roofline import operator_roofline  # noqa: E402
+from envelope.plan.deployment.sparse import sparse_view  # noqa: E402
+from envelope.plan.deployment.tuning import TuningQuery, tuning_bench  # noqa: E402
+from envelope.plan.frontier.map import AxisInfo, Frontier, LinePoint, OwnRentLine, Position, Region  # noqa: E402
+from envelope.plan.service.run_result import LoadSweep, ServiceRun  # noqa: E402
+from envelope.plan.service.simulate import load_sweep, simulate  # noqa: E402
+from envelope.plan.verdict.results import Comparison  # noqa: E402
 from envelope.report import (  # noqa: E402
     charts,
     charts_accuracy,

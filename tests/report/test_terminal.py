@@ -4,9 +4,9 @@ import io
 
 import pytest
 
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.results import Comparison
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.verdict.results import Comparison
 from envelope.report.files import write_comparison
 from envelope.report.terminal import print_comparison
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from envelope.errors import InputError
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.case.scenarios import load_scenario
 from envelope.spec.load import parse_yaml, validate
 from envelope.spec.operations import Operations
 

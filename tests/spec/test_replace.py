@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envelope.errors import InputError
-from envelope.plan.scenarios import find_scenario, load_scenario
+from envelope.plan.case.scenarios import find_scenario, load_scenario
 from envelope.spec.load import read_yaml, validate
 from envelope.spec.replace import paths, replaced, value_at
 from envelope.spec.scenario import Scenario

@@ -14,7 +14,7 @@ from envelope.dashboard.view import View
 from envelope.provenance import Evidence
 
 if TYPE_CHECKING:
-    from envelope.plan.assumptions import Assumption
+    from envelope.plan.cost.assumptions import Assumption
 
 _OLD_DAYS = 180
 
@@ -87,7 +87,7 @@ def _editor(view: View, listed: "list[Assumption]") -> None:
 
 
 def _edited(view: View, names: list[str], key: str) -> None:
-    from envelope.plan.assumptions import assumption_path
+    from envelope.plan.cost.assumptions import assumption_path
 
     for row, changed in st.session_state[key]["edited_rows"].items():
         if changed.get("value") is not None:

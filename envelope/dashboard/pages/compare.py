@@ -15,7 +15,7 @@ from envelope.dashboard.view import View
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from envelope.plan.results import CandidateResult, Comparison
+    from envelope.plan.verdict.results import CandidateResult, Comparison
     from envelope.spec.scenario import Scenario
 
 _SAVED = "the saved version of this scenario"
@@ -62,7 +62,7 @@ def _side_by_side(view: View, result: "Comparison") -> None:
 
 def _rows(n: Figures) -> "list[tuple[str, Callable[[CandidateResult], str], str]]":
     """Return label, value of a candidate and meaning of each figure."""
-    from envelope.plan.results import CandidateResult, ServiceLevel
+    from envelope.plan.verdict.results import CandidateResult, ServiceLevel
 
     def of(field: str) -> str:
         return help_of(CandidateResult, field)
@@ -138,7 +138,7 @@ def _verdicts(view: View, other: "Scenario") -> None:
 
 
 def _differences(view: View, other: "Scenario") -> None:
-    from envelope.plan.scenario_difference import differences
+    from envelope.plan.bring.scenario_difference import differences
 
     found = differences(other, view.scenario)
     st.subheader("What differs")

@@ -14,7 +14,7 @@ from envelope.dashboard.tabs import show_tabs
 from envelope.dashboard.view import View
 
 if TYPE_CHECKING:
-    from envelope.plan.service_run import ServiceRun
+    from envelope.plan.service.run_result import ServiceRun
 
 _HORIZONS = {"hour": "the busiest hour", "day": "the busiest day"}
 

@@ -15,8 +15,8 @@ from envelope.units import GB
 
 if TYPE_CHECKING:
     from envelope.dashboard.tasks_detail import Fitted
-    from envelope.plan.estimate import EstimateQuery
-    from envelope.plan.fit_map import PoolMemory
+    from envelope.plan.deployment.estimate import EstimateQuery
+    from envelope.plan.deployment.fit_map import PoolMemory
     from envelope.spec.deployment import Pool
 
 
@@ -52,7 +52,7 @@ def _label(pool: "PoolMemory") -> str:
 
 def _query(view: View, pools: "tuple[PoolMemory, ...]") -> "EstimateQuery":
     """Return the chosen pool's deployment, with the formats, the request and the load chosen here."""
-    from envelope.plan.fit_map import KV_FORMATS, WEIGHTS, pool_query
+    from envelope.plan.deployment.fit_map import KV_FORMATS, WEIGHTS, pool_query
 
     st.subheader("One deployment, other formats", anchor=False)
     labels = {f"{p.candidate}.{p.pool}": _label(p) for p in pools}

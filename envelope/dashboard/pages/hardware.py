@@ -91,7 +91,7 @@ def _told(profile: HardwareProfile, part: str) -> str:
 
 
 def _roofline(view: View, profile: HardwareProfile) -> None:
-    from envelope.plan.estimate import EstimateQuery
+    from envelope.plan.deployment.estimate import EstimateQuery
     from envelope.report.charts_memory import roofline
 
     pools = [pool for c in view.scenario.candidates for pool in c.pools]

@@ -13,7 +13,7 @@ from envelope.dashboard.tabs import show_tabs
 from envelope.dashboard.view import View
 
 if TYPE_CHECKING:
-    from envelope.plan.service_run import ServiceRun
+    from envelope.plan.service.run_result import ServiceRun
 
 _HORIZONS = {"hour": "the busiest hour", "day": "the busiest day", "week": "the whole week"}
 
@@ -96,7 +96,7 @@ def _sweep(view: View, ident: str) -> None:
 
 
 def _pareto(view: View) -> None:
-    from envelope.plan.latency_cost import undominated
+    from envelope.plan.verdict.latency_cost import undominated
     from envelope.report.charts_load import latency_against_cost
 
     result = view.comparison()

@@ -13,8 +13,8 @@ from envelope.dashboard.jobs import fingerprint
 from envelope.dashboard.view import View
 
 if TYPE_CHECKING:
-    from envelope.plan.frontier import Frontier
-    from envelope.plan.frontier_axes import Axis
+    from envelope.plan.frontier.axes import Axis
+    from envelope.plan.frontier.map import Frontier
 
 _X, _Y = "requests_per_day", "hard_share"
 
@@ -47,7 +47,7 @@ def page(view: View) -> None:
 
 
 def _axis(label: str, param: str, default: str) -> str:
-    from envelope.plan.frontier_axes import axis_names
+    from envelope.plan.frontier.axes import axis_names
 
     names = axis_names()
     wanted = address.get(param, default)
@@ -65,7 +65,7 @@ def _axis(label: str, param: str, default: str) -> str:
 
 def _range(view: View, name: str, param: str) -> tuple[float, float] | None:
     """Draw the ends of an axis; ``None`` while they are the axis' own. Raises ``InputError`` for an unknown axis."""
-    from envelope.plan.frontier_axes import axis
+    from envelope.plan.frontier.axes import axis
 
     own: Axis = axis(view.scenario, name)
     st.caption(f"{own.label}: {view.figures.localised(f'{own.today:,.6g}')} today")

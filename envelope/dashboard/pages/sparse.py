@@ -14,7 +14,7 @@ from envelope.spec.load import ids
 from envelope.units import GB
 
 if TYPE_CHECKING:
-    from envelope.plan.sparse import SparseView
+    from envelope.plan.deployment.sparse import SparseView
 
 _START = ("llama-3.3-70b", "gpt-oss-120b", "deepseek-v4-flash")
 

@@ -12,9 +12,9 @@ from envelope.dashboard.terms import term
 from envelope.dashboard.view import View
 
 if TYPE_CHECKING:
-    from envelope.plan.assumptions import Assumption
-    from envelope.plan.costs import CandidateCosts, CostStudy
-    from envelope.plan.results import Comparison
+    from envelope.plan.cost.assumptions import Assumption
+    from envelope.plan.cost.study import CandidateCosts, CostStudy
+    from envelope.plan.verdict.results import Comparison
 
 _OWN = "chosen for you"
 _PARTS = ("Cash flow", "Cost lines", "Tornado", "Fan chart", "Break-even", "Ranges", "What if")
@@ -144,7 +144,7 @@ def _ranges(study: "CostStudy") -> None:
 
 def _what_if(view: View) -> None:
     """Draw a slider on one assumption and the costs of all candidates now and then."""
-    from envelope.plan.assumptions import with_assumption
+    from envelope.plan.cost.assumptions import with_assumption
 
     found = view.result(tasks.assumptions, view.scenario, label="Assumptions", affinity="costs")
     known: dict[str, Assumption] = {a.name: a for a in found}
@@ -178,7 +178,7 @@ def _span(chosen: "Assumption") -> tuple[float, float]:
 
 
 def _keep(view: View, name: str, value: float) -> None:
-    from envelope.plan.assumptions import assumption_path
+    from envelope.plan.cost.assumptions import assumption_path
 
     edits.change(view.opened, assumption_path(name), value)
 

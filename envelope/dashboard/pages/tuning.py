@@ -13,7 +13,7 @@ from envelope.dashboard.view import View
 from envelope.spec.load import ids
 
 if TYPE_CHECKING:
-    from envelope.plan.tuning import TuningBench, TuningQuery
+    from envelope.plan.deployment.tuning import TuningBench, TuningQuery
 
 _NAMES = {
     "prompt": "long prompt", "prompt_cached": "long prompt, cached", "retrieval": "retrieval", "lora": "LoRA",
@@ -36,7 +36,7 @@ def page(view: View) -> None:
 
 
 def _query(view: View) -> "TuningQuery":
-    from envelope.plan.tuning import TuningQuery
+    from envelope.plan.deployment.tuning import TuningQuery
 
     model, hardware, weights, tp = _deployment(view)
     fields = TuningQuery.model_fields

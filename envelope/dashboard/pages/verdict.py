@@ -15,7 +15,7 @@ from envelope.dashboard.terms import help_of, term
 from envelope.dashboard.view import Call, View, alone
 
 if TYPE_CHECKING:
-    from envelope.plan.results import CandidateResult, Comparison
+    from envelope.plan.verdict.results import CandidateResult, Comparison
 
 _POLL_S = 0.4
 
@@ -84,7 +84,7 @@ def _figures(
     view: View, result: "Comparison", best: "CandidateResult", ranges: Job | None
 ) -> list[tuple[str, str, str, str | None]]:
     """Return label, value, help and range of the key figures."""
-    from envelope.plan.results import CandidateResult, ServiceLevel
+    from envelope.plan.verdict.results import CandidateResult, ServiceLevel
 
     n, service = view.figures, best.service
     spread = _spread(view, best.id, ranges)

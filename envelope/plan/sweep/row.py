@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from envelope.errors import EnvelopeError
-from envelope.plan.evaluate import evaluate_candidate
-from envelope.plan.results import CandidateResult
 from envelope.plan.sweep.variants import Run
+from envelope.plan.verdict.evaluate import evaluate_candidate
+from envelope.plan.verdict.results import CandidateResult
 from envelope.provenance import Frozen
 from envelope.spec.scenario import Scenario
 from envelope.version import __version__

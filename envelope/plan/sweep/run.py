@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from envelope.errors import InputError, Problem
-from envelope.plan.scenarios import load_scenario
+from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.sweep.crew import hiring
 from envelope.plan.sweep.drive import Order, drive, warm
 from envelope.plan.sweep.journal import Journal, check_study

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envelope.errors import InputError, Problem
-from envelope.plan.scenarios import chosen_candidates
+from envelope.plan.case.scenarios import chosen_candidates
 from envelope.plan.sweep.study import MOST_RUNS, Between, Sample, Study
 from envelope.spec.replace import value_at
 from envelope.spec.scenario import Scenario

@@ -1,0 +1,1 @@
+"""What people bring: models, evaluation results, traffic logs, other scenarios."""

@@ -1,0 +1,1 @@
+"""A candidate's case: its work, machines, operations and payments, resolved."""

@@ -1,0 +1,1 @@
+"""Costs over the years: study, ranges, break-even, differences between runs."""

@@ -1,0 +1,1 @@
+"""One deployment without a scenario: speed, memory, fit, replayed logs, tuning."""

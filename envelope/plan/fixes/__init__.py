@@ -1,0 +1,1 @@
+"""The smallest changes that make an infeasible candidate feasible."""

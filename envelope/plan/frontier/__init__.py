@@ -1,0 +1,1 @@
+"""Where the line runs between owning and renting, over two inputs."""

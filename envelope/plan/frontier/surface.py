@@ -1,0 +1,388 @@
+"""What a frontier knows of one candidate: simulated at few points of the map, interpolated in between."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from envelope.plan.case.fleet import Bench, build_fleet, resolve_bench
+from envelope.plan.case.measured import gate_constraint, gates_of, measured_work
+from envelope.plan.case.usage import annual_usage
+from envelope.plan.frontier.axes import Axis
+from envelope.plan.rules.static import budget_constraint, service_constraints, static_constraints
+from envelope.plan.service.level import Peak, service_level, simulate_peak, simulated, traffic
+from envelope.plan.service.period import usual_period
+from envelope.plan.verdict.evaluate import candidate_facts
+from envelope.plan.verdict.results import ConstraintResult
+from envelope.serving.arrivals import window_of
+from envelope.spec.scenario import Candidate, Scenario
+from envelope.tco.draws import Sample, line_draws
+from envelope.tco.inputs import point_values
+from envelope.tco.model import Model, build
+
+Floats = NDArray[np.float64]
+
+FIRST_KNOTS = 5
+"""Points of each axis at which a candidate is evaluated first."""
+ROUNDS = 2
+"""Halvings of an interval in which the feasibility of a candidate flips."""
+SEATS = 24
+"""Seats of a fleet of seats that are simulated: each serves its own user only."""
+_REQUESTS = 2000
+
+_AFTER = {"slo_attainment", "served", "solved", "growth"}
+"""Constraints that are broken as a consequence where another keeps requests out."""
+
+Tick = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One candidate at one point of the map."""
+
+    margins: dict[str, float]
+    """Constraint → distance to its limit; negative if broken."""
+    model: Model | None
+    """Cost model, or ``None`` where the candidate cannot run or may not (it is then not simulated)."""
+    cost_usd: float = math.nan
+    """Present value at the point estimate of every price; NaN without a model."""
+
+
+@dataclass(slots=True)
+class Simulator:
+    """Simulations of candidates, each kept by what it depends on."""
+
+    peaks: dict[tuple[str, str, int], Peak] = field(default_factory=dict)
+    benches: dict[str, Bench] = field(default_factory=dict)
+    runs: int = 0
+
+    def peak(self, scenario: Scenario, bench: Bench, year: int) -> Peak:
+        """Return what is simulated of a year, simulated unless the same work was simulated before."""
+        key = (bench.candidate.model_dump_json(), _work_key(scenario, bench), year)
+        if key not in self.peaks:
+            self.runs += 1
+            self.peaks[key] = _simulated(scenario, bench, year)
+        return self.peaks[key]
+
+    def bench(self, scenario: Scenario, candidate: Candidate) -> Bench:
+        """Return a candidate with its names resolved."""
+        key = candidate.model_dump_json()
+        if key not in self.benches:
+            self.benches[key] = resolve_bench(scenario, candidate)
+        return self.benches[key]
+
+
+def _simulated(scenario: Scenario, bench: Bench, year: int) -> Peak:
+    settings = scenario.simulation.model_copy(update={"max_requests": min(scenario.simulation.max_requests, _REQUESTS)})
+    scenario = scenario.model_copy(update={"simulation": settings})
+    pools = bench.candidate.pools
+    if len(pools) != 1 or pools[0].role != "seat" or pools[0].replicas <= SEATS:
+        return simulate_peak(scenario, bench, seeds=1, year=year)
+    share = SEATS / pools[0].replicas
+    period = usual_period(scenario, bench, year)
+    load = share * scenario.workload.rate_in_year(year)
+    window = window_of(scenario.workload, max_requests=settings.max_requests, share=load)
+    period = replace(period, share=share, window=window if period.flat else period.window)
+    fleet = build_fleet(scenario, bench, share, period.clock)
+    if fleet.hosted is not None:
+        api = fleet.hosted
+        limits = {n: v * share for n in ("rpm", "tpm") if (v := getattr(api, n)) is not None}
+        fleet = replace(fleet, hosted=replace(api, **limits))
+    return simulated(scenario, bench, period, seeds=1, fleet=fleet)
+
+
+def _work_key(scenario: Scenario, bench: Bench) -> str:
+    """Return what a simulation depends on: difficulty counts where it decides the route, privacy where it matters."""
+    work = scenario.workload
+    drop: set[str] = set()
+    if bench.candidate.route.policy != "escalate":
+        drop.add("difficulty")
+    if bench.hosted is None and bench.candidate.on_premises:
+        drop.add("sensitivity")
+    tasks = "".join(task.model_dump_json(exclude=drop) for task in work.tasks)
+    rest = work.model_dump_json(exclude={"tasks", "growth_frac_per_year"})
+    operations = scenario.operations_of(bench.candidate).model_dump_json()
+    return f"{tasks}{rest}{operations}{scenario.constraints.private_stays}{work.growth_frac_per_year}"
+
+
+def node(scenario: Scenario, candidate: Candidate, simulator: Simulator) -> Node:
+    """Return the margins and the cost model of a candidate in a scenario."""
+    scenario, _ = measured_work(scenario, candidate)
+    bench = simulator.bench(scenario, candidate)
+    found = static_constraints(candidate_facts(scenario, bench))
+    found += [gate_constraint(status) for status in gates_of(scenario, candidate) if status.hard]
+    if not bench.runs or not all(c.satisfied for c in found):
+        return Node({c.id: _margin(c) for c in found}, None)
+    peak = simulator.peak(scenario, bench, 0)
+    use = traffic(scenario, bench, peak)
+    if bench.candidate.route.policy != "escalate":
+        use = replace(use, solved_frac=_solved_frac(scenario, bench, peak))
+    service = service_level(scenario, peak)
+    found += service_constraints(scenario, service, use.solved_frac)
+    margins = {c.id: _margin(c) for c in found}
+    last = -(-scenario.economics.horizon_months // 12) - 1
+    limit = scenario.constraints.slo_attainment_min_frac
+    if last > 0 and scenario.workload.growth_frac_per_year > 0 and service.slo_attainment_frac >= limit:
+        margins["growth"] = simulator.peak(scenario, bench, last).result.overall.slo_attainment_frac - limit
+    model = build(scenario.economics, annual_usage(scenario, candidate, bench.replicas, bench.hosted, use))
+    return Node(margins, model, float(line_draws(model, point_values(model.inputs)).cost_npv_usd[0]))
+
+
+def _solved_frac(scenario: Scenario, bench: Bench, peak: Peak) -> float:
+    """Return the expected share of solved requests, from who answered how many of each class."""
+    candidate, result = bench.candidate, peak.result
+    solved = 0.0
+    for task, found in zip(scenario.workload.tasks, result.classes, strict=True):
+        local = found.completed - found.completed_hosted
+        solved += local * (1.0 - getattr(task.difficulty, candidate.tier))
+        if candidate.hosted is not None:
+            solved += found.completed_hosted * (1.0 - getattr(task.difficulty, candidate.hosted.tier))
+    return solved / max(result.overall.offered, 1)
+
+
+def _margin(c: ConstraintResult) -> float:
+    if c.value is not None and c.limit is not None and c.id in {"slo_attainment", "served", "solved"}:
+        return c.value - c.limit
+    if c.satisfied:
+        return min(max(c.margin_frac or 1.0, 0.0), 1.0)
+    return min(c.margin_frac or -1.0, -1e-9)
+
+
+@dataclass(slots=True, eq=False)
+class CandidateSurface:
+    """One candidate over the whole map."""
+
+    candidate: str
+    x_knots: list[float]
+    y_knots: list[float]
+    """Knots as shares of the axis; one knot where the axis changes prices only."""
+    nodes: dict[tuple[float, float], Node]
+
+
+def surfaces(
+    scenario: Scenario,
+    groups: dict[str, int],
+    x: Axis,
+    y: Axis,
+    simulator: Simulator,
+    tick: Callable[[int, str], object],
+) -> list[CandidateSurface]:
+    """Return candidates at the knots of both axes, with more of them where feasibility flips and it matters.
+
+    ``groups`` says who competes with whom: a flip matters where the candidate is the cheapest feasible one of its
+    group, since elsewhere it changes neither the map nor the line.
+    """
+    first = [i / (FIRST_KNOTS - 1) for i in range(FIRST_KNOTS)]
+    found = [
+        CandidateSurface(
+            ident, [0.5] if x.kind == "money" else list(first), [0.5] if y.kind == "money" else list(first), {}
+        )
+        for ident in groups
+    ]
+    for index, one in enumerate(found):
+        _fill(one, scenario, x, y, simulator, partial(tick, index))
+    for _ in range(ROUNDS):
+        least = _least(found, groups, x, y)
+        for index, one in enumerate(found):
+            wanted = _flips(one, x, y, least.get(groups[one.candidate]))
+            for point in wanted:
+                one.nodes[point] = _node_at(one, scenario, x, y, point, simulator, partial(tick, index))
+            one.x_knots = sorted({*one.x_knots, *(a for a, _ in wanted)})
+            one.y_knots = sorted({*one.y_knots, *(b for _, b in wanted)})
+    return found
+
+
+Points = dict[tuple[float, float], float]
+
+
+def _least(found: Sequence[CandidateSurface], groups: dict[str, int], x: Axis, y: Axis) -> dict[int, Points]:
+    """Return by group the least cost of its feasible candidates at each point; none where prices are an axis."""
+    least: dict[int, Points] = {}
+    if "money" in (x.kind, y.kind):
+        return least
+    for one in found:
+        costs = least.setdefault(groups[one.candidate], {})
+        for point, known in one.nodes.items():
+            if _keeps(known) and known.cost_usd < costs.get(point, math.inf):
+                costs[point] = known.cost_usd
+    return least
+
+
+def _fill(found: CandidateSurface, scenario: Scenario, x: Axis, y: Axis, simulator: Simulator, tick: Tick) -> None:
+    for a in found.x_knots:
+        for b in found.y_knots:
+            found.nodes[a, b] = _node_at(found, scenario, x, y, (a, b), simulator, tick)
+
+
+def _node_at(
+    found: CandidateSurface,
+    scenario: Scenario,
+    x: Axis,
+    y: Axis,
+    point: tuple[float, float],
+    simulator: Simulator,
+    tick: Tick,
+) -> Node:
+    a, b = point
+    tick(f"{found.candidate}: {x.name} {x.at(a):.3g}, {y.name} {y.at(b):.3g}")
+    at = scenario if x.kind == "money" else x.apply(scenario, x.at(a))
+    at = at if y.kind == "money" else y.apply(at, y.at(b))
+    return node(at, next(c for c in at.candidates if c.id == found.candidate), simulator)
+
+
+def _keeps(known: Node) -> bool:
+    return min(known.margins.values(), default=1.0) >= 0
+
+
+def _flips(found: CandidateSurface, x: Axis, y: Axis, least: Points | None) -> list[tuple[float, float]]:
+    """Return the middles between neighbours of a line of which one is feasible and the other not.
+
+    Left out are those whose feasible end is dearer than another of its group, ``least`` (``None`` takes all).
+    """
+    middles = []
+    for along_x in (True, False):
+        if (x if along_x else y).kind == "money":
+            continue
+        for line in {p[1] if along_x else p[0] for p in found.nodes}:
+            ends = sorted(p for p in found.nodes if p[1 if along_x else 0] == line)
+            for low, high in zip(ends, ends[1:], strict=False):
+                good = [p for p in (low, high) if _keeps(found.nodes[p])]
+                if len(good) != 1:
+                    continue
+                beaten = least is not None and found.nodes[good[0]].cost_usd > least.get(good[0], math.inf) + 1e-6
+                if not beaten:
+                    middles.append(((low[0] + high[0]) / 2, (low[1] + high[1]) / 2))
+    return sorted(set(middles))
+
+
+def margins_on(found: CandidateSurface, xs: Floats, ys: Floats) -> dict[str, Floats]:
+    """Return the interpolated margin of each constraint on a grid, [ys, xs]; shares of the axes."""
+    # What rules a candidate out comes before what follows from it.
+    names = sorted(dict.fromkeys(name for n in found.nodes.values() for name in n.margins), key=_AFTER.__contains__)
+    return {
+        name: interpolated(found, lambda n, name=name: n.margins.get(name, 1.0), xs, ys)  # type: ignore[misc]
+        for name in names
+    }
+
+
+def interpolated(found: CandidateSurface, value: Callable[[Node], float], xs: Floats, ys: Floats) -> Floats:
+    """Return a number of the nodes interpolated on a grid, [ys, xs], bilinear on the axes' own scales."""
+    table = np.array(
+        [[value(n) if (n := found.nodes.get((a, b))) else np.nan for a in found.x_knots] for b in found.y_knots]
+    )
+    table = _completed(table[:, :, None], found)[:, :, 0]
+    along_x = np.array([np.interp(xs, found.x_knots, row) for row in table])
+    columns = [np.interp(ys, found.y_knots, column) for column in along_x.T]
+    return np.array(columns).T
+
+
+def costs_on(found: CandidateSurface, x: Axis, y: Axis, xs: Floats, ys: Floats, common: Sample | None = None) -> Floats:
+    """Return the present value of the costs on a grid, [ys, xs] or with a sample [ys, xs, draws].
+
+    Prices are computed at every point; the work is interpolated linearly in the axis' own value. NaN where the
+    candidate cannot run.
+    """
+    count = 1 if common is None else len(common.points)
+    at_x = [x.at(float(s)) for s in (xs if x.kind == "money" else found.x_knots)]
+    at_y = [y.at(float(s)) for s in (ys if y.kind == "money" else found.y_knots)]
+    table = np.full((len(at_y), len(at_x), count), np.nan)
+    for i, a in enumerate(found.x_knots):
+        for j, b in enumerate(found.y_knots):
+            known = found.nodes.get((a, b))
+            model = known.model if known else None
+            if known is not None and common is None and not {"money"} & {x.kind, y.kind}:
+                table[j, i] = known.cost_usd
+            elif model is not None:
+                rows = slice(None) if y.kind == "money" else slice(j, j + 1)
+                cols = slice(None) if x.kind == "money" else slice(i, i + 1)
+                table[rows, cols] = _priced(model, x, y, xs, ys, common)
+    if x.kind != "money" and y.kind != "money":
+        table = _completed(table, found)
+    table = _along(table, 1, x, xs, at_x)
+    table = _along(table, 0, y, ys, at_y)
+    return table if common is not None else table[:, :, 0]
+
+
+def _completed(table: Floats, found: CandidateSurface) -> Floats:
+    """Return a table of knots, [ys, xs, draws], in which points that were not evaluated lie between those that were.
+
+    Columns of the first knots are whole along them, so they are filled first, and then every row.
+    """
+    known = np.array([[(a, b) in found.nodes for a in found.x_knots] for b in found.y_knots])
+    if known.all():
+        return table
+    table, ys, xs = table.copy(), np.array(found.y_knots), np.array(found.x_knots)
+    for i in range(len(xs)):
+        if known[0, i] and known[-1, i]:
+            table[:, i] = _between(table[:, i], ys, known[:, i])
+            known[:, i] = True
+    for j in range(len(ys)):
+        table[j] = _between(table[j], xs, known[j])
+    return table
+
+
+def _between(values: Floats, knots: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Return rows of values, [knots, draws], with those not known interpolated between their neighbours."""
+    have = np.flatnonzero(known)
+    upper = np.clip(np.searchsorted(have, np.arange(len(knots))), 1, len(have) - 1)
+    low, high = have[upper - 1], have[upper]
+    share = ((knots - knots[low]) / (knots[high] - knots[low]))[:, None]
+    mixed = np.where(share == 0, values[low], np.where(share == 1, values[high], 0.0))
+    inside = values[low] * (1 - share) + values[high] * share
+    filled = np.where((share == 0) | (share == 1), mixed, inside)
+    return np.asarray(np.where(known[:, None], values, filled))
+
+
+def _along(table: Floats, dim: int, axis: Axis, shares: Floats, knots: list[float]) -> Floats:
+    """Interpolate one dimension of a table from its knots to the grid, linearly in the axis' value."""
+    if axis.kind == "money":
+        return table
+    want = np.array([axis.at(float(s)) for s in shares])
+    upper = np.clip(np.searchsorted(knots, want, side="left"), 1, len(knots) - 1)
+    low, high = np.array(knots)[upper - 1], np.array(knots)[upper]
+    share = np.clip((want - low) / (high - low), 0.0, 1.0)
+    shape = [1] * table.ndim
+    shape[dim] = len(want)
+    weight = share.reshape(shape)
+    below, above = np.take(table, upper - 1, axis=dim), np.take(table, upper, axis=dim)
+    # An exact knot must not take a NaN from its neighbour.
+    mixed = np.where(weight == 0, below, np.where(weight == 1, above, below * (1 - weight) + above * weight))
+    return np.asarray(mixed)
+
+
+def _priced(model: Model, x: Axis, y: Axis, xs: Floats, ys: Floats, common: Sample | None) -> Floats:
+    """Return the costs of one model over the money axes, [ys or 1, xs or 1, draws]."""
+    base = point_values(model.inputs) if common is None else common.values(model)
+    count = 1 if common is None else len(common.points)
+    px = [x.at(float(s)) for s in xs] if x.kind == "money" else [0.0]
+    py = [y.at(float(s)) for s in ys] if y.kind == "money" else [0.0]
+    grid_y, grid_x, _ = np.meshgrid(py, px, np.arange(count), indexing="ij")
+    size = grid_x.size
+    values = {name: v if len(v) == 1 else np.tile(v, len(px) * len(py)) for name, v in base.items()}
+    for axis, grid in ((x, grid_x), (y, grid_y)):
+        if axis.kind == "money":
+            _override(values, axis, grid.ravel(), model)
+    cost = np.broadcast_to(line_draws(model, values).cost_npv_usd, size)
+    return np.asarray(cost.reshape(grid_x.shape))
+
+
+def _override(values: dict[str, Floats], axis: Axis, numbers: Floats, model: Model) -> None:
+    if axis.inputs:
+        for name in axis.inputs:
+            if name in model.inputs:
+                values[name] = numbers
+        return
+    for name in values:
+        if name.startswith("tariff."):
+            values[name] = values[name] * numbers
+
+
+def budget_margin(scenario: Scenario, costs: Floats) -> Floats:
+    """Return the distance of costs to the budget, as a fraction of it; 1 without a budget."""
+    if budget_constraint(scenario, 0.0) is None:
+        return np.ones_like(costs)
+    limit = scenario.constraints.budget_usd or 1.0
+    return 1.0 - costs / limit

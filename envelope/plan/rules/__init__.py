@@ -1,0 +1,1 @@
+"""Hard rules: what a candidate must keep, each with its margin and its fix."""

@@ -1,0 +1,1 @@
+"""What users get: the simulated service of a case, its level and its downtime."""

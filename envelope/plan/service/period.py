@@ -1,0 +1,132 @@
+"""Which part of the week is simulated, and with what share of the fleet."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from envelope.errors import InputError, Problem
+from envelope.plan.case.fleet import Bench
+from envelope.plan.case.operations import Clock
+from envelope.serving.arrivals import Window, window_of
+from envelope.serving.simulate import WARMUP_FRAC
+from envelope.spec.scenario import Scenario
+from envelope.units import SECONDS_PER_DAY
+
+Horizon = Literal["hour", "day", "week"]
+"""What is simulated: the busiest hour at its own rate, the day around it, or the whole week from Monday 00:00."""
+
+SHORTEST_WINDOW_S = 900.0
+"""A fleet too large to simulate whole for this long is simulated by a share of its replicas."""
+
+MOST_REQUESTS = 2_000_000
+"""Requests of one seed at most when the time to simulate is given."""
+
+_WEEK_REQUESTS = 200_000
+"""Requests of one seed at most for a week that the operations ask for, where the settings do not allow more."""
+
+_SPANS_S = {"day": SECONDS_PER_DAY, "week": 7 * SECONDS_PER_DAY}
+_WARMUP_S = 1800.0
+"""Longest part of a day or week that fills queues and caches and is not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A part of the week that is simulated."""
+
+    text: str
+    window: Window
+    flat: bool
+    """Whether the load stays that of the first hour."""
+    share: float
+    """Share of the load and of every pool's replicas."""
+    year: int
+
+    @property
+    def clock(self) -> Clock:
+        """Where the simulated time lies."""
+        return Clock(self.window.start_s, self.window.span_s, self.year)
+
+    @property
+    def warmup_frac(self) -> float:
+        """Share of the simulated time that is not counted."""
+        return min(WARMUP_FRAC, _WARMUP_S / self.window.span_s) if not self.flat else WARMUP_FRAC
+
+
+def usual_period(scenario: Scenario, bench: Bench, year: int = 0) -> Period:
+    """Return what is simulated unless it is asked for: the busiest hour, or a week if the operations take one.
+
+    A week of more requests than are simulated at most becomes the busiest day, and that the busiest hour.
+    """
+    most = max(scenario.simulation.max_requests, _WEEK_REQUESTS)
+    if bench.candidate.pools and scenario.operations_of(bench.candidate).takes_a_week:
+        for name in ("week", "day"):
+            found = timed(scenario, bench, name, None, year, most)
+            if _expected(scenario, found) <= most:
+                return found
+    return busiest_hour(scenario, bench, year)
+
+
+def period_of(
+    scenario: Scenario, bench: Bench, *, horizon: Horizon | None, hours: float | None, year: int, whole: bool = False
+) -> Period:
+    """Return what is simulated when a horizon or its length is asked for; ``whole`` takes no share of the fleet.
+
+    Raises ``InputError`` if that is more than ``MOST_REQUESTS`` requests.
+    """
+    if horizon is None and hours is None:
+        usual = usual_period(scenario, bench, year)
+        return usual if usual.share == 1 or not whole else busiest_hour(scenario, bench, year, whole=True)
+    if horizon == "hour" and hours is None:
+        return busiest_hour(scenario, bench, year, whole=whole)
+    found = timed(scenario, bench, horizon or "hour", hours, year, MOST_REQUESTS if whole else MOST_REQUESTS / 4)
+    expected = _expected(scenario, found)
+    if expected > MOST_REQUESTS:
+        rule = f"gives about {expected:,.0f} requests a seed; at most {MOST_REQUESTS:,} are simulated"
+        where = "horizon" if hours is None else "hours"
+        raise InputError(Problem("arguments", where, hours or horizon, rule, "shorten the time"))
+    return found
+
+
+def busiest_hour(scenario: Scenario, bench: Bench, year: int = 0, *, whole: bool = False) -> Period:
+    """Return the busiest hour, shorter or longer by the number of requests that the settings allow."""
+    share = 1.0 if whole else replica_share(scenario, bench, year)
+    most = scenario.simulation.max_requests * (10 if whole else 1)
+    load = share * scenario.workload.rate_in_year(year)
+    return Period("the busiest hour", window_of(scenario.workload, max_requests=most, share=load), True, share, year)
+
+
+def timed(
+    scenario: Scenario, bench: Bench, horizon: Horizon, hours: float | None, year: int, most_requests: float
+) -> Period:
+    """Return a part of the week of given length, whose load follows the curve."""
+    peak = scenario.workload.peak_hour * 3600.0
+    start = {"hour": peak, "day": peak // SECONDS_PER_DAY * SECONDS_PER_DAY, "week": 0.0}[horizon]
+    span = hours * 3600.0 if hours is not None else _SPANS_S[horizon]
+    begin = {"hour": "the busiest hour", "day": "the busiest day", "week": "the week"}[horizon]
+    text = begin if hours is None else f"{hours:g} hours from the start of {begin}"
+    rate = scenario.workload.mean_rate_per_s * scenario.workload.rate_in_year(year)
+    share = share_of(bench, most_requests / (rate * span))
+    return Period(text, Window(start, span), False, share, year)
+
+
+def _expected(scenario: Scenario, period: Period) -> float:
+    rate = scenario.workload.mean_rate_per_s * scenario.workload.rate_in_year(period.year)
+    return rate * period.window.span_s * period.share
+
+
+def replica_share(scenario: Scenario, bench: Bench, year: int) -> float:
+    """Return the share of the load (and of every pool's replicas) that is simulated in the busiest hour."""
+    rate = scenario.workload.peak_rate_per_s * scenario.workload.rate_in_year(year)
+    return share_of(bench, scenario.simulation.max_requests / (rate * SHORTEST_WINDOW_S))
+
+
+def share_of(bench: Bench, wanted: float) -> float:
+    """Return the largest share of the fleet, whole replicas of every pool, that is not above ``wanted``."""
+    if wanted >= 1:
+        return 1.0
+    pools = bench.candidate.pools
+    if not pools:
+        return wanted
+    # Only multiples of 1/gcd keep the load per replica exactly.
+    parts = math.gcd(*(pool.replicas for pool in pools))
+    return max(1, math.floor(wanted * parts)) / parts

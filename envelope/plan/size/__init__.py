@@ -1,0 +1,1 @@
+"""The cheapest deployment of a grid that keeps every rule."""

@@ -1,0 +1,1 @@
+"""The verdict: figures of each candidate, exposures, and which one to take."""
