@@ -279,7 +279,10 @@ def _merged(d: _Draw, parts: list[_Part]) -> Requests | None:
         uniform=d.rng("difficulty").random(n),
         normal=d.rng("hosted ttft").standard_normal(n),
         normal_rate=d.rng("hosted rate").standard_normal(n),
-        classes=tuple(ClassInfo(t.id, t.slo, t.difficulty, t.priority, t.adapter) for t in workload.tasks),
+        classes=tuple(
+            ClassInfo(t.id, t.slo, t.difficulty, t.priority, t.adapter, share, t.sensitivity_mix.get("private", 0.0))
+            for t, share in zip(workload.tasks, workload.shares(), strict=True)
+        ),
         span_s=d.window.span_s,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envelope.serving.fleet import TIERS, Fleet
+from envelope.serving.fleet import TIERS, Fleet, Tier
 from envelope.serving.kernel import layout as k
 from envelope.serving.requests import ClassInfo, Floats, Ints, Mask
 from envelope.serving.result import Interval
@@ -39,6 +39,10 @@ class Measured:
     e2e_s: Floats
     good: Mask
     solved: Mask
+    hard: Mask
+    """Whether the fleet's own model would fail it."""
+    outside: Mask
+    """Whether it entered anything outside the building, served there or not."""
 
     @property
     def done(self) -> Mask:
@@ -79,6 +83,8 @@ def measured(
         arrival_s=x[:, k.F_ARRIVAL], ttft_s=ttft, tpot_s=tpot, e2e_s=e2e,
         good=done & _within(classes, task, ttft, tpot, e2e),
         solved=done & _solved(fleet, classes, q[:, k.Q_SERVER], task, x[:, k.F_UNIFORM]),
+        hard=_hard(fleet, classes, task, x[:, k.F_UNIFORM]),
+        outside=_outside(fleet, q),
     )  # fmt: skip
 
 
@@ -121,6 +127,19 @@ def _solved(fleet: Fleet, classes: tuple[ClassInfo, ...], server: Ints, task: In
     return np.asarray(u >= table[task, tiers[server]], dtype=np.bool_)
 
 
+def own_tier(fleet: Fleet) -> Tier:
+    """Return the tier of the fleet's own model, or that of the hosted API if there is none."""
+    if fleet.replicas:
+        return fleet.replicas[0].tier
+    return fleet.hosted.tier if fleet.hosted else "frontier"
+
+
+def _hard(fleet: Fleet, classes: tuple[ClassInfo, ...], task: Ints, u: Floats) -> Mask:
+    """Return whether the own model fails each request: the same draw decides for every model."""
+    fails = np.array([getattr(c.difficulty, own_tier(fleet)) for c in classes])
+    return np.asarray(u < fails[task], dtype=np.bool_)
+
+
 def gap_quantiles(gaps: Ints, shares: Sequence[float]) -> tuple[float, ...]:
     """Return the gaps that so large shares of them do not exceed, read off their histogram; none without gaps."""
     total = int(gaps.sum())
@@ -150,19 +169,18 @@ def interval(values: Sequence[float], most: float = math.inf) -> Interval:
     return Interval(mean=mean, low=max(mean - half, 0.0), high=min(mean + half, most))
 
 
-def served_outside(fleet: Fleet, m: Measured) -> int:
-    """Return how many of the counted requests were served by anything outside the building."""
-    return int(np.sum(m.done & ~_inside(fleet)[m.server]))
+def _outside(fleet: Fleet, rq: Ints) -> Mask:
+    """Return which requests entered anything outside the building.
+
+    Read off the requests' own records and the place that served them, not off the router's decisions.
+    """
+    served = (rq[:, k.Q_STATUS] == k.STATUS_DONE) & ~_inside(fleet)[rq[:, k.Q_SERVER]]
+    return np.asarray(served | (rq[:, k.Q_LEFT] > 0) | (rq[:, k.Q_ATTEMPTS] > 0), dtype=np.bool_)
 
 
 def private_left(fleet: Fleet, rq: Ints) -> int:
-    """Return how many of these requests are private and entered anything outside the building.
-
-    Counted from the requests' own records and the place that served them, not from the router's decisions.
-    """
-    served = (rq[:, k.Q_STATUS] == k.STATUS_DONE) & ~_inside(fleet)[rq[:, k.Q_SERVER]]
-    out = served | (rq[:, k.Q_LEFT] > 0) | (rq[:, k.Q_ATTEMPTS] > 0)
-    return int(np.sum(out & (rq[:, k.Q_SENSITIVITY] == k.PRIVATE)))
+    """Return how many of these requests are private and entered anything outside the building."""
+    return int(np.sum(_outside(fleet, rq) & (rq[:, k.Q_SENSITIVITY] == k.PRIVATE)))
 
 
 def _inside(fleet: Fleet) -> Mask:

@@ -125,7 +125,7 @@ def statistics(run: Run) -> dict[str, Any]:
     tally.add(m, np.ones(len(m.task), dtype=np.bool_))
     duration = float(np.nanmax(m.arrival_s + m.e2e_s)) - float(m.arrival_s.min()) if m.done.any() else 0.0
     warm, final = run.warm, run.final
-    result = class_result("all", tally, (final.gaps - warm.gaps).sum(axis=0), duration)
+    result = class_result("all", tally, (final.gaps - warm.gaps).sum(axis=0), duration, float(m.solved.mean()))
     total = int(m.output_tokens[m.done].sum())
     hit, fresh = final.tokens_hit - warm.tokens_hit, final.tokens_in - warm.tokens_in
     out: dict[str, Any] = {

@@ -26,6 +26,10 @@ class ClassInfo:
     priority: int = 0
     adapter: str | None = None
     """Adapter (LoRA) on the shared base model that the class's requests need."""
+    share: float | None = None
+    """Share of all requests that the workload means, whatever the draw gave; ``None`` where only the draw is known."""
+    private_frac: float | None = None
+    """Share of the class's requests that are private, likewise."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -81,7 +81,7 @@ class ClassResult(Frozen):
     restarted: int
     """Requests that lost work to a failure and started again."""
     solved_frac: float
-    """Share of the offered requests that were answered by a model that does not fail them."""
+    """Expected share of the offered requests that are answered by a model that does not fail them."""
     slo_attainment_frac: float
     """Share of the offered requests that were served within every limit of their class."""
     goodput_per_s: float
@@ -93,6 +93,34 @@ class ClassResult(Frozen):
     tpot_s: Spread | None
     e2e_s: Spread | None
     curves: Curves = Curves()
+
+
+class Stratum(Frozen):
+    """Requests of one class that the fleet's own model would fail or not, and that are private or not.
+
+    How many of each there are is chance in a short run, though the workload says it; so what happens *within* a
+    stratum is taken from the run and its weight from the workload (post-stratification: W. G. Cochran, *Sampling
+    Techniques*, 1977, section 5A.9).
+    """
+
+    task: int
+    """Position of the task class."""
+    hard: bool
+    """Whether the own model (the hosted one, if there is no other) fails them."""
+    private: bool
+    weight_frac: float
+    """Share of all requests as the workload means it; as drawn where it does not say."""
+    offered: int
+    served: int
+    hosted: int
+    """Served by the hosted API."""
+    outside: int
+    """Entered anything outside the building."""
+    offered_tokens: tuple[tuple[int, int], ...]
+    """Prompt and answer tokens of the offered requests by band of prompt length (``HostedUsage.bands``)."""
+    served_tokens: tuple[int, int]
+    hosted_tokens: tuple[tuple[int, int, int], ...]
+    """Prompt tokens at the full price, cached ones, and answer tokens that the hosted API bills, by band."""
 
 
 class HostedBand(Frozen):
@@ -175,16 +203,18 @@ class SimulationResult(Frozen):
     requests: int
     completed: int
     completed_outside: int
-    """Requests served by anything outside the building: a hosted API, or replicas that do not stand inside."""
+    """Requests that entered anything outside the building: a hosted API, or replicas that do not stand inside."""
     overall: ClassResult
     classes: tuple[ClassResult, ...]
+    strata: tuple[Stratum, ...] = ()
+    """The counted requests of all seeds by what the workload says of their numbers."""
     slo_attainment: Interval
     goodput_per_s: Interval
     served: Interval
     """Share of the offered requests that were served at all."""
     ttft_p95_s: Interval | None
     private_requests_left: int
-    """Private requests that entered anything outside the building, counted from the requests' own records."""
+    """Counted private requests that entered anything outside the building, by the requests' own records."""
     output_tokens_per_s: float
     """Output tokens of the local replicas per second of measured time."""
     prompt_tokens_per_s: float

@@ -96,7 +96,6 @@ def _served(fleet: Fleet, stream: Stream, seed: int, warmup_frac: float, table: 
 
         def take(rq: Ints, rx: Floats) -> None:
             m = measured(fleet, classes, rq, rx, warmup_s)
-            tally.add_rows(rq)
             tally.add(m)
             if rows is not None:
                 rows.add(m)

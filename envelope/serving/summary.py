@@ -8,6 +8,7 @@ from envelope.serving.metrics import interval
 from envelope.serving.requests import Floats, Ints
 from envelope.serving.result import Bottleneck, Interval, SimulationResult, Timeline
 from envelope.serving.run import Run
+from envelope.serving.strata import solved_frac, strata_of
 from envelope.serving.tally import RunTally, Tally, class_result, hosted_usage, joined
 
 
@@ -17,12 +18,17 @@ def summarise(
     """Return the statistics of runs that differ in their seed alone, and of their requests."""
     seconds = sum(_seconds(run) for run in runs)
     gaps = sum((run.final.gaps - run.warm.gaps for run in runs), np.zeros_like(runs[0].final.gaps))
+    infos, fleet = runs[0].classes, runs[0].fleet
+    strata = strata_of(tallies[0].strata.joined([tally.strata for tally in tallies[1:]]), infos, fleet)
     classes = tuple(
-        class_result(c.id, joined([tally.classes[i] for tally in tallies]), gaps[i], seconds)
-        for i, c in enumerate(runs[0].classes)
-    )
+        class_result(
+            c.id, joined([tally.classes[i] for tally in tallies]), gaps[i], seconds,
+            solved_frac([s for s in strata if s.task == i], infos, fleet),
+        )
+        for i, c in enumerate(infos)
+    )  # fmt: skip
     wholes = [tally.all for tally in tallies]
-    overall = class_result("all", joined(wholes), gaps.sum(axis=0), seconds)
+    overall = class_result("all", joined(wholes), gaps.sum(axis=0), seconds, solved_frac(strata, infos, fleet))
     per = 1.0 / len(runs)
     busy = sum(_delta(run, "busy_s") for run in runs)
     up = sum(_delta(run, "up_s") for run in runs)
@@ -34,10 +40,10 @@ def summarise(
         seeds=tuple(seeds), window_s=seconds * per, warmup_s=runs[0].warm.time_s, share_frac=share,
         requests=overall.offered, completed=overall.completed,
         completed_outside=sum(tally.outside for tally in tallies),
-        overall=overall, classes=classes,
-        slo_attainment=interval([whole.share("good") for whole in wholes], 1.0),
+        overall=overall, classes=classes, strata=strata,
+        slo_attainment=_pooled(overall.slo_attainment_frac, [whole.share("good") for whole in wholes]),
         goodput_per_s=interval([w.number["good"] / max(_seconds(r), 1e-9) for w, r in zip(wholes, runs, strict=True)]),
-        served=interval([whole.share("completed") for whole in wholes], 1.0),
+        served=_pooled(overall.completed / max(overall.offered, 1), [whole.share("completed") for whole in wholes]),
         ttft_p95_s=_ttft_interval(wholes), private_requests_left=sum(tally.private_left for tally in tallies),
         output_tokens_per_s=out / max(seconds, 1e-9), prompt_tokens_per_s=fresh / max(seconds, 1e-9),
         prefix_hit_frac=hit / max(hit + fresh, 1), utilisation_frac=min(busy / max(up, 1e-9), 1.0),
@@ -49,6 +55,12 @@ def summarise(
         log=runs[0].log, running_frac=_running_frac(runs),
         notes=_notes(runs),
     )  # fmt: skip
+
+
+def _pooled(share: float, by_seed: Sequence[float]) -> Interval:
+    """Return the share of all requests, with the interval that the seeds give it: one number on every face."""
+    around = interval(by_seed, 1.0)
+    return Interval(mean=share, low=min(around.low, share), high=max(around.high, share))
 
 
 def _seconds(run: Run) -> float:

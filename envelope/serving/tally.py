@@ -9,10 +9,11 @@ import numpy as np
 
 from envelope.serving.fleet import Fleet
 from envelope.serving.kernel import layout as k
-from envelope.serving.metrics import Measured, gap_quantiles, private_left, served_outside
+from envelope.serving.metrics import Measured, gap_quantiles
 from envelope.serving.requests import ClassInfo, Ints, Mask
 from envelope.serving.result import CURVE_FRACS, ClassResult, Curves, HostedBand, HostedUsage, Spread
 from envelope.serving.sketch import Sketch
+from envelope.serving.strata import Strata, empty_strata
 
 
 @dataclass(slots=True)
@@ -68,7 +69,6 @@ def _counted(m: Measured) -> dict[str, Mask]:
         "waited_for_repair": (flags & k.FLAG_PARKED) > 0,
         "preempted": m.preemptions > 0,
         "restarted": m.restarts > 0,
-        "solved": m.solved,
         "good": m.good,
     }
 
@@ -79,14 +79,13 @@ class RunTally:
 
     fleet: Fleet
     classes: list[Tally]
-    bands: Ints
-    """[bands, 3] hosted prompt tokens at the full price, cached ones, and output tokens, by length of the prompt."""
+    strata: Strata
     hosted_requests: int = 0
     hosted_attempts: int = 0
     outside: int = 0
-    """Requests that anything outside the building served."""
+    """Requests that entered anything outside the building."""
     private_left: int = 0
-    """Private requests, warm-up included, that entered anything outside the building."""
+    """Private ones among them."""
 
     @property
     def all(self) -> Tally:
@@ -99,23 +98,17 @@ class RunTally:
             tally.add(m, m.task == i)
         self.hosted_requests += int(m.hosted.sum())
         self.hosted_attempts += int(m.attempts.sum())
-        self.outside += served_outside(self.fleet, m)
-        band = np.searchsorted(_starts(self.fleet)[1:], m.input_tokens[m.hosted], side="left")
-        hit = m.hosted_hit[m.hosted]
-        for column, tokens in enumerate((m.input_tokens[m.hosted] - hit, hit, m.output_tokens[m.hosted])):
-            self.bands[:, column] += np.bincount(band, tokens, len(self.bands)).astype(np.int64)
-
-    def add_rows(self, rq: Ints) -> None:
-        """Look at requests that need not count: whether any private one has left."""
-        self.private_left += private_left(self.fleet, rq)
+        self.outside += int(m.outside.sum())
+        self.private_left += int(np.sum(m.outside & (m.sensitivity == k.PRIVATE)))
+        self.strata.add(m, band_starts(self.fleet))
 
 
 def empty_tally(fleet: Fleet, classes: Sequence[ClassInfo]) -> RunTally:
     """Return a tally of no requests."""
-    return RunTally(fleet, [Tally() for _ in classes], np.zeros((len(_starts(fleet)), 3), dtype=np.int64))
+    return RunTally(fleet, [Tally() for _ in classes], empty_strata(len(classes), len(band_starts(fleet))))
 
 
-def _starts(fleet: Fleet) -> list[int]:
+def band_starts(fleet: Fleet) -> list[int]:
     """Return the prompt lengths above which the bands of the tariff begin."""
     return [0, *sorted(set(fleet.hosted.input_thresholds if fleet.hosted else ()) - {0})]
 
@@ -130,7 +123,7 @@ def joined(tallies: Sequence[Tally]) -> Tally:
 
 def hosted_usage(runs: Sequence[RunTally]) -> HostedUsage:
     """Return what the hosted API bills for the counted requests of several runs."""
-    tokens = np.sum([run.bands for run in runs], axis=0)
+    tokens = np.sum([run.strata.hosted.sum(axis=0) for run in runs], axis=0)
     fresh, cached, output = (int(n) for n in tokens.sum(axis=0))
     return HostedUsage(
         requests=sum(run.hosted_requests for run in runs),
@@ -145,12 +138,12 @@ def hosted_usage(runs: Sequence[RunTally]) -> HostedUsage:
                 cached_input_tokens=int(row[1]),
                 output_tokens=int(row[2]),
             )
-            for start, row in zip(_starts(runs[0].fleet), tokens, strict=True)
+            for start, row in zip(band_starts(runs[0].fleet), tokens, strict=True)
         ),
     )
 
 
-def class_result(ident: str, tally: Tally, gaps: Ints, seconds: float) -> ClassResult:
+def class_result(ident: str, tally: Tally, gaps: Ints, seconds: float, solved_frac: float) -> ClassResult:
     """Return the statistics of a class; ``gaps`` is its histogram of ITLs, ``seconds`` the measured time."""
     number, n = tally.number, max(tally.number["offered"], 1)
     mean_gap = tally.gap_s / number["gaps"] if number["gaps"] else math.nan
@@ -160,7 +153,7 @@ def class_result(ident: str, tally: Tally, gaps: Ints, seconds: float) -> ClassR
         refused_length=number["refused_length"], refused_hosted=number["refused_hosted"],
         unfinished=number["unfinished"], degraded=number["degraded"], escalated=number["escalated"],
         spilled=number["spilled"], waited_for_repair=number["waited_for_repair"], preempted=number["preempted"],
-        restarted=number["restarted"], solved_frac=tally.share("solved"), slo_attainment_frac=tally.share("good"),
+        restarted=number["restarted"], solved_frac=solved_frac, slo_attainment_frac=tally.share("good"),
         goodput_per_s=number["good"] / seconds if seconds > 0 else 0.0,
         mean_input_tokens=number["input_tokens"] / n, mean_output_tokens=number["output_tokens"] / n,
         ttft_s=tally.ttft_s.spread(), itl_s=_gap_spread(gaps, mean_gap), tpot_s=tally.tpot_s.spread(),
