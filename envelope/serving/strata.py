@@ -1,0 +1,130 @@
+"""Requests by what the workload says of their numbers: task class, whether they are hard, whether they are private."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from envelope.serving.fleet import Fleet
+from envelope.serving.kernel import layout as k
+from envelope.serving.metrics import Measured, own_tier
+from envelope.serving.requests import ClassInfo, Ints
+from envelope.serving.result import Stratum
+
+_KINDS = 4
+"""Easy and hard, each private or not."""
+
+
+@dataclass(slots=True)
+class Strata:
+    """Counts and tokens of the strata of one run or several; every array begins with [classes × kinds]."""
+
+    requests: Ints
+    """[…, 4] offered, served, hosted, entered anything outside."""
+    offered: Ints
+    """[…, bands, 2] prompt and answer tokens."""
+    served: Ints
+    """[…, 2] prompt and answer tokens."""
+    hosted: Ints
+    """[…, bands, 3] prompt tokens at the full price, cached ones, answer tokens."""
+
+    def add(self, m: Measured, starts: Sequence[int]) -> None:
+        """Count measured requests; ``starts`` are the prompt lengths above which the bands begin."""
+        row = m.task * _KINDS + 2 * m.hard + (m.sensitivity == k.PRIVATE)
+        band = np.searchsorted(np.asarray(starts)[1:], m.input_tokens, side="left")
+        rows, bands = self.offered.shape[:2]
+        for column, mask in enumerate((np.ones(len(row), dtype=np.bool_), m.done, m.hosted, m.outside)):
+            self.requests[:, column] += np.bincount(row[mask], minlength=rows)
+        for column, tokens in enumerate((m.input_tokens, m.output_tokens)):
+            self.offered[:, :, column] += _summed(row * bands + band, tokens, (rows, bands))
+            self.served[:, column] += _summed(row[m.done], tokens[m.done], (rows,))
+        out = m.hosted
+        fresh = (m.input_tokens - m.hosted_hit)[out]
+        for column, tokens in enumerate((fresh, m.hosted_hit[out], m.output_tokens[out])):
+            self.hosted[:, :, column] += _summed((row * bands + band)[out], tokens, (rows, bands))
+
+    def joined(self, others: Sequence["Strata"]) -> "Strata":
+        """Return these together with those of other runs."""
+        every = (self, *others)
+        names = ("requests", "offered", "served", "hosted")
+        return Strata(**{name: np.sum([getattr(s, name) for s in every], axis=0) for name in names})
+
+
+def _summed(places: Ints, tokens: Ints, shape: tuple[int, ...]) -> Ints:
+    return np.bincount(places, tokens, int(np.prod(shape))).astype(np.int64).reshape(shape)
+
+
+def empty_strata(classes: int, bands: int) -> Strata:
+    """Return the strata of no requests."""
+    rows = classes * _KINDS
+    zeros = (np.zeros(s, dtype=np.int64) for s in ((rows, 4), (rows, bands, 2), (rows, 2), (rows, bands, 3)))
+    return Strata(*zeros)
+
+
+def strata_of(found: Strata, classes: Sequence[ClassInfo], fleet: Fleet) -> tuple[Stratum, ...]:
+    """Return the strata as records with their weights; those that neither weigh nor occurred are left out."""
+    drawn = found.requests[:, 0].reshape(len(classes), _KINDS)
+    total = max(int(drawn.sum()), 1)
+    records = []
+    for task, info in enumerate(classes):
+        mine = drawn[task]
+        share = mine.sum() / total if info.share is None else info.share
+        fails = getattr(info.difficulty, own_tier(fleet))
+        for kind in range(_KINDS):
+            hard, private = divmod(kind, 2)
+            chance = fails if hard else 1.0 - fails
+            if info.private_frac is not None:
+                chance *= info.private_frac if private else 1.0 - info.private_frac
+            else:
+                chance *= mine[private::2].sum() / max(mine.sum(), 1)
+            row = task * _KINDS + kind
+            if chance * share == 0 and mine[kind] == 0:
+                continue
+            offered, served, hosted, outside = (int(n) for n in found.requests[row])
+            records.append(
+                Stratum(
+                    task=task, hard=bool(hard), private=bool(private), weight_frac=float(chance * share),
+                    offered=offered, served=served, hosted=hosted, outside=outside,
+                    offered_tokens=tuple((int(a), int(b)) for a, b in found.offered[row]),
+                    served_tokens=(int(found.served[row, 0]), int(found.served[row, 1])),
+                    hosted_tokens=tuple((int(a), int(b), int(c)) for a, b, c in found.hosted[row]),
+                )
+            )  # fmt: skip
+    return tuple(records)
+
+
+def solved_frac(strata: Sequence[Stratum], classes: Sequence[ClassInfo], fleet: Fleet) -> float:
+    """Return the expected share of the requests of some strata that the model which answers does not fail.
+
+    A request is hard if one draw lies below the own model's rate of failure; the same draw decides for the hosted
+    model, so that of the hard ones (d_own − d_hosted) / d_own are solved by a better one.
+    """
+    own, hosted = own_tier(fleet), fleet.hosted.tier if fleet.hosted else "frontier"
+    total = solved = 0.0
+    for part, served, out in _shares(strata, classes):
+        fails_own = getattr(classes[part.task].difficulty, own)
+        fails_out = getattr(classes[part.task].difficulty, hosted)
+        if part.hard:
+            answered = max(fails_own - fails_out, 0.0) / fails_own if fails_own else 0.0
+        else:
+            answered = min((1.0 - fails_out) / (1.0 - fails_own), 1.0) if fails_own < 1 else 0.0
+        inside = 0.0 if part.hard else served - out
+        total += part.weight_frac
+        solved += part.weight_frac * (inside + out * answered)
+    return min(solved / total, 1.0) if total > 0 else 0.0
+
+
+def part_like(part: Stratum, pool: Sequence[Stratum], strata: Sequence[Stratum]) -> Sequence[Stratum]:
+    """Return what is known of a stratum: itself, or if none of it occurred its class, or all."""
+    return next((group for group in ([part], pool) if sum(s.offered for s in group)), strata)
+
+
+def _shares(strata: Sequence[Stratum], classes: Sequence[ClassInfo]) -> list[tuple[Stratum, float, float]]:
+    """Return each stratum with the shares served and hosted; one that did not occur is like its class, or all."""
+    pools = [[s for s in strata if s.task == task] for task in range(len(classes))]
+    found = []
+    for part in strata:
+        like = part_like(part, pools[part.task], strata)
+        offered = max(sum(s.offered for s in like), 1)
+        found.append((part, sum(s.served for s in like) / offered, sum(s.hosted for s in like) / offered))
+    return found
