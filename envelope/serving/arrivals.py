@@ -15,7 +15,7 @@ from envelope.serving.processes import start_times
 from envelope.serving.requests import BLOCK_REQUESTS, ClassInfo, Columns, Floats, Ints, Requests, Stream
 from envelope.serving.sampling import draw_pair, draw_tokens, tokens_at
 from envelope.serving.sessions import session_calls
-from envelope.spec.workload import SENSITIVITIES, TaskClass, Workload
+from envelope.spec.workload import SENSITIVITIES, Arrivals, TaskClass, Workload
 
 HISTORY_S = 6 * 3600.0
 """Sessions that began up to this long before the start are under way when the simulation begins."""
@@ -146,6 +146,19 @@ def _kept(load: _Load) -> Requests:
         if isinstance(value, np.ndarray):
             value.setflags(write=False)
     return found
+
+
+def class_lengths(workload: Workload, task: TaskClass, *, seed: int, requests: int) -> tuple[Ints, Ints]:
+    """Return prompt and answer tokens of about so many requests of one class, whose sessions are drawn whole."""
+    alone = task.model_copy(update={"share": 1.0})
+    work = workload.model_copy(update={"tasks": (alone,), "arrivals": Arrivals()})
+    d = _draw(work, seed, Window(0.0, requests / work.mean_rate_per_s), 1.0, 0, True)
+    if task.session is None:
+        columns = _singles(alone, d, d.rate_per_s).columns
+    else:
+        starts = np.zeros(max(1, round(requests / task.mean_calls)))
+        columns = session_calls(alone, starts, lambda name: d.rng(alone.id, name), math.inf)
+    return columns["input_tokens"].astype(np.int64), columns["output_tokens"].astype(np.int64)
 
 
 def _draw(workload: Workload, seed: int, window: Window, share: float, year: int, flat: bool) -> _Draw:

@@ -200,6 +200,11 @@ class Economics(Frozen):
         _check("default", [s.default for s in used if s.default is not None], names)
         return self
 
+    @property
+    def years(self) -> int:
+        """Years of the horizon, the last of which may be a part of one."""
+        return -(-self.horizon_months // 12)
+
 
 def _check(what: str, names: Iterable[str], known: Iterable[str]) -> None:
     """Raise ``ValueError`` for the first of ``names`` that is not known."""

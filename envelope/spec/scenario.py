@@ -49,6 +49,33 @@ class Company(Frozen):
         return self.seats if self.monthly_active_users is None else self.monthly_active_users
 
 
+class Budget(Frozen):
+    """What may be spent, and on which of the figures the limit is put."""
+
+    limit_usd: float | None = Field(default=None, gt=0)
+    """Most that the whole horizon may cost."""
+    of: Literal["present_value", "cash"] = "present_value"
+    """``present_value``: the expected costs, later ones discounted, resale credited. ``cash``: the most money that has
+    gone out at any time, nominal, so that a later resale helps nobody to pay."""
+    by_year: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    """Most dollars that may be paid in each year, nominal; the first holds what is bought at signature."""
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if self.limit_usd is None and not self.by_year:
+            raise ValueError("needs limit_usd, by_year, or both")
+        return self
+
+
+class Capacity(Frozen):
+    """What becomes of the machines when the work grows."""
+
+    growth: Literal["buy", "keep"] = "buy"
+    """``buy``: in the year whose simulated hour (or week) would break the service, replicas are added, at that year's
+    price. ``keep``: the machines stay, and a year that breaks the service is a broken rule. Users' own devices are as
+    many as there are seats, and hosted APIs have no machines, so both stay as they are."""
+
+
 class Constraints(Frozen):
     """Hard limits: a candidate that breaks one is infeasible."""
 
@@ -62,7 +89,9 @@ class Constraints(Frozen):
     solved_min_frac: Fraction = 0.0
     """Share of the tasks that must be solved, by the difficulty of the classes and the tier of the models."""
     budget_usd: float | None = Field(default=None, gt=0)
-    """Most that the whole horizon may cost (present value)."""
+    """Most that the whole horizon may cost (expected present value): short for ``budget: {limit_usd}``."""
+    budget: Budget | None = None
+    """Limits on cash, on the present value, or on single years."""
     offline: bool = False
     """Whether the assistant must work without any network."""
     pinned_model: bool = False
@@ -82,6 +111,20 @@ class Constraints(Frozen):
     """Whether a hosted provider may train on the requests by default."""
     ledger: LedgerRules | None = None
     """Limits on the ecosystem of the models that a candidate runs itself."""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.budget_usd is not None and self.budget is not None and self.budget.limit_usd is not None:
+            raise ValueError("budget_usd and budget.limit_usd say the same: give one")
+        return self
+
+    @property
+    def spending(self) -> Budget | None:
+        """The budget, in whichever form it was given."""
+        if self.budget_usd is None:
+            return self.budget
+        years = self.budget.by_year if self.budget else ()
+        return Budget(limit_usd=self.budget_usd, by_year=years)
 
 
 class HostedUse(Frozen):
@@ -212,6 +255,8 @@ class Scenario(Frozen):
     simulation: SimulationSettings = SimulationSettings()
     operations: Operations = Operations()
     """What fails, when machines are switched off and how they scale, for all candidates."""
+    capacity: Capacity = Capacity()
+    """Whether growth buys machines."""
     evidence: EvidenceSet = EvidenceSet()
     """Results of one's own evaluations; also read from ``evidence/<id>.yaml`` beside the scenario's file."""
     candidates: tuple[Candidate, ...] = Field(min_length=1)

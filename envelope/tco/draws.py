@@ -1,7 +1,9 @@
 """Draws of uncertain inputs, and the cost lines priced for all draws at once."""
 
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,9 @@ from envelope.tco.result import by_year
 from envelope.tco.tax import TAX, is_bought, write_off_matrix
 
 Floats = NDArray[np.float64]
+
+DRAWS = 1024
+"""Default number of draws, behind every expected cost."""
 
 RATE = "discount_rate_frac_per_year"
 _ALWAYS = (RATE, "tax_rate_frac", "hosted_commitment_usd_per_year", "demand_factor")
@@ -64,13 +69,17 @@ def uniform_draws(dimensions: int, draws: int, seed: int) -> Floats:
     """
     from scipy.stats import qmc  # slow to import, and a point estimate needs no draws
 
-    if draws < 1 or draws & (draws - 1):
-        raise ValueError("draws must be a power of two")
+    _check_draws(draws)
     if dimensions == 0:
         return np.zeros((draws, 0))
     points = qmc.Sobol(dimensions, scramble=True, rng=np.random.default_rng(seed)).random(draws)
     clipped: Floats = np.clip(points, 1e-9, 1.0 - 1e-9)
     return clipped
+
+
+def _check_draws(draws: int) -> None:
+    if draws < 1 or draws & (draws - 1):
+        raise ValueError("draws must be a power of two")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,11 +102,28 @@ class Sample:
         return values
 
 
-def sample(models: Iterable[Model], draws: int, seed: int) -> Sample:
-    """Return ``draws`` Sobol points over the uncertain inputs of all candidates together."""
+def sample(models: Iterable[Model], draws: int = DRAWS, seed: int = 1) -> Sample:
+    """Return ``draws`` points over the uncertain inputs of all candidates together.
+
+    Latin hypercube: each input takes every one of ``draws`` equal slices of its probability once, in an order of its
+    own (M. D. McKay, R. J. Beckman, W. J. Conover, *A comparison of three methods for selecting values of input
+    variables*, 1979). The order depends on the input's name and the seed alone, so that a candidate's draws are the
+    same whatever it is compared with.
+    """
+    _check_draws(draws)
     names = uncertain_names(models)
     dimensions = tuple(dict.fromkeys(dimension_of(name) for name in names))
-    return Sample(tuple(names), uniform_draws(len(dimensions), draws, seed), dimensions)
+    columns = [_column(name, draws, seed) for name in dimensions]
+    return Sample(tuple(names), np.stack(columns, axis=1) if columns else np.zeros((draws, 0)), dimensions)
+
+
+@lru_cache(maxsize=512)
+def _column(dimension: str, draws: int, seed: int) -> Floats:
+    """Return one point in each of ``draws`` equal slices between 0 and 1, in random order."""
+    rng = np.random.default_rng([seed, zlib.crc32(dimension.encode())])
+    column: Floats = (rng.permutation(draws) + rng.random(draws)) / draws
+    column.setflags(write=False)
+    return column
 
 
 def line_draws(model: Model, values: Values) -> LineDraws:

@@ -1,6 +1,6 @@
 """From usage and economics to a result: price the lines and sum them up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,12 @@ from envelope.tco.carbon import carbon_kg_by_month
 from envelope.tco.cashflow import discount_factors
 from envelope.tco.commitment import COMMITMENT, shortfall_by_month
 from envelope.tco.derived import parents
+from envelope.tco.draws import DRAWS, line_draws, sample
 from envelope.tco.inputs import Values, point_values
 from envelope.tco.lines import Line, amounts
 from envelope.tco.model import Model, build, complete
 from envelope.tco.result import LineResult, TcoResult, UnitCosts, by_year
+from envelope.tco.surface import Surface, surface_months
 from envelope.tco.tax import TAX, tax_by_month
 from envelope.tco.usage import AnnualUsage
 from envelope.units import MTOK
@@ -66,31 +68,76 @@ def evaluate(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsage]) -
 def evaluate_model(model: Model) -> TcoResult:
     """Return the costs of a model that is already built, at the point value of every input."""
     values = point_values(model.inputs)
-    costs = monthly_costs(model, values)
-    rate = float(values["discount_rate_frac_per_year"][0])
-    factors = discount_factors(rate, model.horizon_months)
-    lines = [_line_result(line, costs[line.id][0], factors, model) for line in model.lines]
-    lines += [_computed(ident, costs[ident][0], factors, model) for ident in COMPUTED if ident in costs]
-    total = np.sum([cost[0] for cost in costs.values()], axis=0) if costs else np.zeros(model.horizon_months + 1)
-    present = float(total @ factors)
-    carbon = carbon_kg_by_month(model, values)[0]
+    return _result(model, monthly_costs(model, values), values)
+
+
+def expected_costs(candidate: Model | Surface, *, draws: int = DRAWS, seed: int = 1) -> TcoResult:
+    """Return the expected costs over the ranges of all inputs, with the quantiles of their present value.
+
+    Every figure is the mean over the draws, which is what finance discounts; ``plan_npv_usd`` is the present value at
+    the middle of every range. A candidate given as a surface follows an uncertain ``demand_factor`` with its machines.
+    """
+    if isinstance(candidate, Model):
+        common = sample([candidate], draws, seed)
+        values = common.values(candidate)
+        return _result(candidate, monthly_costs(candidate, values), values)
+    common = sample(candidate.models, draws, seed)
+    planned = candidate.models[candidate.factors.index(1.0)]
+    return _result(planned, surface_months(candidate, common, monthly_costs), common.values(planned))
+
+
+def _result(model: Model, costs: Mapping[str, Floats], values: Values) -> TcoResult:
+    """Return means over the draws of monthly costs, [draws or 1, H + 1] of each line."""
+    rates = values["discount_rate_frac_per_year"]
+    factors = discount_factors(rates, model.horizon_months)
+    known = {line.id: line for line in model.lines}
+    present = {ident: np.sum(cost * factors, axis=1) for ident, cost in costs.items()}
+    lines = []
+    for ident, cost in costs.items():
+        months, usd = cost.mean(axis=0), float(present[ident].mean())
+        lines.append(
+            _line_result(known[ident], months, usd, model) if ident in known else _computed(ident, months, usd, model)
+        )
+    drawn = np.sum(np.broadcast_arrays(*present.values()), axis=0) if present else np.zeros(1)
+    total = np.sum([line.by_month_usd for line in lines], axis=0) if lines else np.zeros(model.horizon_months + 1)
+    paid = np.sum([np.maximum(line.by_month_usd, 0.0) for line in lines], axis=0) if lines else np.zeros_like(total)
+    carbon = carbon_kg_by_month(model, values).mean(axis=0)
+    p10, p50, p90 = (float(q) for q in np.quantile(drawn, (0.1, 0.5, 0.9)))
+    npv_usd = sum(line.present_value_usd for line in lines)
     return TcoResult(
         horizon_months=model.horizon_months,
-        discount_rate_frac_per_year=rate,
+        discount_rate_frac_per_year=float(rates.mean()),
         lines=tuple(lines),
         by_year_usd=tuple(by_year(total).tolist()),
         total_usd=float(total.sum()),
-        cost_npv_usd=present,
+        cost_npv_usd=npv_usd,
+        p10_npv_usd=p10,
+        p50_npv_usd=p50,
+        p90_npv_usd=p90,
+        plan_npv_usd=npv_usd if len(drawn) == 1 else _plan_npv_usd(model),
+        signature_usd=float(paid[0]),
+        cash_usd=float(np.cumsum(total).max(initial=0.0)),
+        paid_by_year_usd=_paid_by_year(paid),
         capex_usd=sum(line.total_usd for line in lines if line.capex),
         opex_usd=sum(line.total_usd for line in lines if not line.capex),
-        unit_costs=_unit_costs(model, present, factors),
+        unit_costs=_unit_costs(model, npv_usd, factors.mean(axis=0)),
         carbon_kg=float(carbon.sum()),
         carbon_kg_by_year=tuple(by_year(carbon).tolist()),
         assumed_frac=_assumed_frac(lines),
     )
 
 
-def _line_result(line: Line, months: Floats, factors: Floats, model: Model) -> LineResult:
+def _plan_npv_usd(model: Model) -> float:
+    return float(line_draws(model, point_values(model.inputs)).cost_npv_usd[0])
+
+
+def _paid_by_year(paid: Floats) -> tuple[float, ...]:
+    """Return what is paid in each year; the first holds what is bought at its start."""
+    first, second, *later = by_year(paid).tolist()
+    return (first + second, *later)
+
+
+def _line_result(line: Line, months: Floats, present_usd: float, model: Model) -> LineResult:
     names = tuple(dict.fromkeys(parent for name in line.input_names for parent in parents(name)))
     origins = [model.inputs[name] for name in names if not model.inputs[name].neutral]
     quantity, total = line.quantity_total(), float(months.sum())
@@ -105,7 +152,7 @@ def _line_result(line: Line, months: Floats, factors: Floats, model: Model) -> L
         by_month_usd=tuple(months.tolist()),
         by_year_usd=tuple(by_year(months).tolist()),
         total_usd=total,
-        present_value_usd=float(months @ factors),
+        present_value_usd=present_usd,
         capex=line.capex,
         payer=line.payer,
         inputs=names,
@@ -117,7 +164,7 @@ def _line_result(line: Line, months: Floats, factors: Floats, model: Model) -> L
     )
 
 
-def _computed(ident: str, months: Floats, factors: Floats, model: Model) -> LineResult:
+def _computed(ident: str, months: Floats, present_usd: float, model: Model) -> LineResult:
     label, group, formula, name = COMPUTED[ident]
     origin, total = model.inputs[name], float(months.sum())
     return LineResult(
@@ -131,7 +178,7 @@ def _computed(ident: str, months: Floats, factors: Floats, model: Model) -> Line
         by_month_usd=tuple(months.tolist()),
         by_year_usd=tuple(by_year(months).tolist()),
         total_usd=total,
-        present_value_usd=float(months @ factors),
+        present_value_usd=present_usd,
         capex=False,
         payer="finance",
         inputs=(name,),
@@ -148,9 +195,9 @@ def _unit_costs(model: Model, present_usd: float, factors: Floats) -> UnitCosts:
 
     years = model.years
     return UnitCosts(
-        usd_per_mtok=levelised([(u.input_tokens + u.output_tokens) / MTOK for u in years]),
-        usd_per_output_mtok=levelised([u.output_tokens / MTOK for u in years]),
-        usd_per_request=levelised([u.requests for u in years]),
+        usd_per_mtok=levelised([(u.served_input_tokens + u.served_output_tokens) / MTOK for u in years]),
+        usd_per_output_mtok=levelised([u.served_output_tokens / MTOK for u in years]),
+        usd_per_request=levelised([u.served_requests for u in years]),
         usd_per_seat_month=levelised([u.seats * 12.0 for u in years]),
         usd_per_solved_task=levelised([u.solved_tasks for u in years]),
     )

@@ -54,7 +54,7 @@ class LineResult(Frozen):
 
 
 class UnitCosts(Frozen):
-    """Levelised costs: present value of the costs over present value of the quantity; ``None`` without quantity."""
+    """Levelised costs: present value of the costs over that of the served quantity; ``None`` where nothing is served."""
 
     usd_per_mtok: float | None
     """Per million tokens, input and output together."""
@@ -73,7 +73,21 @@ class TcoResult(Frozen):
     by_year_usd: tuple[float, ...]
     total_usd: float
     cost_npv_usd: float
-    """Present value of all costs at month 0 (positive)."""
+    """Present value of all costs at month 0 (positive); of expected costs, their mean over the draws."""
+    p10_npv_usd: float
+    """One of ten draws of the uncertain inputs lies below; equal to the present value where nothing was drawn."""
+    p50_npv_usd: float
+    """Half of the draws lie below."""
+    p90_npv_usd: float
+    """Nine of ten draws lie below."""
+    plan_npv_usd: float
+    """Present value at the middle of every range, as the workbook's formulas compute it."""
+    signature_usd: float
+    """Cash at signature: what is bought and paid at month 0."""
+    cash_usd: float
+    """The most money that has gone out at any time, nominal; a later resale helps nobody to pay."""
+    paid_by_year_usd: tuple[float, ...]
+    """Payments of years 1, 2 …, without what comes back; the first holds what is bought at signature."""
     capex_usd: float
     """Capital expenditure: what is bought and lasts."""
     opex_usd: float

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from envelope.provenance import Evidence
 from envelope.spec.economics import CostItem, Economics, facts
 from envelope.spec.ranges import Spread
 from envelope.tco.acquire import Fleet, at_month, by_month, fixed_year, in_service, while_in_service
@@ -21,7 +22,14 @@ DEMAND = "demand_factor"
 """Input that multiplies every quantity that follows the volume of work."""
 TARIFF_SHARE = "hosted_price_frac"
 """Derived input: what is left of the tariff after the discount."""
+SAMPLED = "simulated_hosted_tokens"
+"""Input of 1 with the error of the hosted tokens that the simulation leaves."""
+_Z90 = 1.2815515655446004
+"""Standard normal quantile of 0.9."""
+_SMALL = 0.002
+"""Relative error that no range shows."""
 DEVICES_PER_NODE = 8
+"""Devices that count as one node of operations effort."""
 _RACK_UNITS = 42
 _VOLUME = {"it_kwh", "seat_kwh", "output_mtok", "solved_task", "failed_task"}
 _UNIT = {
@@ -50,7 +58,9 @@ def hosted_lines(economics: Economics, years: Sequence[AnnualUsage]) -> tuple[li
     """
     horizon_months = economics.horizon_months
     kinds = dict.fromkeys(h.line_id for usage in years for h in usage.hosted)
-    lines, inputs = [], {}
+    lines: list[Line] = []
+    inputs = _sampling_input(years)
+    factors = (Power(TARIFF_SHARE), Power(DEMAND), *(Power(name) for name in inputs))
     for line_id in kinds:
         terms = []
         for name, first, spread, tokens in _price_periods(line_id, years):
@@ -59,10 +69,22 @@ def hosted_lines(economics: Economics, years: Sequence[AnnualUsage]) -> tuple[li
             )
             since = np.maximum(0, month_years(horizon_months) - first)
             quantity = by_month(tokens, horizon_months) / 12.0 / MTOK
-            terms.append(Term(quantity, (Power(name), Power(TARIFF_SHARE), Power(DEMAND)), HOSTED_TREND, since))
+            terms.append(Term(quantity, (Power(name), *factors), HOSTED_TREND, since))
         label = f"Hosted API: {line_id.removeprefix('hosted.')}"
         lines.append(Line(line_id, label, "hosted", "M tokens", tuple(terms), volume=True))
     return lines, inputs
+
+
+def _sampling_input(years: Sequence[AnnualUsage]) -> dict[str, Input]:
+    """Return the input that stands for the sampling error of the hosted tokens, if there is one worth showing."""
+    error = max((u.hosted_error_frac for u in years), default=0.0)
+    if error < _SMALL:
+        return {}
+    low, high = math.exp(-_Z90 * error), math.exp(_Z90 * error)
+    spread = Spread(p10=low, p50=1.0, p90=high)
+    source = "binomial error of the simulated requests that are sent out"
+    label = "Hosted tokens of a year by those of the simulated time"
+    return {SAMPLED: Input(SAMPLED, label, spread, "", source, "2026", Evidence.FITTED)}
 
 
 def _price_periods(line_id: str, years: Sequence[AnnualUsage]) -> list[tuple[str, int, Spread, list[float]]]:

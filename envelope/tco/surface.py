@@ -16,13 +16,12 @@ from envelope.tco.draws import LineDraws, Sample, line_draws
 from envelope.tco.inputs import Values
 from envelope.tco.model import Model, build
 from envelope.tco.tax import TAX
-from envelope.tco.usage import AnnualUsage, HostedTokens, OwnedAsset
+from envelope.tco.usage import VOLUMES, AnnualUsage, HostedTokens, OwnedAsset
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _DEMAND = "demand_factor"
-_WORK = ("it_kwh", "seat_kwh", "requests", "input_tokens", "output_tokens", "solved_tasks", "failed_tasks")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +73,26 @@ def surface_draws(surface: Surface, common: Sample) -> LineDraws:
     lower, upper, share = _position(surface, demand)
     levels = [_level(model, common) for model in surface.models]
     return _combine(surface, levels, lower, upper, share)
+
+
+def surface_months(
+    surface: Surface, common: Sample, months: Callable[[Model, Values], dict[str, Floats]]
+) -> dict[str, Floats]:
+    """Return the cost of each line by month for every draw at its own ``demand_factor``, [draws, H + 1].
+
+    ``months`` gives those of one model.
+    """
+    demand = np.broadcast_to(common.values(surface.models[0])[_DEMAND], len(common.points))
+    lower, upper, share = _position(surface, demand)
+    levels = [months(m, common.values(m) | {_DEMAND: np.ones(1)}) for m in surface.models]
+    volume, rows, found = _following(surface), np.arange(len(share)), {}
+    width = surface.models[0].horizon_months + 1
+    for ident in dict.fromkeys(name for level in levels for name in level):
+        none = np.zeros((1, width))
+        cost = np.stack([np.broadcast_to(level.get(ident, none), (len(share), width)) for level in levels])
+        weight = (share if ident in volume else np.where(share > 0, 1.0, 0.0))[:, None]
+        found[ident] = (1 - weight) * cost[lower, rows] + weight * cost[upper, rows]
+    return found
 
 
 def cost_at_demand(surface: Surface, values: Sequence[Values]) -> Callable[[Floats], Floats]:
@@ -151,7 +170,7 @@ def _between(levels: Sequence[tuple[float, AnnualUsage]], factor: float) -> Annu
         return top.grown(factor / top_level) if top_level else top
     low_level, low = levels[above - 1]
     share = (factor - low_level) / (top_level - low_level)
-    update: dict[str, object] = {n: _mix(getattr(low, n), getattr(top, n), share) for n in _WORK}
+    update: dict[str, object] = {n: _mix(getattr(low, n), getattr(top, n), share) for n in VOLUMES}
     update["hosted"] = _mix_hosted(low.hosted, top.hosted, share)
     return top.model_copy(update=update)
 

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from envelope.provenance import Frozen
 from envelope.tco.derived import parents
-from envelope.tco.draws import RATE, LineDraws, Sample, dimension_of, line_draws, sample, uncertain_names, uniform_draws
+from envelope.tco.draws import (
+    DRAWS,
+    RATE,
+    LineDraws,
+    Sample,
+    dimension_of,
+    line_draws,
+    sample,
+    uncertain_names,
+    uniform_draws,
+)
 from envelope.tco.inputs import Values
 from envelope.tco.lines import Line
 from envelope.tco.model import Model
@@ -20,8 +30,6 @@ from envelope.tco.surface import Surface, surface_draws
 
 Floats = NDArray[np.float64]
 
-DRAWS = 4096
-"""Default number of draws."""
 _QUANTILES = (0.1, 0.5, 0.9)
 
 

@@ -12,6 +12,13 @@ from envelope.spec.ranges import Range
 NonNegative = Annotated[float, Field(ge=0)]
 
 
+VOLUMES = (
+    "it_kwh", "seat_kwh", "requests", "input_tokens", "output_tokens", "served_requests", "served_input_tokens",
+    "served_output_tokens", "solved_tasks", "failed_tasks",
+)  # fmt: skip
+"""Quantities of a year that follow the volume of work."""
+
+
 class OwnedAsset(Frozen):
     """Machines of one kind that the company has in service during the year."""
 
@@ -70,6 +77,8 @@ class AnnualUsage(Frozen):
     owned: tuple[OwnedAsset, ...] = ()
     rented: tuple[RentedDevices, ...] = ()
     hosted: tuple[HostedTokens, ...] = ()
+    hosted_error_frac: NonNegative = 0.0
+    """Relative standard error of the hosted tokens, where a simulated part of the year stands for all of it."""
     it_kwh: NonNegative = 0.0
     """Energy of owned servers and devices at their own input in the year, without cooling."""
     seat_kwh: NonNegative = 0.0
@@ -79,6 +88,11 @@ class AnnualUsage(Frozen):
     requests: NonNegative = 0.0
     input_tokens: NonNegative = 0.0
     output_tokens: NonNegative = 0.0
+    """What the workload offers, whether served or not."""
+    served_requests: NonNegative = 0.0
+    served_input_tokens: NonNegative = 0.0
+    served_output_tokens: NonNegative = 0.0
+    """What is served of it; unit costs are per served work."""
     solved_tasks: NonNegative = 0.0
     failed_tasks: NonNegative = 0.0
     """Tasks answered wrongly, refused or dropped."""
@@ -89,7 +103,7 @@ class AnnualUsage(Frozen):
 
     def grown(self, factor: float) -> "AnnualUsage":
         """Return the same year with ``factor`` times the work on the same machines."""
-        names = ("it_kwh", "seat_kwh", "requests", "input_tokens", "output_tokens", "solved_tasks", "failed_tasks")
+        names = VOLUMES
         update: dict[str, object] = {name: getattr(self, name) * factor for name in names}
         update["hosted"] = tuple(h.model_copy(update={"tokens": h.tokens * factor}) for h in self.hosted)
         return self.model_copy(update=update)

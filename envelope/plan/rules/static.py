@@ -1,22 +1,21 @@
 """Hard constraints: each is one function that says whether a candidate keeps it, by how much, and the fix."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envelope.perf.checks import Reason
-from envelope.plan.case.usage import Share, shares
+from envelope.plan.case.case import Case
+from envelope.plan.case.paid import Share
 from envelope.plan.rules.ledger import ledger_constraints
 from envelope.plan.rules.licence_terms import licence_constraint
-from envelope.plan.verdict.results import ConstraintResult, ServiceLevel
+from envelope.plan.rules.gates import gate_constraint, gates_of
+from envelope.plan.rules.rule import ConstraintResult
 from envelope.spec.economics import facts as economic_facts
 from envelope.spec.hosted import HostedModel
 from envelope.spec.licence import Licence
+from envelope.spec.load import load
 from envelope.spec.model import Model
 from envelope.spec.scenario import Candidate, Scenario
-
-DEVICES_PER_NODE = 8
-"""Devices that count as one node of operations effort, as in the cost items per ``node``."""
-
+from envelope.tco.running import DEVICES_PER_NODE
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -24,6 +23,8 @@ class Facts:
 
     scenario: Scenario
     candidate: Candidate
+    shares: list[Share]
+    """Its machines by how they are paid for, spares among them."""
     models: tuple[Model, ...]
     licences: tuple[Licence, ...]
     hosted: HostedModel | None
@@ -32,6 +33,31 @@ class Facts:
     device_max_w: float
     private_frac: float
     """Share of the requests that are private."""
+
+
+def static_rules(case: Case) -> list[ConstraintResult]:
+    """Return the rules that need no simulation: limits of the site, privacy, licences, terms, gates."""
+    hard = [status for status in gates_of(case.scenario, case.candidate) if status.hard]
+    return static_constraints(facts_of(case)) + [gate_constraint(status) for status in hard]
+
+
+def facts_of(case: Case) -> Facts:
+    """Return what the rules look at in a case."""
+    work = case.scenario.workload
+    mixes = [task.sensitivity_mix.get("private", 0.0) for task in work.tasks]
+    models = tuple({r.model.id: r.model for r in case.replicas}.values())
+    where = f"{case.scenario.id}: candidate {case.candidate.id}"
+    return Facts(
+        scenario=case.scenario,
+        candidate=case.candidate,
+        shares=case.shares,
+        models=models,
+        licences=tuple(load(Licence, "licences", m.licence, file=where, path="licence") for m in models),
+        hosted=case.hosted,
+        reasons=case.reasons,
+        device_max_w=case.max_w,
+        private_frac=sum(share * private for share, private in zip(work.shares(), mixes, strict=True)),
+    )
 
 
 def static_constraints(facts: Facts) -> list[ConstraintResult]:
@@ -179,7 +205,7 @@ def _watts(facts: Facts, ident: str, limit: float | None, does: str, provide: st
 def _liquid(facts: Facts) -> ConstraintResult | None:
     if facts.scenario.constraints.liquid_cooling:
         return None
-    named = [s.server for s in _housed(facts.candidate) if s.server is not None and s.server.liquid_cooled]
+    named = [s.server for s in _housed(facts) if s.server is not None and s.server.liquid_cooled]
     if not named:
         return ConstraintResult(id="liquid_cooling", satisfied=True, explanation="no server needs a liquid loop")
     return ConstraintResult(
@@ -191,7 +217,7 @@ def _liquid(facts: Facts) -> ConstraintResult | None:
 def _rack(facts: Facts) -> ConstraintResult | None:
     """Return whether the servers that stand inside find room; a device without a named server cannot be placed."""
     limit = facts.scenario.constraints.max_rack_units
-    racked = [s for s in _housed(facts.candidate) if facts.candidate.pools[s.positions[0]].role != "seat"]
+    racked = [s for s in _housed(facts) if facts.candidate.pools[s.positions[0]].role != "seat"]
     if limit is None or not racked:
         return None
     if any(s.server is None or s.server.rack_units is None for s in racked):
@@ -213,9 +239,10 @@ def _inside(candidate: Candidate) -> bool:
     return any(candidate.is_inside(pool) for pool in candidate.pools)
 
 
-def _housed(candidate: Candidate) -> list[Share]:
+def _housed(facts: Facts) -> list[Share]:
     """Return the machines that stand inside, by how they are paid for."""
-    return [s for s in shares(candidate) if any(candidate.is_inside(candidate.pools[p]) for p in s.positions)]
+    inside = [facts.candidate.is_inside(pool) for pool in facts.candidate.pools]
+    return [s for s in facts.shares if any(inside[p] for p in s.positions)]
 
 
 def _staff(facts: Facts) -> ConstraintResult | None:
@@ -225,74 +252,10 @@ def _staff(facts: Facts) -> ConstraintResult | None:
         return None
     known, pools = economic_facts().defaults, facts.candidate.pools
     seats = any(pool.role == "seat" for pool in pools)
-    nodes = sum(pool.devices for pool in pools) / DEVICES_PER_NODE
+    nodes = sum(n for share in facts.shares for n in share.devices) / DEVICES_PER_NODE
     base = "fte_base_api" if not pools else "fte_seat_fleet" if seats else "fte_base_selfhost"
     need = known[base].value + (0.0 if seats else nodes * known["fte_per_node"].value)
     return ConstraintResult(
         id="staff", satisfied=need <= limit, value=need, limit=limit, unit="FTE", margin_frac=1 - need / limit,
         explanation=f"needs about {need:.2f} of {limit:g} people to run it",
     )  # fmt: skip
-
-
-ASSUMED_DIFFICULTY = "difficulty as the scenario assumes"
-"""What a share of solved tasks rests on where the scenario has no evidence."""
-
-
-def service_constraints(
-    scenario: Scenario, service: ServiceLevel, solved_frac: float, basis: str = ASSUMED_DIFFICULTY
-) -> list[ConstraintResult]:
-    """Return the constraints on the simulated service level; ``basis`` says what the solved tasks rest on."""
-    rules = scenario.constraints
-    worst = min(
-        (c for c in service.classes if c.slo_attainment_frac is not None),
-        key=lambda c: c.slo_attainment_frac or 0.0,
-        default=None,
-    )
-    hint = (
-        f"; worst class {worst.id} at {worst.slo_attainment_frac:.1%}"
-        if worst and worst.slo_attainment_frac is not None
-        else ""
-    )
-    too_long = [f"{c.too_long_frac:.0%} of {c.id}" for c in service.classes if c.too_long_frac > 0.01]
-    long = f"; too long for its context: {', '.join(too_long)}" if too_long else ""
-    return [
-        _at_least(
-            "slo_attainment", service.slo_attainment_frac, rules.slo_attainment_min_frac,
-            f"of the requests of {service.period} keep their SLO", hint,
-        ),
-        _at_least("served", service.served_frac, rules.served_min_frac, "of the requests are served", long),
-        _at_least(
-            "solved", solved_frac, rules.solved_min_frac, "of the tasks are solved",
-            f" ({basis})",
-        ),
-    ]  # fmt: skip
-
-
-def budget_constraint(scenario: Scenario, cost_npv_usd: float) -> ConstraintResult | None:
-    """Return the budget constraint, if the scenario has one."""
-    limit = scenario.constraints.budget_usd
-    if limit is None:
-        return None
-    over = cost_npv_usd - limit
-    return ConstraintResult(
-        id="budget", satisfied=over <= 0, value=cost_npv_usd, limit=limit, unit="USD", margin_frac=-over / limit,
-        explanation=f"costs ${cost_npv_usd:,.0f} of a budget of ${limit:,.0f} (present value)",
-        fix=None if over <= 0 else f"raise the budget by ${over:,.0f}, or lower the load",
-    )  # fmt: skip
-
-
-def _at_least(ident: str, value: float, limit: float, what: str, hint: str) -> ConstraintResult:
-    return ConstraintResult(
-        id=ident, satisfied=value >= limit, value=value, limit=limit, unit="fraction",
-        margin_frac=value / limit - 1 if limit else None,
-        explanation=f"{value:.1%} {what}, at least {limit:.1%} are asked for{hint}" if limit else f"{value:.1%} {what}",
-    )  # fmt: skip
-
-
-def binding(constraints: Sequence[ConstraintResult]) -> str | None:
-    """Return the id of the broken constraint furthest from its limit; without one, of the closest to it."""
-    broken = [c for c in constraints if not c.satisfied]
-    rated = [c for c in (broken or constraints) if c.margin_frac is not None]
-    if rated:
-        return min(rated, key=lambda c: c.margin_frac or 0.0).id
-    return broken[0].id if broken else None

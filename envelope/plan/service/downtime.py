@@ -10,13 +10,12 @@ from envelope.perf.memory import fit
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.steady import Loop, prefill_attention_s, step_s
 from envelope.perf.step import compile_step
-from envelope.plan.case.fleet import Bench
+from envelope.plan.case.case import Case
 from envelope.provenance import Evidence, weakest
 from envelope.serving.fleet import Faults
 from envelope.serving.result import SimulationResult
 from envelope.spec.deployment import Pool
 from envelope.spec.economics import facts
-from envelope.spec.scenario import Scenario
 from envelope.units import DAYS_PER_YEAR, SECONDS_PER_YEAR
 
 HOURS_PER_YEAR = 24 * DAYS_PER_YEAR
@@ -38,19 +37,19 @@ class Downtime:
     evidence: Evidence
 
 
-def downtime(scenario: Scenario, bench: Bench, result: SimulationResult, faults: Faults | None = None) -> Downtime:
+def downtime(case: Case, result: SimulationResult, faults: Faults | None = None) -> Downtime:
     """Return the hours of a year without service for a user, after its simulation.
 
     ``faults`` are the scenario's own; without them the catalog's rates of failure and repair hold.
     """
     offered = max(result.overall.offered, 1)
     hosted_frac = result.overall.completed_hosted / offered
-    parts = [_local(scenario, bench, result, faults)] if bench.candidate.pools else []
-    alone = not bench.candidate.pools
-    if bench.hosted is not None and (alone or hosted_frac > 0):
-        frac = bench.hosted.availability.frac
+    parts = [_local(case, result, faults)] if case.candidate.pools else []
+    alone = not case.candidate.pools
+    if case.hosted is not None and (alone or hosted_frac > 0):
+        frac = case.hosted.availability.frac
         out = (1.0 - frac) * HOURS_PER_YEAR
-        origin = bench.hosted.source_of("availability")
+        origin = case.hosted.source_of("availability")
         share = 1.0 if alone else hosted_frac
         parts.append(Downtime(out * share, out, f"the API answers {frac:.2%} of the time", origin.evidence))
     return Downtime(
@@ -135,37 +134,37 @@ def saturated_s_per_request(
     return prefill + output_tokens / replica.tokens_per_step * step_s(tables, loop, batch, context) / batch
 
 
-def _local(scenario: Scenario, bench: Bench, result: SimulationResult, faults: Faults | None) -> Downtime:
+def _local(case: Case, result: SimulationResult, faults: Faults | None) -> Downtime:
     """Return what failures of the local replicas take away; a seat depends on its own device alone."""
     known = facts().defaults
-    if bench.candidate.pools[0].role == "seat":
+    if case.candidate.pools[0].role == "seat":
         hours = known["laptop_failure"].value * known["repair_time_vendor"].value
         share, repair = known["laptop_failure"].value, known["repair_time_vendor"].value
         text = f"{share:.0%} of the devices fail in a year and are repaired in {repair:g} hours"
         return Downtime(hours, hours, text, known["laptop_failure"].evidence)
     assumed = default_faults() if faults is None else faults
-    weights = np.array(scenario.workload.hour_weights)
+    weights = np.array(case.scenario.workload.hour_weights)
     lost = short = 0.0
-    for index, (pool, replica) in enumerate(zip(bench.candidate.pools, bench.replicas, strict=True)):
+    for index, (pool, replica) in enumerate(zip(case.candidate.pools, case.replicas, strict=True)):
         # Power is cut once for all pools.
         own = assumed if index == 0 else replace(assumed, power_cuts_per_year=0.0)
-        used = capacity_used_frac(pool, replica, bench, result)
+        used = capacity_used_frac(pool, replica, case, result)
         parts = lost_load_frac(
             pool.replicas, own, pool.parallelism.devices, pool.replicas * used * weights / weights.max()
         )
         lost, short = lost + parts[0], short + parts[1]
     mean = assumed.restart_frac * assumed.reload_s + (1 - assumed.restart_frac) * assumed.repair_s
-    first = capacity_used_frac(bench.candidate.pools[0], bench.replicas[0], bench, result)
+    first = capacity_used_frac(case.candidate.pools[0], case.replicas[0], case, result)
     text = (
         f"a device fails every {assumed.device_mtbf_s / _HOUR_S:,.0f} hours for {mean / _HOUR_S:.1f} hours on average; "
-        f"{bench.candidate.pools[0].replicas} replicas, of whose capacity the simulated load uses {first:.0%}"
+        f"{case.candidate.pools[0].replicas} replicas, of whose capacity the simulated load uses {first:.0%}"
     )
     return Downtime(
         lost * HOURS_PER_YEAR, min(short, 1.0) * HOURS_PER_YEAR, text, weakest(known[name].evidence for name in _USED)
     )
 
 
-def capacity_used_frac(pool: Pool, replica: ReplicaSpec, bench: Bench, result: SimulationResult) -> float:
+def capacity_used_frac(pool: Pool, replica: ReplicaSpec, case: Case, result: SimulationResult) -> float:
     """Return the share of a pool's capacity that the simulated load uses.
 
     The share of the time for which replicas are busy overstates it, since a batch has room for more; what the
@@ -176,7 +175,7 @@ def capacity_used_frac(pool: Pool, replica: ReplicaSpec, bench: Bench, result: S
     if served <= 0:
         return 0.0
     rate = served / len(result.seeds) / result.window_s / result.share_frac
-    sharing = sum(1 for other in bench.candidate.pools if other.role == pool.role)
+    sharing = sum(1 for other in case.candidate.pools if other.role == pool.role)
     prompt, answer = max(overall.mean_input_tokens, 1.0), max(overall.mean_output_tokens, 1.0)
     fresh = 1.0 - result.prefix_hit_frac
     if pool.role == "prefill":

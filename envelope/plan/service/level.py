@@ -1,112 +1,61 @@
-"""Simulating a candidate's busiest hour and reading off service level and traffic."""
+"""The level of a simulated service, and whether it is kept as the scenario asks."""
 
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from pydantic import Field
 
-from envelope.perf.replica import ReplicaSpec
-from envelope.plan.case.fleet import Bench, build_fleet
-from envelope.plan.case.operations import running_fracs
-from envelope.plan.case.usage import Traffic
-from envelope.plan.service.downtime import downtime
-from envelope.plan.service.period import MOST_REQUESTS, Period, usual_period
-from envelope.plan.verdict.results import ClassResult, Percentiles, ServiceLevel
-from envelope.serving.fleet import Fleet
+from envelope.plan.service.busiest import Peak
+from envelope.provenance import Frozen
 from envelope.serving.result import ClassResult as Simulated
-from envelope.serving.result import SimulationResult, Spread
-from envelope.serving.simulate import simulate
-from envelope.spec.hosted import HostedModel, TokenKind
-from envelope.spec.load import Reporter
-from envelope.spec.scenario import Scenario
-from envelope.units import DAYS_PER_YEAR
+from envelope.serving.result import Spread
+from envelope.spec.scenario import Constraints, Scenario
 
 
-@dataclass(frozen=True, slots=True)
-class Peak:
-    """One candidate in the busiest hour of one year, or in a week of it if its operations take one."""
+class Percentiles(Frozen):
+    """A latency distribution in seconds."""
 
-    result: SimulationResult
-    fleet: Fleet
-    share_frac: float
-    period: str
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+
+
+class ClassResult(Frozen):
+    """Service level of one task class in the simulated time."""
+
+    id: str
+    requests: int
+    slo_attainment_frac: float | None
+    ttft_p95_s: float | None = None
+    e2e_p95_s: float | None = None
+    hosted_frac: float = 0.0
+    """Share served by the hosted API."""
+    too_long_frac: float = 0.0
+    """Share refused because no local model holds so long a request."""
+
+
+class ServiceLevel(Frozen):
+    """What the simulation of the busiest hour, or of the week if the operations take one, found."""
+
+    period: str = "the busiest hour"
     """What was simulated, in words."""
-
-
-def simulate_peak(scenario: Scenario, bench: Bench, *, seeds: int, year: int = 0) -> Peak:
-    """Return the simulation of the busiest hour, or of a week if the candidate's operations take one.
-
-    One of the same work on the same machines, operated in the same way, is remembered.
-    """
-    return _peak(_Busiest(_work_text(scenario, bench), seeds, year, bench.replicas, bench.hosted, scenario, bench))
-
-
-_REMEMBERED = 96
-"""Simulations that are remembered, so that a change of prices alone simulates nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Busiest:
-    """One simulation to run, equal to another by what its outcome depends on."""
-
-    work: str
-    seeds: int
-    year: int
-    replicas: tuple[ReplicaSpec, ...] = field(hash=False)
-    hosted: HostedModel | None = field(hash=False)
-    scenario: Scenario = field(compare=False)
-    bench: Bench = field(compare=False)
-
-
-_MONEY: Any = {"acquisition": True, "name": True, "note": True, "pools": {"__all__": {"acquisition"}}}
-_AFTERWARDS: Any = {
-    **dict.fromkeys(("id", "name", "question", "story", "failure_not_affordable", "economics", "candidates"), True),
-    "constraints": {"budget_usd", "slo_attainment_min_frac", "served_min_frac", "solved_min_frac"},
-}
-"""Parts of a scenario that count only after the simulation."""
-
-
-def _work_text(scenario: Scenario, bench: Bench) -> str:
-    """Return what is simulated: the work, the rules and the candidate, without how it is paid for."""
-    candidate = bench.candidate.model_dump_json(exclude=_MONEY)
-    return scenario.model_dump_json(exclude=_AFTERWARDS) + candidate
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _peak(busiest: _Busiest) -> Peak:
-    scenario, bench, year = busiest.scenario, busiest.bench, busiest.year
-    return simulated(scenario, bench, usual_period(scenario, bench, year), seeds=busiest.seeds)
-
-
-def simulated(
-    scenario: Scenario,
-    bench: Bench,
-    period: Period,
-    *,
-    seeds: int,
-    fleet: Fleet | None = None,
-    table: Path | None = None,
-    report: Reporter | None = None,
-) -> Peak:
-    """Return the simulation of a part of the week; ``fleet`` is the candidate's own unless given."""
-    fleet = fleet or build_fleet(scenario, bench, period.share, period.clock)
-    # A recorded log has a busiest hour of its own, whatever the rate of the workload says.
-    recorded = scenario.workload.trace is not None
-    result = simulate(
-        fleet,
-        scenario.workload,
-        seed=scenario.simulation.seed,
-        seeds=seeds,
-        max_requests=scenario.simulation.max_requests if recorded else MOST_REQUESTS,
-        window=None if recorded and period.flat else period.window,
-        share=period.share,
-        year=period.year,
-        warmup_frac=period.warmup_frac,
-        flat=period.flat,
-        table=table,
-        report=report,
-    )
-    return Peak(result, fleet, period.share, period.text)
+    slo_attainment_frac: float = Field(ge=0, le=1)
+    """Share of the offered requests that were served within every limit of their SLO."""
+    slo_attainment_low_frac: float
+    slo_attainment_high_frac: float
+    """95 % confidence interval over seeds."""
+    served_frac: float
+    ttft: Percentiles | None = None
+    itl: Percentiles | None = None
+    """Inter-token latency: each gap between two tokens of an answer."""
+    e2e: Percentiles | None = None
+    hosted_frac: float = 0.0
+    refused_frac: float = 0.0
+    requests_simulated: int
+    simulated_s: float
+    peak_requests_per_s: float
+    device_utilisation_frac: float | None = None
+    bottleneck: str = ""
+    """What limited the local replicas, in words."""
+    classes: tuple[ClassResult, ...] = ()
 
 
 def service_level(scenario: Scenario, peak: Peak) -> ServiceLevel:
@@ -132,6 +81,16 @@ def service_level(scenario: Scenario, peak: Peak) -> ServiceLevel:
         bottleneck=result.bottleneck.text,
         classes=tuple(_class(c) for c in result.classes),
     )
+
+
+def keeps_service(level: ServiceLevel, rules: Constraints) -> bool:
+    """Return whether so many requests are served, and keep their SLO, as the scenario asks."""
+    return is_kept(level.slo_attainment_frac, level.served_frac, rules)
+
+
+def is_kept(slo_attainment_frac: float, served_frac: float, rules: Constraints) -> bool:
+    """Return whether two shares of the offered requests are as high as the scenario asks."""
+    return slo_attainment_frac >= rules.slo_attainment_min_frac and served_frac >= rules.served_min_frac
 
 
 def cost_warning(scenario: Scenario, service: ServiceLevel) -> str | None:
@@ -160,36 +119,3 @@ def _percentiles(spread: Spread | None) -> Percentiles | None:
     return Percentiles(mean_s=spread.mean, p50_s=spread.p50, p95_s=spread.p95, p99_s=spread.p99)
 
 
-def traffic(scenario: Scenario, bench: Bench, peak: Peak) -> Traffic:
-    """Return what one offered request uses on average.
-
-    Energy above idle and hosted tokens per request are those of the simulated time. If that is the busiest hour,
-    batches are smaller in quiet hours, so the energy per request of the year is somewhat higher.
-    """
-    result, overall = peak.result, peak.result.overall
-    offered = max(overall.offered, 1)
-    per_seed = offered / len(result.seeds)
-    idle_j = bench.device_idle_w * peak.share_frac * result.window_s * result.running_frac
-    hosted: dict[tuple[TokenKind, int], float] = {}
-    for band in result.hosted.bands:
-        hosted["input", band.above_input_tokens] = band.input_tokens / offered
-        hosted["cached_input", band.above_input_tokens] = band.cached_input_tokens / offered
-        hosted["output", band.above_input_tokens] = band.output_tokens / offered
-    operations, faults = scenario.operations_of(bench.candidate), peak.fleet.faults
-    faults = faults and replace(faults, spares=operations.spares)
-    down = downtime(scenario, bench, result, faults)
-    running = running_fracs(scenario, bench.candidate, result.running_frac)
-    return Traffic(
-        requests_per_year=scenario.workload.daily_requests * DAYS_PER_YEAR,
-        input_tokens=overall.mean_input_tokens,
-        output_tokens=overall.mean_output_tokens,
-        served_frac=overall.completed / offered,
-        solved_frac=overall.solved_frac,
-        dynamic_j=max(result.energy_j - idle_j, 0.0) / per_seed,
-        idle_w=bench.mean_idle_w(running),
-        own_idle_w=bench.mean_idle_w(running, own=True),
-        running_fracs=running,
-        own_dynamic_frac=bench.own_power_frac,
-        downtime_hours_per_year=down.hours_per_year,
-        hosted_tokens={key: tokens for key, tokens in hosted.items() if tokens > 0},
-    )

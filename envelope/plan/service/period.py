@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from envelope.errors import InputError, Problem
-from envelope.plan.case.fleet import Bench
+from envelope.plan.case.case import Case
 from envelope.plan.case.operations import Clock
 from envelope.serving.arrivals import Window, window_of
 from envelope.serving.simulate import WARMUP_FRAC
-from envelope.spec.scenario import Scenario
 from envelope.units import SECONDS_PER_DAY
 
 Horizon = Literal["hour", "day", "week"]
@@ -52,34 +51,34 @@ class Period:
         return min(WARMUP_FRAC, _WARMUP_S / self.window.span_s) if not self.flat else WARMUP_FRAC
 
 
-def usual_period(scenario: Scenario, bench: Bench, year: int = 0) -> Period:
+def usual_period(case: Case, year: int = 0) -> Period:
     """Return what is simulated unless it is asked for: the busiest hour, or a week if the operations take one.
 
     A week of more requests than are simulated at most becomes the busiest day, and that the busiest hour.
     """
-    most = max(scenario.simulation.max_requests, _WEEK_REQUESTS)
-    if bench.candidate.pools and scenario.operations_of(bench.candidate).takes_a_week:
+    most = max(case.scenario.simulation.max_requests, _WEEK_REQUESTS)
+    if case.candidate.pools and case.operations.takes_a_week:
         for name in ("week", "day"):
-            found = timed(scenario, bench, name, None, year, most)
-            if _expected(scenario, found) <= most:
+            found = timed(case, name, None, year, most)
+            if _expected(case, found) <= most:
                 return found
-    return busiest_hour(scenario, bench, year)
+    return busiest_hour(case, year)
 
 
 def period_of(
-    scenario: Scenario, bench: Bench, *, horizon: Horizon | None, hours: float | None, year: int, whole: bool = False
+    case: Case, *, horizon: Horizon | None, hours: float | None, year: int, whole: bool = False
 ) -> Period:
     """Return what is simulated when a horizon or its length is asked for; ``whole`` takes no share of the fleet.
 
     Raises ``InputError`` if that is more than ``MOST_REQUESTS`` requests.
     """
     if horizon is None and hours is None:
-        usual = usual_period(scenario, bench, year)
-        return usual if usual.share == 1 or not whole else busiest_hour(scenario, bench, year, whole=True)
+        usual = usual_period(case, year)
+        return usual if usual.share == 1 or not whole else busiest_hour(case, year, whole=True)
     if horizon == "hour" and hours is None:
-        return busiest_hour(scenario, bench, year, whole=whole)
-    found = timed(scenario, bench, horizon or "hour", hours, year, MOST_REQUESTS if whole else MOST_REQUESTS / 4)
-    expected = _expected(scenario, found)
+        return busiest_hour(case, year, whole=whole)
+    found = timed(case, horizon or "hour", hours, year, MOST_REQUESTS if whole else MOST_REQUESTS / 4)
+    expected = _expected(case, found)
     if expected > MOST_REQUESTS:
         rule = f"gives about {expected:,.0f} requests a seed; at most {MOST_REQUESTS:,} are simulated"
         where = "horizon" if hours is None else "hours"
@@ -87,44 +86,44 @@ def period_of(
     return found
 
 
-def busiest_hour(scenario: Scenario, bench: Bench, year: int = 0, *, whole: bool = False) -> Period:
+def busiest_hour(case: Case, year: int = 0, *, whole: bool = False) -> Period:
     """Return the busiest hour, shorter or longer by the number of requests that the settings allow."""
-    share = 1.0 if whole else replica_share(scenario, bench, year)
-    most = scenario.simulation.max_requests * (10 if whole else 1)
-    load = share * scenario.workload.rate_in_year(year)
-    return Period("the busiest hour", window_of(scenario.workload, max_requests=most, share=load), True, share, year)
+    share = 1.0 if whole else replica_share(case, year)
+    most = case.scenario.simulation.max_requests * (10 if whole else 1)
+    load = share * case.scenario.workload.rate_in_year(year)
+    return Period("the busiest hour", window_of(case.scenario.workload, max_requests=most, share=load), True, share, year)
 
 
 def timed(
-    scenario: Scenario, bench: Bench, horizon: Horizon, hours: float | None, year: int, most_requests: float
+    case: Case, horizon: Horizon, hours: float | None, year: int, most_requests: float
 ) -> Period:
     """Return a part of the week of given length, whose load follows the curve."""
-    peak = scenario.workload.peak_hour * 3600.0
+    peak = case.scenario.workload.peak_hour * 3600.0
     start = {"hour": peak, "day": peak // SECONDS_PER_DAY * SECONDS_PER_DAY, "week": 0.0}[horizon]
     span = hours * 3600.0 if hours is not None else _SPANS_S[horizon]
     begin = {"hour": "the busiest hour", "day": "the busiest day", "week": "the week"}[horizon]
     text = begin if hours is None else f"{hours:g} hours from the start of {begin}"
-    rate = scenario.workload.mean_rate_per_s * scenario.workload.rate_in_year(year)
-    share = share_of(bench, most_requests / (rate * span))
+    rate = case.scenario.workload.mean_rate_per_s * case.scenario.workload.rate_in_year(year)
+    share = share_of(case, most_requests / (rate * span))
     return Period(text, Window(start, span), False, share, year)
 
 
-def _expected(scenario: Scenario, period: Period) -> float:
-    rate = scenario.workload.mean_rate_per_s * scenario.workload.rate_in_year(period.year)
+def _expected(case: Case, period: Period) -> float:
+    rate = case.scenario.workload.mean_rate_per_s * case.scenario.workload.rate_in_year(period.year)
     return rate * period.window.span_s * period.share
 
 
-def replica_share(scenario: Scenario, bench: Bench, year: int) -> float:
+def replica_share(case: Case, year: int) -> float:
     """Return the share of the load (and of every pool's replicas) that is simulated in the busiest hour."""
-    rate = scenario.workload.peak_rate_per_s * scenario.workload.rate_in_year(year)
-    return share_of(bench, scenario.simulation.max_requests / (rate * SHORTEST_WINDOW_S))
+    rate = case.scenario.workload.peak_rate_per_s * case.scenario.workload.rate_in_year(year)
+    return share_of(case, case.scenario.simulation.max_requests / (rate * SHORTEST_WINDOW_S))
 
 
-def share_of(bench: Bench, wanted: float) -> float:
+def share_of(case: Case, wanted: float) -> float:
     """Return the largest share of the fleet, whole replicas of every pool, that is not above ``wanted``."""
     if wanted >= 1:
         return 1.0
-    pools = bench.candidate.pools
+    pools = case.candidate.pools
     if not pools:
         return wanted
     # Only multiples of 1/gcd keep the load per replica exactly.

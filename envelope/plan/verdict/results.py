@@ -10,94 +10,6 @@ from envelope.spec.error_band import Band
 from envelope.spec.scenario import Failure
 
 
-class ConstraintResult(Frozen):
-    """One hard constraint applied to one candidate."""
-
-    id: str
-    """Name of the rule, such as ``memory`` or ``slo_attainment``."""
-    satisfied: bool
-    value: float | None = None
-    """What the candidate has or needs, in ``unit``."""
-    limit: float | None = None
-    """What the rule allows, in ``unit``."""
-    unit: str = ""
-    margin_frac: float | None = None
-    """Distance to the limit as a fraction of it; negative when broken."""
-    explanation: str
-    """One sentence with the numbers."""
-    fix: str | None = None
-    """Smallest change found that would satisfy the rule."""
-
-
-_WORDS = {
-    "slo_attainment": "the SLO", "served": "requests served", "solved": "tasks solved", "budget": "the budget",
-    "pinned_model": "a pinned model", "data_terms": "the terms on data", "offline": "working offline",
-}  # fmt: skip
-
-
-def in_words(ident: str) -> str:
-    """Return the name of a constraint as it stands in a sentence.
-
-    >>> in_words("slo_attainment"), in_words("rack_space"), in_words("ledger.age.qwen3-32b")
-    ('the SLO', 'rack space', 'ledger: age (qwen3-32b)')
-    """
-    head, _, rest = ident.partition(".")
-    if head == "ledger":
-        rule, _, model = rest.partition(".")
-        return f"ledger: {rule} ({model})"
-    words = _WORDS.get(head, head.replace("_", " "))
-    return f"{words} ({rest})" if rest else words
-
-
-class Percentiles(Frozen):
-    """A latency distribution in seconds."""
-
-    mean_s: float
-    p50_s: float
-    p95_s: float
-    p99_s: float
-
-
-class ClassResult(Frozen):
-    """Service level of one task class in the simulated time."""
-
-    id: str
-    requests: int
-    slo_attainment_frac: float | None
-    ttft_p95_s: float | None = None
-    e2e_p95_s: float | None = None
-    hosted_frac: float = 0.0
-    """Share served by the hosted API."""
-    too_long_frac: float = 0.0
-    """Share refused because no local model holds so long a request."""
-
-
-class ServiceLevel(Frozen):
-    """What the simulation of the busiest hour, or of the week if the operations take one, found."""
-
-    period: str = "the busiest hour"
-    """What was simulated, in words."""
-    slo_attainment_frac: float = Field(ge=0, le=1)
-    """Share of the offered requests that were served within every limit of their SLO."""
-    slo_attainment_low_frac: float
-    slo_attainment_high_frac: float
-    """95 % confidence interval over seeds."""
-    served_frac: float
-    ttft: Percentiles | None = None
-    itl: Percentiles | None = None
-    """Inter-token latency: each gap between two tokens of an answer."""
-    e2e: Percentiles | None = None
-    hosted_frac: float = 0.0
-    refused_frac: float = 0.0
-    requests_simulated: int
-    simulated_s: float
-    peak_requests_per_s: float
-    device_utilisation_frac: float | None = None
-    bottleneck: str = ""
-    """What limited the local replicas, in words."""
-    classes: tuple[ClassResult, ...] = ()
-
-
 class CostLine(Frozen):
     """One line of the cost over the horizon."""
 
@@ -111,19 +23,6 @@ class CostLine(Frozen):
     formula: str = ""
     source: str = ""
     date: str = ""
-    evidence: Evidence = Evidence.ASSUMED
-
-
-class Exposure(Frozen):
-    """How much of one kind of failure a candidate lets happen, in natural units; less is better."""
-
-    failure: Failure
-    value: float
-    unit: str
-    text: str
-    """One sentence with the number."""
-    basis: str
-    """What the number rests on."""
     evidence: Evidence = Evidence.ASSUMED
 
 

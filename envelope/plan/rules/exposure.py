@@ -14,6 +14,19 @@ from envelope.tco.inputs import point_values
 from envelope.tco.model import Model
 from envelope.units import DAYS_PER_YEAR
 
+class Exposure(Frozen):
+    """How much of one kind of failure a candidate lets happen, in natural units; less is better."""
+
+    failure: Failure
+    value: float
+    unit: str
+    text: str
+    """One sentence with the number."""
+    basis: str
+    """What the number rests on."""
+    evidence: Evidence = Evidence.ASSUMED
+
+
 UNSAFE_TASK = "unsafe-tool-use"
 """Task of the evidence records whose failures are unsafe uses of a tool."""
 

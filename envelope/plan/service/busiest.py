@@ -1,0 +1,103 @@
+"""The one memory of simulations: a case in its busiest hour, or week, of one year."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from envelope.perf.replica import ReplicaSpec
+from envelope.plan.case.case import Case
+from envelope.plan.case.fleet import build_fleet
+from envelope.plan.service.period import MOST_REQUESTS, Period, usual_period
+from envelope.serving.fleet import Fleet
+from envelope.serving.result import SimulationResult
+from envelope.serving.simulate import simulate
+from envelope.spec.hosted import HostedModel
+from envelope.spec.load import Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """One candidate in the busiest hour of one year, or in a week of it if its operations take one."""
+
+    result: SimulationResult
+    fleet: Fleet
+    share_frac: float
+    period: str
+    """What was simulated, in words."""
+
+
+def simulate_peak(case: Case, *, seeds: int, year: int = 0) -> Peak:
+    """Return the simulation of the busiest hour, or of a week if the candidate's operations take one.
+
+    One of the same work on the same machines, operated in the same way, is remembered.
+    """
+    return _peak(_Busiest(_work_text(case), seeds, year, case.replicas, case.hosted, case))
+
+
+_REMEMBERED = 96
+"""Simulations that are remembered, so that a change of prices alone simulates nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Busiest:
+    """One simulation to run, equal to another by what its outcome depends on."""
+
+    work: str
+    seeds: int
+    year: int
+    replicas: tuple[ReplicaSpec, ...] = field(hash=False)
+    hosted: HostedModel | None = field(hash=False)
+    case: Case = field(compare=False)
+
+
+_MONEY: Any = {"acquisition": True, "name": True, "note": True, "pools": {"__all__": {"acquisition"}}}
+_AFTERWARDS: Any = {
+    **dict.fromkeys(("id", "name", "question", "story", "failure_not_affordable", "economics", "candidates"), True),
+    "constraints": {"budget_usd", "slo_attainment_min_frac", "served_min_frac", "solved_min_frac"},
+}
+"""Parts of a scenario that count only after the simulation."""
+
+
+def _work_text(case: Case) -> str:
+    """Return what is simulated: the work, the rules and the candidate, without how it is paid for."""
+    candidate = case.candidate.model_dump_json(exclude=_MONEY)
+    return case.scenario.model_dump_json(exclude=_AFTERWARDS) + candidate
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _peak(busiest: _Busiest) -> Peak:
+    return simulated(busiest.case, usual_period(busiest.case, busiest.year), seeds=busiest.seeds)
+
+
+def simulated(
+    case: Case,
+    period: Period,
+    *,
+    seeds: int,
+    fleet: Fleet | None = None,
+    table: Path | None = None,
+    report: Reporter | None = None,
+) -> Peak:
+    """Return the simulation of a part of the week; ``fleet`` is the candidate's own unless given."""
+    fleet = fleet or build_fleet(case, period.share, period.clock)
+    scenario = case.scenario
+    # A recorded log has a busiest hour of its own, whatever the rate of the workload says.
+    recorded = scenario.workload.trace is not None
+    result = simulate(
+        fleet,
+        scenario.workload,
+        seed=scenario.simulation.seed,
+        seeds=seeds,
+        max_requests=scenario.simulation.max_requests if recorded else MOST_REQUESTS,
+        window=None if recorded and period.flat else period.window,
+        share=period.share,
+        year=period.year,
+        warmup_frac=period.warmup_frac,
+        flat=period.flat,
+        table=table,
+        report=report,
+    )
+    return Peak(result, fleet, period.share, period.text)
+
+
