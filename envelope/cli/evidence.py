@@ -78,7 +78,8 @@ def _print_records(records: list[Any], *, as_json: bool) -> int:
 
 
 def _print_scenario(scenario: Any, *, as_json: bool) -> int:
-    from envelope.plan.case.measured import gates_of, measured_work
+    from envelope.plan.case.measured import measured_work
+    from envelope.plan.rules.gates import gates_of
 
     tasks = [t for c in scenario.candidates for t in measured_work(scenario, c)[1]]
     gates = [g for c in scenario.candidates for g in gates_of(scenario, c)]

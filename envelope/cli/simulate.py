@@ -11,7 +11,8 @@ from envelope.cli.output import progress, write_json
 from envelope.errors import ExitCode, InputError, Problem
 
 if TYPE_CHECKING:
-    from envelope.plan.service.run_result import LoadSweep, ServiceRun
+    from envelope.plan.service.load_sweep import LoadSweep
+    from envelope.plan.service.run_result import ServiceRun
     from envelope.spec.load import Reporter
     from envelope.spec.scenario import Scenario
 
@@ -80,7 +81,8 @@ def check_table(name: str, candidates: int = 1) -> None:
 
 
 def _one(options: argparse.Namespace, scenario: "Scenario", name: str, report: "Reporter") -> Any:
-    from envelope.plan.service.simulate import load_sweep, simulate
+    from envelope.plan.service.load_sweep import load_sweep
+    from envelope.plan.service.simulate import simulate
 
     if options.sweep:
         return load_sweep(scenario, name, seeds=options.seeds, progress=report)

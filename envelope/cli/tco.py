@@ -11,7 +11,8 @@ from envelope.errors import ExitCode
 
 if TYPE_CHECKING:
     from envelope.plan.cost.difference import CostDifference
-    from envelope.plan.cost.study import CostModels, CostStudy
+    from envelope.plan.cost.models import CostModels
+    from envelope.plan.cost.study import CostStudy
 
 
 def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
@@ -39,7 +40,8 @@ def run(options: argparse.Namespace, _command: str) -> int:
     """Price the candidates of a scenario and print what they cost."""
     from envelope.cli.compare import out_dir
     from envelope.plan.case.scenarios import load_scenario
-    from envelope.plan.cost.study import cost_models, cost_study
+    from envelope.plan.cost.models import cost_models
+    from envelope.plan.cost.study import cost_study
     from envelope.tco.prices import with_price_file
 
     out = out_dir(options.out)
@@ -75,7 +77,7 @@ def _changes(options: argparse.Namespace, models: "CostModels") -> "CostDifferen
     """Return what changed since a saved run, or against another scenario that is simulated now."""
     from envelope.plan.case.scenarios import load_scenario
     from envelope.plan.cost.difference import difference, load_run, models_of
-    from envelope.plan.cost.study import cost_models
+    from envelope.plan.cost.models import cost_models
 
     path = Path(options.against)
     path = path / "tco.json" if path.is_dir() else path
@@ -83,7 +85,7 @@ def _changes(options: argparse.Namespace, models: "CostModels") -> "CostDifferen
         run = load_run(path)
         return difference(models_of(run), models, label=f"{run.scenario} of {run.date}")
     other = load_scenario(options.against)
-    both = [c.id for c in other.candidates if c.id in models.models]
+    both = [c.id for c in other.candidates if c.id in models.judged]
     with progress("simulating the other") as report:
         before = cost_models(other, seeds=options.seeds, only=both or None, volumes=False, progress=report)
     return difference(before.models, models, label=other.id)
@@ -98,25 +100,30 @@ def _print_changes(changes: "CostDifference") -> None:
 
 
 def _print(study: "CostStudy") -> None:
-    from envelope.report.cost_page import answer, cheapest
+    from envelope.plan.rules.rule import in_words
+    from envelope.report.cost_page import answer
     from envelope.report.text import money, percent
 
-    drawn = {c.id: c for c in study.uncertainty.candidates}
     rows = []
-    for c in sorted(study.candidates, key=lambda c: c.result.cost_npv_usd):
-        q, versus = drawn[c.id].cost_npv_usd, c.against_baseline
+    ordered = sorted(
+        study.candidates, key=lambda c: (c.id != study.recommended, not c.feasible, c.cost.expected_npv_usd)
+    )
+    for c in ordered:
+        cost, versus = c.cost, c.against_baseline
         rows.append(
             (
-                c.id, money(c.result.cost_npv_usd), money(q.p10), money(q.p50), money(q.p90), money(c.result.capex_usd),
-                money(c.result.opex_usd), money(c.result.unit_costs.usd_per_solved_task),
-                money(versus.saving_npv_usd) if versus else "baseline",
-                percent(c.served_frac), percent(c.slo_attainment_frac), "yes" if c.keeps_service else "no",
+                f"★ {c.id}" if c.id == study.recommended else c.id, money(cost.expected_npv_usd),
+                f"{money(cost.p10_npv_usd)}–{money(cost.p90_npv_usd)}", money(cost.signature_usd),
+                money(cost.total_usd), money(c.result.unit_costs.usd_per_solved_task),
+                money(versus.saving_npv_usd) if versus else "baseline", percent(c.served_frac),
+                percent(c.slo_attainment_frac),
+                "yes" if c.feasible else f"no: {', '.join(in_words(name) for name in c.broken)}",
             )
         )  # fmt: skip
-    columns = ("candidate", "present value", "P10", "P50", "P90", "capital", "running", "per solved task",
-               f"saved against {study.baseline}", "served", "SLO", "enough")  # fmt: skip
+    columns = ("candidate", "expected present value", "P10–P90", "at signature", "nominal", "per solved task",
+               f"saved against {study.baseline}", "served", "SLO", "fits")  # fmt: skip
     print_table(columns, rows, title=f"{study.name}: {study.horizon_months} months")
-    print(answer(study, cheapest(study)))
+    print(answer(study))
 
 
 def _power_of_two(text: str) -> int:

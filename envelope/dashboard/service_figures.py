@@ -57,7 +57,8 @@ def show_service(view: View, run: "ServiceRun", beside: "ServiceRun | None" = No
 
 
 def _points(view: View, value: float, other: float | None) -> str | None:
-    if other is None or abs(value - other) < 0.0005:
+    """Return what a failure takes away; a difference upwards is chance, since a failure mends nothing."""
+    if other is None or value > other - 0.0005:
         return None
     return view.figures.localised(f"{100 * (value - other):+.1f} points")
 
@@ -98,7 +99,6 @@ def show_counts(view: View, run: "ServiceRun", beside: "ServiceRun | None" = Non
     n = view.figures
     shown = [
         {"what": r["what"], "requests": n.count(r["requests"]), "share": n.percent(r["share"], 1),
-         # The run with a failure lasts until all is well again, so that only shares compare.
          "share without the failure": n.percent(r["share_without"], 1)}
         for r in rows
     ]  # fmt: skip

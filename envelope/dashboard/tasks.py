@@ -14,37 +14,36 @@ from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 
 if TYPE_CHECKING:
+    from envelope.plan.chain import Judged
     from envelope.plan.cost.assumptions import Assumption
     from envelope.plan.cost.difference import CostDifference
-    from envelope.plan.cost.study import CostModels, CostStudy
+    from envelope.plan.cost.models import CostModels
+    from envelope.plan.cost.study import CostStudy
     from envelope.plan.frontier.map import Frontier
     from envelope.plan.verdict.results import CandidateResult
     from envelope.tco.prices import PriceAge
-    from envelope.tco.uncertainty import Quantiles
 
 
 def candidate(scenario: Scenario, ident: str, *, progress: Reporter) -> "CandidateResult":
     """Return the verdict on one candidate."""
-    from envelope.plan.verdict.evaluate import evaluate_candidate
+    from envelope.plan.verdict.figures import candidate_result
 
-    chosen = next(c for c in scenario.candidates if c.id == ident)
-    return evaluate_candidate(scenario, chosen, seeds=scenario.simulation.seeds, tick=partial(progress, 0.0))
+    return candidate_result(_judged(scenario, ident, progress))
 
 
-def fixes(scenario: Scenario, result: "CandidateResult", *, progress: Reporter) -> "CandidateResult":
+def fixes(scenario: Scenario, ident: str, *, progress: Reporter) -> "CandidateResult":
     """Return an infeasible candidate's verdict with the smallest changes that would mend it."""
     from envelope.plan.fixes.fixes import with_fixes
 
-    return with_fixes(scenario, result, seeds=scenario.simulation.seeds, tick=partial(progress, 0.0))
+    found = _judged(scenario, ident, progress)
+    return with_fixes(scenario, found, seeds=scenario.simulation.seeds, tick=partial(progress, 0.0))
 
 
-def cost_ranges(scenario: Scenario, *, progress: Reporter) -> "dict[str, Quantiles]":
-    """Return P10, P50 and P90 of every candidate's cost, as ``cost_study`` has them, without all that takes longer."""
-    from envelope.tco.uncertainty import uncertainty
+def _judged(scenario: Scenario, ident: str, progress: Reporter) -> "Judged":
+    from envelope.plan.chain import judged
 
-    found = _quick_models(scenario, progress)
-    drawn = uncertainty({i: found.surfaces.get(i, m) for i, m in found.models.items()}, seed=scenario.simulation.seed)
-    return {candidate.id: candidate.cost_npv_usd for candidate in drawn.candidates}
+    chosen = next(c for c in scenario.candidates if c.id == ident)
+    return judged(scenario, chosen, seeds=scenario.simulation.seeds, tick=partial(progress, 0.0))
 
 
 def cost_study(scenario: Scenario, baseline: str | None, *, progress: Reporter) -> "CostStudy":
@@ -116,13 +115,13 @@ def _models(scenario: Scenario, progress: Reporter) -> "CostModels":
 
 def _quick_models(scenario: Scenario, progress: Reporter) -> "CostModels":
     """Return the cost models without the larger volumes that only break-even asks for."""
-    from envelope.plan.cost.study import cost_models
+    from envelope.plan.cost.models import cost_models
 
     return cost_models(scenario, volumes=False, progress=progress)
 
 
 @lru_cache(maxsize=8)
 def _kept_models(content: _Content) -> "CostModels":
-    from envelope.plan.cost.study import cost_models
+    from envelope.plan.cost.models import cost_models
 
     return cost_models(content.scenario, progress=content.progress)

@@ -13,13 +13,15 @@ from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 
 if TYPE_CHECKING:
-    from envelope.plan.case.measured import GateStatus, TaskEvidence
+    from envelope.plan.case.measured import TaskEvidence
     from envelope.plan.deployment.estimate import EstimateQuery
     from envelope.plan.deployment.fit_map import FitMap, FormatChoice, PoolMemory
     from envelope.plan.deployment.operator_roofline import OperatorRoofline
     from envelope.plan.deployment.sparse import SparseView
     from envelope.plan.deployment.tuning import TuningBench, TuningQuery
-    from envelope.plan.service.run_result import LoadSweep, ServiceRun
+    from envelope.plan.rules.gates import GateStatus
+    from envelope.plan.service.load_sweep import LoadSweep
+    from envelope.plan.service.run_result import ServiceRun
     from envelope.validation.validate import ValidationReport
 
 
@@ -71,7 +73,7 @@ def service_run(
 
 def sweep(scenario: Scenario, ident: str, *, progress: Reporter) -> "LoadSweep":
     """Return the load at which one candidate breaks."""
-    from envelope.plan.service.simulate import load_sweep
+    from envelope.plan.service.load_sweep import load_sweep
 
     return load_sweep(scenario, ident, progress=progress)
 
@@ -104,7 +106,8 @@ def roofline(query: "EstimateQuery", *, progress: Reporter) -> "OperatorRoofline
 
 def evidence(scenario: Scenario, *, progress: Reporter) -> Shown:
     """Return the difficulties and gates of every candidate."""
-    from envelope.plan.case.measured import gates_of, measured_work
+    from envelope.plan.case.measured import measured_work
+    from envelope.plan.rules.gates import gates_of
 
     progress(0.0, "evidence")
     tasks = tuple(t for c in scenario.candidates for t in measured_work(scenario, c)[1])

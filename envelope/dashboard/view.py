@@ -79,14 +79,6 @@ class View:
             for c in scenario.candidates
         ]
 
-    def cost_ranges(self) -> Job:
-        """Return the job that finds P10–P90 of every candidate's cost; the page need not wait for it."""
-        return self.job(tasks.cost_ranges, _wordless(self.scenario), label="Ranges of the costs", affinity="costs")
-
-    def kept_cost_ranges(self) -> Job | None:
-        """Return that job if it runs already or its result is kept."""
-        return workers().find(self.job_key(tasks.cost_ranges, _wordless(self.scenario)))
-
     def costs(self, baseline: str | None = None) -> "CostStudy":
         """Return the cost study with its ranges; ``baseline`` is the candidate that savings count against."""
         study: CostStudy = self.result(

@@ -77,7 +77,7 @@ def warm(*, progress: Callable[[float, str], object]) -> None:
     """Import what most orders need, and load the compiled kernel if there is one, before the first order comes."""
     import scipy.stats  # noqa: F401  # asked for by the ranges of costs, and slow to import
 
-    import envelope.plan.verdict.evaluate  # noqa: F401
+    import envelope.plan.verdict.figures  # noqa: F401
     from envelope.serving.compiled import LOAD_REQUESTS, prepare, worth_compiling
 
     if worth_compiling(LOAD_REQUESTS + 1):

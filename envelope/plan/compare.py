@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from envelope.plan.case.scenarios import chosen_candidates
+from envelope.plan.chain import judged
 from envelope.plan.fixes.fixes import with_fixes
 from envelope.plan.service.prepare import prepare_for
 from envelope.plan.verdict.choice import verdict
-from envelope.plan.verdict.evaluate import evaluate_candidate
+from envelope.plan.verdict.figures import candidate_result
 from envelope.plan.verdict.results import Comparison
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
@@ -37,8 +38,8 @@ def compare(
     results = []
     for index, candidate in enumerate(chosen):
         tick = partial(progress or _silent, index / len(chosen))
-        result = evaluate_candidate(scenario, candidate, seeds=repeats, tick=tick)
-        results.append(with_fixes(scenario, result, seeds=repeats, tick=tick) if fixes else result)
+        found = judged(scenario, candidate, seeds=repeats, tick=tick)
+        results.append(with_fixes(scenario, found, seeds=repeats, tick=tick) if fixes else candidate_result(found))
     if progress:
         progress(1.0, "done")
     return verdict(scenario, results)

@@ -14,7 +14,8 @@ from rich.table import Table as RichTable
 from envelope.perf.estimate import Estimate
 from envelope.plan.cost.study import CostStudy
 from envelope.plan.frontier.map import Frontier
-from envelope.plan.service.run_result import LoadSweep, ServiceRun
+from envelope.plan.service.load_sweep import LoadSweep
+from envelope.plan.service.run_result import ServiceRun
 from envelope.plan.size.search import Sizing
 from envelope.plan.sweep.results import Sweep
 from envelope.plan.verdict.results import Comparison

@@ -25,9 +25,10 @@ from envelope.report.charts import (
 from envelope.units import GB
 
 if TYPE_CHECKING:
-    from envelope.plan.case.measured import GateStatus, TaskEvidence
+    from envelope.plan.case.measured import TaskEvidence
     from envelope.plan.deployment.sparse import SparseView
     from envelope.plan.deployment.tuning import TuningBench
+    from envelope.plan.rules.gates import GateStatus
 
 
 def weight_bytes_by_batch(view: "SparseView") -> Any:

@@ -1,6 +1,6 @@
 """Charts of money: cost by heading, cash flow, cumulated cost, tornado, fan and break-even."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -31,14 +31,15 @@ _SHOWN_BARS = 15
 _LOG = alt.Scale(type="log", zero=False)
 
 
-def cost_by_heading(result: "Comparison") -> Any:
-    """Return stacked bars: the present value of each candidate's costs by heading."""
+def cost_by_heading(result: "Comparison", only: Collection[str] | None = None) -> Any:
+    """Return stacked bars: the expected present value of each candidate's costs by heading."""
+    shown = [c for c in result.candidates if c.lines and (only is None or c.id in only)]
     rows = [
         {"candidate": c.name, "heading": line.group.replace("_", " "), "usd": line.npv_usd}
-        for c in result.candidates
+        for c in shown
         for line in c.lines
     ]
-    totals = [f"{c.name} {text.money(c.cost_npv)}" for c in result.candidates if c.lines]
+    totals = [f"{c.name} {text.money(c.cost_npv)}" for c in shown]
     chart = (
         alt.Chart(values(_summed(rows, ("candidate", "heading"))))
         .mark_bar()

@@ -23,7 +23,7 @@ from envelope.report.charts import (
 from envelope.report.charts_serving import LATENCIES
 
 if TYPE_CHECKING:
-    from envelope.plan.service.run_result import LoadSweep
+    from envelope.plan.service.load_sweep import LoadSweep
     from envelope.plan.verdict.results import Comparison
 
 _SHARES = ("p50", "p95", "p99")

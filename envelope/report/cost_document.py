@@ -14,9 +14,10 @@ from envelope.report.cost_page import (
     answer,
     break_even_rows,
     charts,
-    cheapest,
+    legend,
     method,
     risks,
+    shown,
     table_rows,
 )
 from envelope.report.text import money
@@ -74,7 +75,7 @@ def write_document(path: Path, study: CostStudy, *, date: str) -> int:
         typst = importlib.import_module("typst")
     except ImportError:
         raise MissingExtraError("typst", "pdf") from None
-    best = cheapest(study)
+    best = shown(study)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         content = _content(study, best, date)
@@ -95,15 +96,14 @@ def write_document(path: Path, study: CostStudy, *, date: str) -> int:
 
 
 def _unbroken(cells: Sequence[str]) -> list[str]:
-    """Return the cells of a row; only the first, a name, may run over several lines."""
-    return [cells[0], *(cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells[1:])]
+    """Return the cells of a row; only a name, and what it breaks, may run over several lines."""
+    return [*cells[:2], *(cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells[2:])]
 
 
 def _content(study: CostStudy, best: CandidateCosts, date: str) -> dict[str, Any]:
     """Return what the template shows, as plain data: nothing in it is read as markup."""
-    header, rows = table_rows(study, best)
+    header, rows = table_rows(study)
     even_header, even = break_even_rows(study)
-    short = any(not c.keeps_service for c in study.candidates)
     lines = sorted(best.result.lines, key=lambda x: -abs(x.present_value_usd))
     sources = dict.fromkeys(part for x in lines for part in x.source.split("; ") if ": " in part)
     return {
@@ -112,11 +112,10 @@ def _content(study: CostStudy, best: CandidateCosts, date: str) -> dict[str, Any
         "date": date,
         "terms": f"{date} · envelope {study.version} · {study.horizon_months} months from {study.start} · US dollars, "
         "nominal, before value-added tax",
-        "answer": answer(study, best),
+        "answer": answer(study),
         "header": list(header),
         "candidates": [_unbroken(cells) for _, cells in rows],
-        "warning": f"★ cheapest that keeps the service level. Saved: present value against {study.baseline}."
-        + (" ✘: does not do all of the work, so that its cost is no alternative." if short else ""),
+        "warning": legend(study),
         "baseline": next(c.name for c in study.candidates if c.id == study.baseline),
         "even_header": list(even_header),
         "even": [_unbroken(cells) for _, cells in even],

@@ -8,18 +8,23 @@ from typing import Any
 
 from envelope.errors import MissingExtraError
 from envelope.plan.cost.difference import KEY, CostDifference, saved_run
-from envelope.plan.cost.study import CandidateCosts, CostModels, CostStudy
+from envelope.plan.cost.models import CostModels
+from envelope.plan.cost.study import CandidateCosts, CostStudy
+from envelope.plan.rules.rule import in_words
 from envelope.report.cost_difference import difference_page
 from envelope.report.cost_document import write_document
-from envelope.report.cost_page import cheapest, cost_page
+from envelope.report.cost_page import cost_page, lead
 from envelope.report.files import csv_text, write_text
-from envelope.report.workbook import Drawn, Title, write_workbook
+from envelope.report.workbook import Drawn, Headline, Title, write_workbook
 from envelope.tco.breakeven import BreakEven
 
 _LINE = (
     "candidate", "line", "label", "group", "kind", "payer", "total_usd", "present_value_usd", "quantity", "unit",
     "unit_price_usd", "when", "present_value_p10_usd", "present_value_p90_usd", "formula", "evidence", "date", "source",
 )  # fmt: skip
+
+
+_FLOW = ("candidate", "fits", "broken", "served_frac", "slo_attainment_frac", "expected_npv_usd")
 
 
 def write_cost_study(
@@ -43,8 +48,9 @@ def write_cost_study(
         files["tco_difference.html"] = difference_page(changes, date=date)
     written = [write_text(folder / name, content) for name, content in files.items()]
     if has("xlsxwriter"):
-        title = Title(study.name, study.question, date, study.version, cheapest(study).name)
-        write_workbook(folder / "tco.xlsx", title, models.models, study.baseline, _drawn(study))
+        title = Title(study.name, study.question, date, study.version, lead(study))
+        heads = {c.id: headline(c) for c in study.candidates}
+        write_workbook(folder / "tco.xlsx", title, models.models, study.baseline, _drawn(study), heads)
         written.append(folder / "tco.xlsx")
     if has("typst"):
         write_document(folder / "tco.pdf", study, date=date)
@@ -63,6 +69,29 @@ def _drawn(study: CostStudy) -> Drawn:
         {c.id: c.break_even_month for c in study.candidates if c.break_even_month is not None},
         {c.id: _other_break_evens(c) for c in study.candidates},
         {c.id: c.sobol for c in study.candidates},
+    )
+
+
+def headline(c: CandidateCosts) -> Headline:
+    """Return what the workbook's summary says of a candidate beside its live formulas."""
+    units = c.result.unit_costs
+    return Headline(
+        fits="yes" if c.feasible else f"no: {', '.join(in_words(name) for name in c.broken)}",
+        served_frac=c.served_frac,
+        slo_attainment_frac=c.slo_attainment_frac,
+        figures={
+            "Expected present value": c.cost.expected_npv_usd,
+            "  P10": c.cost.p10_npv_usd,
+            "  P90": c.cost.p90_npv_usd,
+            "Cash at signature, expected": c.cost.signature_usd,
+            "Sum of all payments, nominal, expected": c.cost.total_usd,
+            "Most cash out at any time, expected": c.cost.peak_cash_usd,
+        },
+        unit_figures={
+            "US dollars per served request, expected": units.usd_per_request,
+            "US dollars per solved task, expected": units.usd_per_solved_task,
+            "US dollars per million served tokens, expected": units.usd_per_mtok,
+        },
     )
 
 
@@ -102,10 +131,14 @@ def _lines(study: CostStudy) -> Iterable[Sequence[object]]:
 
 
 def _flow_header(study: CostStudy) -> list[str]:
-    return ["candidate", *(f"month_{m}_usd" for m in range(study.horizon_months + 1))]
+    return [*_FLOW, *(f"month_{m}_usd" for m in range(study.horizon_months + 1))]
 
 
 def _flows(study: CostStudy) -> Iterable[Sequence[object]]:
-    """Return the monthly cash flows; an outflow is negative."""
+    """Return the expected monthly cash flows; an outflow is negative."""
     for c in study.candidates:
-        yield c.id, *c.result.flow_usd.tolist()
+        broken = " ".join(c.broken)
+        yield (
+            c.id, "yes" if c.feasible else "no", broken, c.served_frac, c.slo_attainment_frac, c.cost.expected_npv_usd,
+            *c.result.flow_usd.tolist(),
+        )  # fmt: skip

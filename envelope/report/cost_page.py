@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from envelope.plan.rules.rule import in_words
 from envelope.plan.verdict.choice import CLOSE_FRAC
 from envelope.report.svg import ranges, stacked_bars, tornado_bars
 from envelope.report.text import money, percent
@@ -28,17 +29,15 @@ figure{margin:1rem 0}figcaption{font-weight:600;margin-bottom:.3rem}svg{width:10
 
 def cost_page(study: "CostStudy", *, date: str) -> str:
     """Return the page as HTML: question, answer, three charts, assumptions, risks, method and sources."""
-    best = cheapest(study)
+    best = shown(study)
     drawn = charts(study, best)
     parts = [
         f"<h1>{escape(study.name)}</h1><p class=lead>{escape(study.question)}</p>",
         f"<p class=small>{escape(date)} · envelope {escape(study.version)} · {study.horizon_months} months from "
         f"{escape(study.start)} · US dollars, nominal, before value-added tax</p>",
-        f"<h2>Answer</h2><p class=lead>{escape(answer(study, best))}</p>",
-        _table(*table_rows(study, best)),
-        "<p class=small>★ cheapest that keeps the service level. Saved: present value against "
-        f"{escape(study.baseline)}. Grey, ✘: does less than the scenario asks for, so that its cost is that of less "
-        "work and no alternative.</p>",
+        f"<h2>Answer</h2><p class=lead>{escape(answer(study))}</p>",
+        _table(*table_rows(study)),
+        f"<p class=small>{escape(legend(study))}</p>",
         f"<h2>Break-even against {escape(study.baseline)}</h2>{_table(*break_even_rows(study))}",
         f"<p class=small>{BREAK_EVEN_NOTE}</p>",
         f"<h2>Where the money goes</h2>{_figures(drawn[:1])}<h2>How sure that is</h2>{_figures(drawn[1:])}",
@@ -53,54 +52,92 @@ def cost_page(study: "CostStudy", *, date: str) -> str:
     )
 
 
-def cheapest(study: "CostStudy") -> "CandidateCosts":
-    """Return the cheapest candidate that keeps the service level, or the cheapest of all if none does."""
+def shown(study: "CostStudy") -> "CandidateCosts":
+    """Return the candidate whose lines are shown: the recommended one.
+
+    If none keeps every rule, the cheapest of those that keep the service, else of all.
+    """
+    if study.recommended is not None:
+        return study.candidate(study.recommended)
     keeping = [c for c in study.candidates if c.keeps_service] or list(study.candidates)
-    return min(keeping, key=lambda c: c.result.cost_npv_usd)
+    return min(keeping, key=lambda c: c.cost.expected_npv_usd)
 
 
-def answer(study: "CostStudy", best: "CandidateCosts") -> str:
-    """Return the answer in two or three sentences."""
-    q = next(c for c in study.uncertainty.candidates if c.id == best.id).cost_npv_usd
+def lead(study: "CostStudy") -> str | None:
+    """Return the name of the recommended candidate, if any is."""
+    return study.candidate(study.recommended).name if study.recommended is not None else None
+
+
+def answer(study: "CostStudy") -> str:
+    """Return the answer in two or three sentences: what ``compare`` recommends, and what it costs."""
     span = f"{study.horizon_months / 12:g} years" if study.horizon_months > 12 else "a year"
-    keeps = "keeps" if best.keeps_service else "does not keep, as no candidate does,"
+    if study.recommended is None:
+        nearest = shown(study)
+        return (
+            f"No candidate keeps every rule. {nearest.name}, which breaks {_broken_words(nearest)}, is expected to "
+            f"cost {_spread(nearest)} over {span}."
+        )
+    best = study.candidate(study.recommended)
     text = (
-        f"{best.name} costs {money(best.result.cost_npv_usd)} over {span} in present value "
-        f"({money(q.p10)} to {money(q.p90)} in eight of ten draws) and {keeps} the service level."
+        f"{best.name} is recommended: it keeps every rule and is expected to cost {_spread(best)} over {span}, "
+        f"{money(best.cost.signature_usd)} of it at signature; {money(best.cost.total_usd)} in nominal dollars."
     )
-    rivals = [c for c in study.candidates if c.keeps_service and c.id != best.id]
-    if rivals:
-        second = min(rivals, key=lambda c: c.result.cost_npv_usd)
-        chance = study.uncertainty.cheaper_frac[best.id][second.id]
+    if study.runner_up is None:
+        return f"{text} No other candidate keeps every rule."
+    second = study.candidate(study.runner_up)
+    saved = second.cost.expected_npv_usd - best.cost.expected_npv_usd
+    chance = study.uncertainty.cheaper_frac[best.id][second.id]
+    if saved < 0:
+        text += f" {second.name} would cost {money(-saved)} less and ranks second: {' '.join(study.reasons[1:2])}."
+    else:
         text += f" It is cheaper than the next, {second.name}, in {percent(chance)} of the draws of uncertain prices."
-        saved = second.result.cost_npv_usd - best.result.cost_npv_usd
-        if saved < CLOSE_FRAC * best.result.cost_npv_usd:
-            text += (
-                f" Still, the difference of {money(saved)} is a near tie: it lies well inside the error of the "
-                "simulated speed, which the draws leave as it is."
-            )
+    if abs(saved) < CLOSE_FRAC * best.cost.expected_npv_usd:
+        text += (
+            f" The difference of {money(abs(saved))} is a near tie: it lies well inside the error of the "
+            "simulated speed, which the draws leave as it is."
+        )
     return text
 
 
-def table_rows(study: "CostStudy", best: "CandidateCosts") -> tuple[Sequence[str], list[tuple[str, list[str]]]]:
+def _spread(c: "CandidateCosts") -> str:
+    return (
+        f"{money(c.cost.expected_npv_usd)} in present value ({money(c.cost.p10_npv_usd)} to "
+        f"{money(c.cost.p90_npv_usd)} in eight of ten cases)"
+    )
+
+
+def _broken_words(c: "CandidateCosts") -> str:
+    return ", ".join(in_words(name) for name in c.broken)
+
+
+def legend(study: "CostStudy") -> str:
+    """Return what the marks of the table of candidates mean."""
+    return (
+        f"★ recommended, as envelope compare says. Saved: expected present value against {study.baseline}. ✘ (grey): "
+        "breaks the rules that are named, so that its cost is no alternative. Unit costs are per request served and "
+        "task solved."
+    )
+
+
+def table_rows(study: "CostStudy") -> tuple[Sequence[str], list[tuple[str, list[str]]]]:
     """Return the header of the table of candidates and its rows, each with its kind.
 
-    Those that keep the service level come first, the cheapest at the top.
+    The recommended one comes first, then those that keep every rule, the cheapest at the top.
     """
-    header = ("candidate", "served", "keeps SLO", "present value", "P10 – P90", "capital", "per solved task",
-              "saved", "return")  # fmt: skip
+    header = ("candidate", "fits", "served", "SLO", "expected present value", "P10 – P90", "at signature", "nominal",
+              "per solved task", "saved", "return")  # fmt: skip
     rows = []
-    for c in sorted(study.candidates, key=lambda c: (not c.keeps_service, c.result.cost_npv_usd)):
-        q = next(x for x in study.uncertainty.candidates if x.id == c.id).cost_npv_usd
-        versus = c.against_baseline
+    for c in sorted(study.candidates, key=lambda c: (c.id != study.recommended, not c.feasible,
+                                                     c.cost.expected_npv_usd)):  # fmt: skip
+        versus, best = c.against_baseline, c.id == study.recommended
         rows.append(
             (
-                "best" if c.id == best.id else "" if c.keeps_service else "out",
+                "best" if best else "" if c.feasible else "out",
                 [
-                    f"★ {c.name}" if c.id == best.id else c.name, percent(c.served_frac),
-                    f"{percent(c.slo_attainment_frac)} {'✔' if c.keeps_service else '✘'}",
-                    money(c.result.cost_npv_usd), f"{money(q.p10)} – {money(q.p90)}", money(c.result.capex_usd),
-                    money(c.result.unit_costs.usd_per_solved_task),
+                    f"★ {c.name}" if best else c.name, "✔" if c.feasible else f"✘ {_broken_words(c)}",
+                    percent(c.served_frac), percent(c.slo_attainment_frac), money(c.cost.expected_npv_usd),
+                    f"{money(c.cost.p10_npv_usd)} – {money(c.cost.p90_npv_usd)}", money(c.cost.signature_usd),
+                    money(c.cost.total_usd), money(c.result.unit_costs.usd_per_solved_task),
                     money(versus.saving_npv_usd) if versus else "baseline",
                     _rate(versus.irr_frac_per_year) if versus else "",
                 ],
@@ -122,7 +159,7 @@ def break_even_rows(study: "CostStudy") -> tuple[Sequence[str], list[tuple[str, 
             _break_even(c.break_even_api_price, lambda x: f"{x:.2g} ×"),
             _break_even(c.break_even_month, lambda x: f"{x:.0f}" if x >= 0.5 else "start"),
         ]
-        rows.append(("" if c.keeps_service else "out", [c.name, *cells]))
+        rows.append(("" if c.feasible else "out", [c.name, *cells]))
     return header, rows
 
 
@@ -153,13 +190,13 @@ def charts(study: "CostStudy", best: "CandidateCosts") -> list[tuple[str, str]]:
     groups = {c.name: {k: v for k, v in c.result.cost_by_group.items() if v} for c in study.candidates}
     drawn = {x.id: x.cost_npv_usd for x in study.uncertainty.candidates}
     spread = {
-        c.name: (drawn[c.id].p10, drawn[c.id].p50, drawn[c.id].p90, c.result.cost_npv_usd) for c in study.candidates
+        c.name: (drawn[c.id].p10, drawn[c.id].p50, drawn[c.id].p90, c.cost.expected_npv_usd) for c in study.candidates
     }
     bars = [(words(bar.input), bar.low_usd, bar.high_usd) for bar in best.tornado[:_BARS]]
     return [
-        ("Present value by group of cost lines", stacked_bars(groups)),
-        ("Present value: P10 to P90 (bar), P50 (dark), point estimate (diamond)", ranges(spread)),
-        (f"{best.name}: cost with one input at its P10 and P90", tornado_bars(bars, best.result.cost_npv_usd)),
+        ("Expected present value by group of cost lines", stacked_bars(groups)),
+        ("Present value: P10 to P90 (bar), P50 (dark), expected (diamond)", ranges(spread)),
+        (f"{best.name}: cost with one input at its P10 and P90", tornado_bars(bars, best.result.plan_npv_usd)),
     ]
 
 
@@ -183,11 +220,13 @@ def risks(study: "CostStudy") -> list[str]:
         f"{percent(min(unchecked))} to {percent(max(unchecked))} of a candidate's cost rests on inputs that nobody has "
         "checked against a source (evidence: assumed)."
     ]
-    best = cheapest(study)
+    best = shown(study)
     if best.sobol and best.sobol[0].total > 0:
         parts = ", ".join(f"{words(s.input)} {percent(s.total)}" for s in best.sobol[:3])
         items.append(f"What moves the cost of {best.name} most, by its share of the variance: {parts}.")
     for c in study.candidates:
+        if c.broken:
+            items.append(f"{c.name} breaks {_broken_words(c)}.")
         if not c.keeps_service:
             items.append(
                 f"{c.name} serves {percent(c.served_frac)} of the requests and keeps the SLO for "
@@ -216,10 +255,11 @@ def method(study: "CostStudy") -> str:
     return (
         f"Quantities come from a simulation of each candidate in {periods}. Every cost line is a quantity times "
         "prices; purchases are paid at the start, running costs at the end of each month, and prices move once a "
-        f"year. Present values use {rate:.1%} a year, nominal. The point estimate takes the middle of every range; as "
-        f"most ranges reach further up than down, the median of the {study.uncertainty.draws} draws (scrambled Sobol "
-        "points, the same for all candidates, inputs independent of each other) lies above it. The ranges do not "
-        "hold the error of the simulated speed. The workbook tco.xlsx holds the same model as live formulas."
+        f"year. Present values use {rate:.1%} a year, nominal. The expected present value is the mean over the ranges of "
+        f"all inputs ({study.uncertainty.draws:,} draws, Latin hypercube, the same for all candidates, inputs "
+        "independent of each other), the error of the simulated hour among them; as most ranges reach further up than "
+        "down, it lies above the value at the middle of every range (the live formulas of the workbook). The ranges do "
+        "not hold the error of the simulated speed. The workbook tco.xlsx holds the same model as live formulas."
     )
 
 

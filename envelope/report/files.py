@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from envelope.plan.verdict.results import Comparison
+from envelope.plan.verdict.results import Comparison, CostFigures
 from envelope.report.terminal import print_comparison
 
 
@@ -29,7 +29,8 @@ def write_comparison(result: Comparison, folder: Path) -> list[Path]:
 
 _CANDIDATE = (
     "id", "name", "recommended", "feasible", "binding", "slo_attainment_frac", "served_frac", "solved_frac",
-    "ttft_p95_s", "itl_mean_s", "cost_npv_usd", "usd_per_request", "usd_per_solved_task", "usd_per_seat_month",
+    "ttft_p95_s", "itl_mean_s", "expected_npv_usd", "p10_npv_usd", "p90_npv_usd", "signature_usd", "total_usd",
+    "usd_per_request", "usd_per_solved_task", "usd_per_seat_month",
     "private_requests_left", "requests_left_per_year", "energy_kwh_per_year", "devices", "evidence",
     "cost_warning",
 )  # fmt: skip
@@ -44,9 +45,15 @@ def _candidate_row(result: Comparison, ident: str) -> Sequence[object]:
         service.served_frac if service else None, c.solved_frac,
         service.ttft.p95_s if service and service.ttft else None,
         service.itl.mean_s if service and service.itl else None,
-        c.cost_npv, c.usd_per_request, c.usd_per_solved_task, c.usd_per_seat_month, c.private_requests_left,
+        *_money(c.cost), c.usd_per_request, c.usd_per_solved_task, c.usd_per_seat_month, c.private_requests_left,
         c.requests_left_per_year, c.energy_kwh_per_year, c.devices, str(c.evidence), c.cost_warning,
     )  # fmt: skip
+
+
+def _money(cost: CostFigures | None) -> Sequence[float | None]:
+    if cost is None:
+        return (None,) * 5
+    return cost.expected_npv_usd, cost.p10_npv_usd, cost.p90_npv_usd, cost.signature_usd, cost.total_usd
 
 
 def _line_rows(result: Comparison) -> Iterable[Sequence[object]]:

@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from envelope.plan.service.run_result import CostDriver, LoadSweep, RunClass, ServiceRun
+from envelope.plan.service.load_sweep import LoadSweep
+from envelope.plan.service.run_result import CostDriver, RunClass, ServiceRun
 from envelope.report import text
 from envelope.serving.result import FleetEvent, Interval, Spread
 

@@ -50,8 +50,8 @@ def _parts(result: Comparison, width: int) -> Iterable[RenderableType]:
 
 
 _COLUMNS = (
-    ("fits", 0), ("served", 100), ("SLO met", 0), ("TTFT p95", 100), ("ITL mean", 130), ("solved", 80), ("cost", 0),
-    ("per solved task", 130), ("left", 150),
+    ("fits", 0), ("served", 100), ("SLO met", 0), ("TTFT p95", 100), ("ITL mean", 140), ("solved", 80), ("cost", 0),
+    ("P10–P90", 120), ("per solved task", 150), ("left", 160),
 )  # fmt: skip
 """Columns of the verdict with the width of the terminal from which they are shown."""
 
@@ -66,16 +66,12 @@ def _verdicts(result: Comparison, width: int) -> Table:
         table.add_column(name, justify="left" if name == "fits" else "right", no_wrap=True)
     failure = result.failure_not_affordable
     table.add_column(failure.replace("_", " "), justify="right", style="magenta")
-    for item in sorted(result.candidates, key=_rank):
+    for item in result.ordered:
         cells = dict(zip((name for name, _ in _COLUMNS), _cells(item), strict=True))
         exposed = exposure_cell(item.exposure(failure))
         style = "" if item.feasible else "dim"
         table.add_row(_label(result, item), *(cells[name] for name in shown), exposed, style=style)
     return table
-
-
-def _rank(item: CandidateResult) -> tuple[bool, float]:
-    return not item.feasible, item.cost_npv if item.cost_npv is not None else float("inf")
 
 
 def _label(result: Comparison, item: CandidateResult) -> Text:
@@ -100,9 +96,15 @@ def _cells(item: CandidateResult) -> list[RenderableType]:
         _banded(item, "itl_s", service.itl.mean_s if service and service.itl else None),
         text.percent(item.solved_frac),
         text.money(item.cost_npv) + (" ⚠" if item.cost_warning else ""),
+        _spread(item),
         text.money(item.usd_per_solved_task),
         left,
     ]
+
+
+def _spread(item: CandidateResult) -> str:
+    cost = item.cost
+    return f"{text.money(cost.p10_npv_usd)}–{text.money(cost.p90_npv_usd)}" if cost else "–"
 
 
 def _banded(item: CandidateResult, figure: str, value_s: float | None) -> str:
@@ -112,14 +114,14 @@ def _banded(item: CandidateResult, figure: str, value_s: float | None) -> str:
 
 
 def _costs(result: Comparison, width: int) -> RenderableType:
-    priced = [c for c in sorted(result.candidates, key=_rank) if c.cost_npv is not None]
+    priced = [c for c in result.ordered if c.cost_npv is not None]
     if not priced:
         return Text("")
     groups = _largest_groups(priced)
     # What has no room is summed: each heading takes about twelve signs beside the names and the total.
-    room = max((width - 44) // 12, 2)
+    room = max((width - 44 - (_HEADS_WIDTH if width >= _HEADS_FROM else 0)) // 12, 2)
     groups, summed = (groups, []) if len(groups) <= room else (groups[: room - 1], groups[room - 1 :])
-    title = f"Cost over {result.horizon_years:g} years (present value)"
+    title = f"Expected cost over {result.horizon_years:g} years (present value, mean over the ranges of all inputs)"
     table = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
     table.add_column("candidate", min_width=20, overflow="fold")
     for group in groups:
@@ -127,15 +129,30 @@ def _costs(result: Comparison, width: int) -> RenderableType:
     if summed:
         table.add_column("other", justify="right", no_wrap=True)
     table.add_column("total", justify="right", style="bold", no_wrap=True)
+    for name in _HEADS if width >= _HEADS_FROM else ():
+        table.add_column(name, justify="right", no_wrap=True)
     for item in priced:
         sums = _by_group(item)
         cells = [text.money(sums[g]) if sums.get(g) else "·" for g in groups]
         if summed:
             cells.append(text.money(sum(sums.get(g, 0.0) for g in summed)))
         total = text.money(item.cost_npv) + (" ⚠" if item.cost_warning else "")
-        table.add_row(item.name, *cells, total, style="" if item.feasible else "dim")
+        heads = _heads(item) if width >= _HEADS_FROM else ()
+        table.add_row(item.name, *cells, total, *heads, style="" if item.feasible else "dim")
     warned = [Text(f"  ⚠ {c.name}: {c.cost_warning}", style="yellow") for c in priced if c.cost_warning]
     return Group(table, *warned, Text("")) if warned else table
+
+
+_HEADS = ("P10–P90", "at signature", "nominal")
+_HEADS_FROM, _HEADS_WIDTH = 110, 46
+"""Width of the terminal from which these columns are shown, and what they take."""
+
+
+def _heads(item: CandidateResult) -> tuple[str, ...]:
+    cost = item.cost
+    if cost is None:
+        return ("–",) * len(_HEADS)
+    return _spread(item), text.money(cost.signature_usd), text.money(cost.total_usd)
 
 
 def _by_group(item: CandidateResult) -> dict[str, float]:
@@ -157,7 +174,7 @@ def _largest_groups(priced: Sequence[CandidateResult]) -> list[str]:
 def _lines(item: CandidateResult) -> RenderableType:
     """Return the recommended candidate's cost line by line, the largest first."""
     ranked = sorted(item.lines, key=lambda line: -abs(line.npv_usd))
-    table = Table(title="Its cost line by line (present value)", box=SIMPLE_HEAD, title_justify="left")
+    table = Table(title="Its expected cost line by line (present value)", box=SIMPLE_HEAD, title_justify="left")
     table.add_column("line", min_width=20, overflow="fold")
     table.add_column("cost", justify="right", no_wrap=True)
     table.add_column("evidence")
@@ -177,7 +194,9 @@ def _recommendation(result: Comparison) -> RenderableType:
     lines += [Padding(Text(f"• {reason}"), (0, 0, 0, 2)) for reason in result.reasons]
     if result.runner_up:
         other = result.candidate(result.runner_up)
-        lines.append(Text.assemble("Runner-up: ", (other.name, "bold"), f" at {text.money(other.cost_npv)}"))
+        lines.append(
+            Text.assemble("Runner-up: ", (other.name, "bold"), f" at {text.money(other.cost_npv)} ({_spread(other)})")
+        )
     notes = "; ".join(best.evidence_notes[:3])
     lines.append(Text(f"Weakest evidence behind these figures: {best.evidence}. {notes}\n", style="dim"))
     return Group(*lines)

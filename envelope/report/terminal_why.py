@@ -8,7 +8,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from envelope.plan.verdict.results import CandidateResult, ConstraintResult, Exposure, Fix, in_words
+from envelope.plan.rules.exposure import Exposure
+from envelope.plan.rules.rule import ConstraintResult, in_words
+from envelope.plan.verdict.results import CandidateResult, Fix
 from envelope.report import text
 from envelope.spec.scenario import Failure
 
@@ -73,11 +75,29 @@ def _detail(item: CandidateResult) -> Iterable[RenderableType]:
         table.add_row(mark, _name(rule), margin_text(rule), rule.explanation)
     yield table
     yield from _exposures(item)
+    if item.failure is not None:
+        yield Text(f"If a node fails: {item.failure.text}\n")
+    if len(item.years) > 1:
+        yield _years(item)
     if item.fixes:
         yield Text("Smallest changes that make it fit", style="bold")
         yield from (Padding(_fix(f), (0, 0, 0, 2)) for f in item.fixes)
     notes = "; ".join(item.evidence_notes)
     yield Text(f"Weakest evidence: {item.evidence}. {notes}\n", style="dim")
+
+
+def _years(item: CandidateResult) -> Table:
+    table = Table(title="Years (≈: not simulated itself)", box=SIMPLE_HEAD, title_justify="left")
+    for name in ("year", "replicas", "requests", "SLO met", "served", "kept"):
+        table.add_column(name, justify="right")
+    for year in item.years:
+        about = "" if year.simulated else "≈ "
+        table.add_row(
+            str(year.year), str(year.replicas or "–"), text.si(year.requests_per_year),
+            about + text.percent(year.slo_attainment_frac, 1), about + text.percent(year.served_frac, 1),
+            "yes" if year.keeps_service else "no",
+        )  # fmt: skip
+    return table
 
 
 def _exposures(item: CandidateResult) -> Iterable[RenderableType]:

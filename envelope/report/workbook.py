@@ -14,23 +14,26 @@ from envelope.report.workbook_candidate import MONEY, CandidateSheet, Placed, Us
 from envelope.report.workbook_inputs import write_assumptions
 from envelope.tco.breakeven import BreakEven, break_even_factor, break_even_month
 from envelope.tco.cashflow import irr
+from envelope.tco.draws import DRAWS
 from envelope.tco.evaluate import evaluate_model
 from envelope.tco.model import Model
 from envelope.tco.result import TcoResult
-from envelope.tco.uncertainty import DRAWS, Quantiles, SobolIndex, Uncertainty, tornado, uncertainty
+from envelope.tco.uncertainty import Quantiles, SobolIndex, Uncertainty, tornado, uncertainty
 
 Floats = NDArray[np.float64]
 
 _BARS = 15
+_EXPECTED_ROW = 9
+"""Row of the expected present value on the summary."""
 _UNIT_FIELDS = (
     "usd_per_request", "usd_per_solved_task", "usd_per_mtok", "usd_per_output_mtok", "usd_per_seat_month",
 )  # fmt: skip
 """Fields of ``UnitCosts`` in the order of ``_UNIT_COSTS``."""
 _UNIT_COSTS = {
-    "US dollars per request": "requests",
+    "US dollars per served request": "requests",
     "US dollars per solved task": "solved_tasks",
-    "US dollars per million tokens": "mtok",
-    "US dollars per million output tokens": "output_mtok",
+    "US dollars per million served tokens": "mtok",
+    "US dollars per million served output tokens": "output_mtok",
     "US dollars per seat and month": "seat_months",
 }
 
@@ -44,6 +47,20 @@ class Title:
     date: str
     version: str
     recommended: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What the summary says of a candidate beside its live formulas: values, as Python found them."""
+
+    fits: str
+    """``yes``, or the rules that it breaks."""
+    served_frac: float
+    slo_attainment_frac: float
+    figures: Mapping[str, float]
+    """Label → dollars."""
+    unit_figures: Mapping[str, float | None]
+    """Label → dollars per unit; ``None`` where nothing is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +89,19 @@ def draw(models: Mapping[str, Model], baseline: str, *, draws: int = DRAWS, seed
     )
 
 
-def write_workbook(path: Path, title: Title, models: Mapping[str, Model], baseline: str, drawn: Drawn) -> None:
+def write_workbook(
+    path: Path,
+    title: Title,
+    models: Mapping[str, Model],
+    baseline: str,
+    drawn: Drawn,
+    heads: Mapping[str, Headline],
+) -> None:
     """Write the cost models of all candidates to one workbook.
 
     Sheets: Summary, Assumptions (named cells), Usage, Cash flow, one per candidate, Sensitivity, Break-even,
     Sources. All but Sensitivity and Break-even, which are drawn by Python, are formulas on Assumptions and
-    Usage. ``baseline`` is the candidate against which savings count. Raises ``MissingExtraError`` without
+    Usage; the expected costs at the top of Summary (``heads``) are values. ``baseline`` is the candidate against which savings count. Raises ``MissingExtraError`` without
     xlsxwriter.
     """
     try:
@@ -98,7 +122,8 @@ def write_workbook(path: Path, title: Title, models: Mapping[str, Model], baseli
             placed[ident] = CandidateSheet(book, sheet, ident, model, results[ident], names).write(usage)
         _cash_flow(book, flow, placed, results, baseline, horizon)
         rate = names.of(baseline, "discount_rate_frac_per_year")
-        _summary(book, summary, title, placed, _summary_values(results, baseline), baseline, rate)
+        row = _headlines(book, summary, title, heads)
+        _summary(book, summary, placed, _summary_values(results, baseline), baseline, rate, row)
         _sensitivity(book, models, drawn)
         _break_even(book, baseline, drawn)
         _sources(book, models)
@@ -118,45 +143,68 @@ def _summary_values(results: Mapping[str, TcoResult], baseline: str) -> dict[str
     return values
 
 
+def _headlines(book: Any, sheet: Any, title: Title, heads: Mapping[str, Headline]) -> int:
+    """Write the title and the expected figures of every candidate; return the next free row."""
+    bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
+    unit, share = book.add_format({"num_format": "#,##0.0000"}), book.add_format({"num_format": "0.0%"})
+    wrapped = book.add_format({"text_wrap": True, "valign": "top"})
+    sheet.set_column(0, 0, 46)
+    sheet.set_column(1, len(heads), 18)
+    sheet.write_string(0, 0, title.name, book.add_format({"bold": True, "font_size": 14}))
+    sheet.write_string(1, 0, title.question)
+    sheet.write_string(2, 0, f"{title.date}; envelope {title.version}; nominal US dollars before value-added tax")
+    sheet.write_string(3, 0, f"Recommended: {title.recommended or 'no candidate keeps every rule'}")
+    sheet.write_row(5, 0, ["Expected, over the ranges of all inputs (values)", *heads], bold)
+    every = list(heads.values())
+    rows: list[tuple[str, list[float | str | None], Any]] = [
+        ("Keeps every rule", [h.fits for h in every], wrapped),
+        ("Share of the requests that are served", [h.served_frac for h in every], share),
+        ("Share of the requests that keep their SLO", [h.slo_attainment_frac for h in every], share),
+    ]
+    rows += [(label, [h.figures[label] for h in every], money) for label in every[0].figures]
+    rows += [(label, [h.unit_figures[label] for h in every], unit) for label in every[0].unit_figures]
+    for row, (label, values, style) in enumerate(rows, start=6):
+        sheet.write_string(row, 0, label)
+        for column, value in enumerate(values, start=1):
+            sheet.write(row, column, value, style)
+    sheet.freeze_panes(6, 1)
+    return 6 + len(rows)
+
+
 def _summary(
     book: Any,
     sheet: Any,
-    title: Title,
     placed: Mapping[str, Placed],
     values: Mapping[str, list[float | str]],
     baseline: str,
     rate: str,
+    above: int,
 ) -> None:
+    """Write what follows from the sheets by formulas, below row ``above``."""
     bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
-    unit = book.add_format({"num_format": "#,##0.0000"})
-    sheet.set_column(0, 0, 42)
-    sheet.set_column(1, len(placed), 18)
-    sheet.write_string(0, 0, title.name, book.add_format({"bold": True, "font_size": 14}))
-    sheet.write_string(1, 0, title.question)
-    sheet.write_string(2, 0, f"{title.date}; envelope {title.version}; nominal US dollars before value-added tax")
-    sheet.write_string(3, 0, f"Recommended: {title.recommended or 'no candidate is feasible'}")
-    sheet.write_row(5, 0, ["", *placed], bold)
+    unit, first = book.add_format({"num_format": "#,##0.0000"}), above + 2
+    sheet.write_row(above + 1, 0, ["At the middle of every range (live: follows the sheet Assumptions)", *placed], bold)
     rows = _summary_rows(placed, baseline)
-    for row, (label, formulas, style) in enumerate(rows, start=6):
+    for row, (label, formulas, style) in enumerate(rows, start=first):
         sheet.write_string(row, 0, label)
         for column, (formula, ident) in enumerate(zip(formulas, placed, strict=True), start=1):
             style_of = money if style == "money" else unit
-            sheet.write_formula(row, column, f"={formula}", style_of, values[ident][row - 6])
-    sheet.write_string(len(rows) + 7, 0, "Discount rate per year")
-    sheet.write_formula(len(rows) + 7, 1, f"={rate}", book.add_format({"num_format": "0.0%"}), values[baseline][-1])
+            sheet.write_formula(row, column, f"={formula}", style_of, values[ident][row - first])
+    end = first + len(rows) + 1
+    sheet.write_string(end, 0, "Discount rate per year")
+    sheet.write_formula(end, 1, f"={rate}", book.add_format({"num_format": "0.0%"}), values[baseline][-1])
     chart = book.add_chart({"type": "column"})
     last = len(placed)
     chart.add_series(
         {
-            "name": "Present value of all costs",
+            "name": "Expected present value of all costs",
             "categories": ["Summary", 5, 1, 5, last],
-            "values": ["Summary", 6, 1, 6, last],
+            "values": ["Summary", _EXPECTED_ROW, 1, _EXPECTED_ROW, last],
         }
     )
     chart.set_legend({"none": True})
     chart.set_y_axis({"num_format": "#,##0"})
-    sheet.insert_chart(len(rows) + 9, 0, chart, {"x_scale": 1.5})
-    sheet.freeze_panes(6, 1)
+    sheet.insert_chart(end + 2, 0, chart, {"x_scale": 1.5})
 
 
 def _summary_rows(placed: Mapping[str, Placed], baseline: str) -> list[tuple[str, list[str], str]]:

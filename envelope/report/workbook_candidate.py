@@ -249,12 +249,6 @@ class CandidateSheet:
             self._sheet.write_formula(row, column, formula, self._sum, value)
 
 
-def _line_amount(rows: Sequence[int], line: Line, month: int) -> str:
-    """Return the formula of a line in one month: the sum of its terms, or 0."""
-    parts = [_amount(row, term, month) for row, term in zip(rows, line.terms, strict=True)]
-    return "+".join(part for part in parts if part) or "0"
-
-
 def _amount(row: int, term: Term, month: int) -> str:
     """Return ``quantity × price × (1 + growth)^year`` as a formula; empty for a month without quantity."""
     if term.quantity[month] == 0:
@@ -268,10 +262,10 @@ def _quantities(model: Model) -> dict[str, Floats]:
     """Return what unit costs divide by, by month."""
     years = model.years
     per_year = {
-        "requests": [u.requests for u in years],
+        "requests": [u.served_requests for u in years],
         "solved_tasks": [u.solved_tasks for u in years],
-        "mtok": [(u.input_tokens + u.output_tokens) / MTOK for u in years],
-        "output_mtok": [u.output_tokens / MTOK for u in years],
+        "mtok": [(u.served_input_tokens + u.served_output_tokens) / MTOK for u in years],
+        "output_mtok": [u.served_output_tokens / MTOK for u in years],
         "seat_months": [u.seats * 12.0 for u in years],
     }
     result = {}

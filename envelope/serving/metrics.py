@@ -43,16 +43,27 @@ class Measured:
     """Whether the fleet's own model would fail it."""
     outside: Mask
     """Whether it entered anything outside the building, served there or not."""
+    late: Mask
+    """Whether it was answered when nobody waits any more: counted as not served."""
 
     @property
     def done(self) -> Mask:
-        """Whether each was served."""
+        """Whether each was answered, however late."""
         return np.asarray(self.status == k.STATUS_DONE)
+
+    @property
+    def served(self) -> Mask:
+        """Whether each was answered while somebody waited."""
+        return self.done & ~self.late
 
     @property
     def hosted(self) -> Mask:
         """Whether the hosted API gave the answer."""
         return self.done & (self.server < 0)
+
+
+LATE_S = 3600.0
+"""Time to the first token beyond which an answer comes too late to count as served, unless its SLO allows longer."""
 
 
 def measure(run: Run) -> Measured:
@@ -82,9 +93,9 @@ def measured(
         client=q[:, k.Q_SEAT], hit=q[:, k.Q_HIT],
         arrival_s=x[:, k.F_ARRIVAL], ttft_s=ttft, tpot_s=tpot, e2e_s=e2e,
         good=done & _within(classes, task, ttft, tpot, e2e),
-        solved=done & _solved(fleet, classes, q[:, k.Q_SERVER], task, x[:, k.F_UNIFORM]),
+        solved=done & ~_late(classes, task, ttft) & _solved(fleet, classes, q[:, k.Q_SERVER], task, x[:, k.F_UNIFORM]),
         hard=_hard(fleet, classes, task, x[:, k.F_UNIFORM]),
-        outside=_outside(fleet, q),
+        outside=_outside(fleet, q), late=done & _late(classes, task, ttft),
     )  # fmt: skip
 
 
@@ -117,6 +128,11 @@ def _within(classes: tuple[ClassInfo, ...], task: Ints, ttft: Floats, tpot: Floa
     with np.errstate(invalid="ignore"):
         kept = (ttft <= limits[:, 0]) & (e2e <= limits[:, 2]) & (np.isnan(tpot) | (tpot <= limits[:, 1]))
     return np.asarray(kept, dtype=np.bool_)
+
+
+def _late(classes: tuple[ClassInfo, ...], task: Ints, ttft: Floats) -> Mask:
+    limits = np.array([max(LATE_S, c.slo.ttft_s or 0.0, c.slo.e2e_s or 0.0) for c in classes])[task]
+    return np.asarray(ttft > limits, dtype=np.bool_)
 
 
 def _solved(fleet: Fleet, classes: tuple[ClassInfo, ...], server: Ints, task: Ints, u: Floats) -> Mask:

@@ -61,6 +61,7 @@ class ClassResult(Frozen):
     offered: int
     """Requests that started in the measured time."""
     completed: int
+    """Answered, however late."""
     completed_hosted: int
     refused_private: int
     """Private requests that no place in the building could take."""
@@ -80,6 +81,8 @@ class ClassResult(Frozen):
     """Requests preempted at least once."""
     restarted: int
     """Requests that lost work to a failure and started again."""
+    late: int = 0
+    """Answered after so many hours that nobody waits any more: not counted as served."""
     solved_frac: float
     """Expected share of the offered requests that are answered by a model that does not fail them."""
     slo_attainment_frac: float
@@ -93,6 +96,11 @@ class ClassResult(Frozen):
     tpot_s: Spread | None
     e2e_s: Spread | None
     curves: Curves = Curves()
+
+    @property
+    def served_frac(self) -> float:
+        """Share of the offered requests that were answered while somebody waited."""
+        return (self.completed - self.late) / max(self.offered, 1)
 
 
 class Stratum(Frozen):

@@ -10,6 +10,7 @@ from envelope.serving.kernel import layout as k
 from envelope.serving.metrics import Measured, own_tier
 from envelope.serving.requests import ClassInfo, Ints
 from envelope.serving.result import Stratum
+from envelope.spec.workload import Difficulty
 
 _KINDS = 4
 """Easy and hard, each private or not."""
@@ -33,11 +34,11 @@ class Strata:
         row = m.task * _KINDS + 2 * m.hard + (m.sensitivity == k.PRIVATE)
         band = np.searchsorted(np.asarray(starts)[1:], m.input_tokens, side="left")
         rows, bands = self.offered.shape[:2]
-        for column, mask in enumerate((np.ones(len(row), dtype=np.bool_), m.done, m.hosted, m.outside)):
+        for column, mask in enumerate((np.ones(len(row), dtype=np.bool_), m.served, m.hosted, m.outside)):
             self.requests[:, column] += np.bincount(row[mask], minlength=rows)
         for column, tokens in enumerate((m.input_tokens, m.output_tokens)):
             self.offered[:, :, column] += _summed(row * bands + band, tokens, (rows, bands))
-            self.served[:, column] += _summed(row[m.done], tokens[m.done], (rows,))
+            self.served[:, column] += _summed(row[m.served], tokens[m.served], (rows,))
         out = m.hosted
         fresh = (m.input_tokens - m.hosted_hit)[out]
         for column, tokens in enumerate((fresh, m.hosted_hit[out], m.output_tokens[out])):
@@ -93,22 +94,25 @@ def strata_of(found: Strata, classes: Sequence[ClassInfo], fleet: Fleet) -> tupl
     return tuple(records)
 
 
-def solved_frac(strata: Sequence[Stratum], classes: Sequence[ClassInfo], fleet: Fleet) -> float:
+def solved_frac(strata: Sequence[Stratum], difficulty: Sequence[Difficulty], fleet: Fleet) -> float:
     """Return the expected share of the requests of some strata that the model which answers does not fail.
 
-    A request is hard if one draw lies below the own model's rate of failure; the same draw decides for the hosted
-    model, so that of the hard ones (d_own − d_hosted) / d_own are solved by a better one.
+    ``difficulty`` is that of each task. A request is hard if one draw lies below the own model's rate of failure; the
+    same draw decides for the hosted model, so that of the hard ones (d_own − d_hosted) / d_own are solved by a better
+    one. Where the route does not ask whether a request is hard, hard and easy ones are answered alike.
     """
     own, hosted = own_tier(fleet), fleet.hosted.tier if fleet.hosted else "frontier"
+    asks = fleet.router.policy == "escalate"
     total = solved = 0.0
-    for part, served, out in _shares(strata, classes):
-        fails_own = getattr(classes[part.task].difficulty, own)
-        fails_out = getattr(classes[part.task].difficulty, hosted)
-        if part.hard:
-            answered = max(fails_own - fails_out, 0.0) / fails_own if fails_own else 0.0
+    for part, served, out in _shares(strata, apart=asks):
+        fails_own, fails_out = (getattr(difficulty[part.task], tier) for tier in (own, hosted))
+        if not asks:
+            inside, answered = (served - out) * (1.0 - fails_own), 1.0 - fails_out
+        elif part.hard:
+            inside, answered = 0.0, max(fails_own - fails_out, 0.0) / fails_own if fails_own else 0.0
         else:
+            inside = served - out
             answered = min((1.0 - fails_out) / (1.0 - fails_own), 1.0) if fails_own < 1 else 0.0
-        inside = 0.0 if part.hard else served - out
         total += part.weight_frac
         solved += part.weight_frac * (inside + out * answered)
     return min(solved / total, 1.0) if total > 0 else 0.0
@@ -119,12 +123,16 @@ def part_like(part: Stratum, pool: Sequence[Stratum], strata: Sequence[Stratum])
     return next((group for group in ([part], pool) if sum(s.offered for s in group)), strata)
 
 
-def _shares(strata: Sequence[Stratum], classes: Sequence[ClassInfo]) -> list[tuple[Stratum, float, float]]:
-    """Return each stratum with the shares served and hosted; one that did not occur is like its class, or all."""
-    pools = [[s for s in strata if s.task == task] for task in range(len(classes))]
+def _shares(strata: Sequence[Stratum], *, apart: bool) -> list[tuple[Stratum, float, float]]:
+    """Return each stratum with the shares served and hosted; ``apart`` tells hard from easy requests.
+
+    One that did not occur is like its class, or all.
+    """
     found = []
     for part in strata:
-        like = part_like(part, pools[part.task], strata)
+        pool = [s for s in strata if s.task == part.task]
+        alike = [part] if apart else [s for s in pool if s.private == part.private]
+        like = next((group for group in (alike, pool) if sum(s.offered for s in group)), strata)
         offered = max(sum(s.offered for s in like), 1)
         found.append((part, sum(s.served for s in like) / offered, sum(s.hosted for s in like) / offered))
     return found

@@ -20,15 +20,16 @@ def summarise(
     gaps = sum((run.final.gaps - run.warm.gaps for run in runs), np.zeros_like(runs[0].final.gaps))
     infos, fleet = runs[0].classes, runs[0].fleet
     strata = strata_of(tallies[0].strata.joined([tally.strata for tally in tallies[1:]]), infos, fleet)
+    difficulty = [info.difficulty for info in infos]
     classes = tuple(
         class_result(
             c.id, joined([tally.classes[i] for tally in tallies]), gaps[i], seconds,
-            solved_frac([s for s in strata if s.task == i], infos, fleet),
+            solved_frac([s for s in strata if s.task == i], difficulty, fleet),
         )
         for i, c in enumerate(infos)
     )  # fmt: skip
     wholes = [tally.all for tally in tallies]
-    overall = class_result("all", joined(wholes), gaps.sum(axis=0), seconds, solved_frac(strata, infos, fleet))
+    overall = class_result("all", joined(wholes), gaps.sum(axis=0), seconds, solved_frac(strata, difficulty, fleet))
     per = 1.0 / len(runs)
     busy = sum(_delta(run, "busy_s") for run in runs)
     up = sum(_delta(run, "up_s") for run in runs)
@@ -43,7 +44,7 @@ def summarise(
         overall=overall, classes=classes, strata=strata,
         slo_attainment=_pooled(overall.slo_attainment_frac, [whole.share("good") for whole in wholes]),
         goodput_per_s=interval([w.number["good"] / max(_seconds(r), 1e-9) for w, r in zip(wholes, runs, strict=True)]),
-        served=_pooled(overall.completed / max(overall.offered, 1), [whole.share("completed") for whole in wholes]),
+        served=_pooled(overall.served_frac, [whole.share("completed") - whole.share("late") for whole in wholes]),
         ttft_p95_s=_ttft_interval(wholes), private_requests_left=sum(tally.private_left for tally in tallies),
         output_tokens_per_s=out / max(seconds, 1e-9), prompt_tokens_per_s=fresh / max(seconds, 1e-9),
         prefix_hit_frac=hit / max(hit + fresh, 1), utilisation_frac=min(busy / max(up, 1e-9), 1.0),

@@ -58,6 +58,7 @@ def _counted(m: Measured) -> dict[str, Mask]:
     return {
         "offered": np.ones(len(status), dtype=np.bool_),
         "completed": m.done,
+        "late": m.late,
         "completed_hosted": m.hosted,
         "refused_private": status == k.STATUS_REFUSED_PRIVATE,
         "refused_length": status == k.STATUS_REFUSED_LENGTH,
@@ -148,7 +149,7 @@ def class_result(ident: str, tally: Tally, gaps: Ints, seconds: float, solved_fr
     number, n = tally.number, max(tally.number["offered"], 1)
     mean_gap = tally.gap_s / number["gaps"] if number["gaps"] else math.nan
     return ClassResult(
-        id=ident, offered=number["offered"], completed=number["completed"],
+        id=ident, offered=number["offered"], completed=number["completed"], late=number["late"],
         completed_hosted=number["completed_hosted"], refused_private=number["refused_private"],
         refused_length=number["refused_length"], refused_hosted=number["refused_hosted"],
         unfinished=number["unfinished"], degraded=number["degraded"], escalated=number["escalated"],

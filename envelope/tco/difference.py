@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from envelope.provenance import Frozen
-from envelope.tco.draws import line_draws
-from envelope.tco.inputs import Input, point_values
+from envelope.tco.draws import line_draws, sample
+from envelope.tco.inputs import Input
 from envelope.tco.model import Model
 
 QUANTITY = "quantity of "
@@ -25,7 +25,7 @@ class Step(Frozen):
 
 
 class Waterfall(Frozen):
-    """The way from the present value of one run to that of another."""
+    """The way from the expected present value of one run to that of another."""
 
     before_usd: float
     steps: tuple[Step, ...]
@@ -60,18 +60,23 @@ def waterfall(before: Model, after: Model) -> Waterfall:
         if abs(usd) > least
     ]
     for name in sorted(after.inputs):
-        old, new = current[name].point, after.inputs[name].point
-        if old == new:
+        old, new = current[name], after.inputs[name]
+        if _same(old, new):
             continue
         current[name] = after.inputs[name]
         moved = sum(_by_line(after, current).values())
         if abs(moved - cost) > least:
-            steps.append(Step(name=name, before=old, after=new, change_usd=moved - cost))
+            steps.append(Step(name=name, before=old.point, after=new.point, change_usd=moved - cost))
             cost = moved
     return Waterfall(before_usd=start, steps=tuple(steps), after_usd=cost)
 
 
 def _by_line(model: Model, inputs: Mapping[str, Input]) -> dict[str, float]:
-    """Return the present value of each line at the point value of these inputs."""
-    priced = line_draws(replace(model, inputs=dict(inputs)), point_values(inputs))
-    return dict(zip(priced.line_ids, priced.present_usd[0].tolist(), strict=True))
+    """Return the expected present value of each line over the ranges of these inputs."""
+    changed = replace(model, inputs=dict(inputs))
+    priced = line_draws(changed, sample([changed]).values(changed))
+    return dict(zip(priced.line_ids, priced.present_usd.mean(axis=0).tolist(), strict=True))
+
+
+def _same(old: Input, new: Input) -> bool:
+    return (old.point, old.spread.bounds) == (new.point, new.spread.bounds)

@@ -86,6 +86,12 @@ def expected_costs(candidate: Model | Surface, *, draws: int = DRAWS, seed: int 
     return _result(planned, surface_months(candidate, common, monthly_costs), common.values(planned))
 
 
+def expected_npv_usd(model: Model, *, draws: int = DRAWS, seed: int = 1) -> float:
+    """Return the present value of ``expected_costs`` alone, which is quicker."""
+    common = sample([model], draws, seed)
+    return float(line_draws(model, common.values(model)).cost_npv_usd.mean())
+
+
 def _result(model: Model, costs: Mapping[str, Floats], values: Values) -> TcoResult:
     """Return means over the draws of monthly costs, [draws or 1, H + 1] of each line."""
     rates = values["discount_rate_frac_per_year"]

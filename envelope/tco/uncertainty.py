@@ -4,7 +4,7 @@ Inputs are independent of each other unless they share a dimension (``draws.dime
 the same draw in every candidate, so that differences are not blurred by chance.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,8 +61,8 @@ class CandidateQuantiles(Frozen):
     mean_cost_npv_usd: float
     by_year_usd: tuple[Quantiles, ...]
     lines: tuple[LineQuantiles, ...]
-    cheapest_frac: float
-    """Share of the draws in which it is the cheapest of all candidates."""
+    cheapest_frac: float | None
+    """Share of the draws in which it is the cheapest of those that do the work; ``None`` for the others."""
 
 
 class Uncertainty(Frozen):
@@ -72,7 +72,8 @@ class Uncertainty(Frozen):
     seed: int
     candidates: tuple[CandidateQuantiles, ...]
     cheaper_frac: dict[str, dict[str, float]]
-    """``cheaper_frac[a][b]``: probability that ``a`` has a lower present value of costs than ``b``."""
+    """``cheaper_frac[a][b]``: probability that ``a`` has a lower present value of costs than ``b``, for candidates
+    that do the same work."""
     uncertain_inputs: tuple[str, ...]
 
 
@@ -83,24 +84,33 @@ class _Drawn:
     total: Floats
 
 
-def uncertainty(candidates: Mapping[str, Model | Surface], *, draws: int = DRAWS, seed: int = 1) -> Uncertainty:
+def uncertainty(
+    candidates: Mapping[str, Model | Surface],
+    *,
+    among: Collection[str] | None = None,
+    draws: int = DRAWS,
+    seed: int = 1,
+) -> Uncertainty:
     """Return the costs of the candidates when every input with a range is drawn from it.
 
     ``draws`` must be a power of two. A candidate given as a ``Surface`` follows an uncertain ``demand_factor``
-    with its machines too. With points instead of ranges every quantile equals the point estimate.
+    with its machines too. Which one is cheaper, and the cheapest, is asked ``among`` those that do the work (by default
+    all): a candidate that serves a tenth of it is cheaper than any. With points instead of ranges every quantile equals the point estimate.
     """
     models = [m for c in candidates.values() for m in ([c] if isinstance(c, Model) else c.models)]
     common = sample(models, draws, seed)
     drawn = [_draw(ident, candidate, common) for ident, candidate in candidates.items()]
-    totals = np.stack([np.broadcast_to(d.total, draws) for d in drawn])
-    cheapest = np.argmin(totals, axis=0)
+    rivals = [d for d in drawn if among is None or d.ident in among]
+    totals = np.stack([np.broadcast_to(d.total, draws) for d in rivals]) if rivals else np.zeros((0, draws))
+    cheapest = np.argmin(totals, axis=0) if rivals else np.zeros(0)
+    shares = {d.ident: float(np.mean(cheapest == i)) for i, d in enumerate(rivals)}
     return Uncertainty(
         draws=draws,
         seed=seed,
-        candidates=tuple(_quantiles(d, float(np.mean(cheapest == i))) for i, d in enumerate(drawn)),
+        candidates=tuple(_quantiles(d, shares.get(d.ident)) for d in drawn),
         cheaper_frac={
-            a.ident: {b.ident: float(np.mean(totals[i] < totals[j])) for j, b in enumerate(drawn) if i != j}
-            for i, a in enumerate(drawn)
+            a.ident: {b.ident: float(np.mean(totals[i] < totals[j])) for j, b in enumerate(rivals) if i != j}
+            for i, a in enumerate(rivals)
         },
         uncertain_inputs=common.names,
     )
@@ -114,7 +124,7 @@ def _draw(ident: str, candidate: Model | Surface, common: Sample) -> _Drawn:
     return _Drawn(ident, lines, lines.cost_npv_usd)
 
 
-def _quantiles(drawn: _Drawn, cheapest_frac: float) -> CandidateQuantiles:
+def _quantiles(drawn: _Drawn, cheapest_frac: float | None) -> CandidateQuantiles:
     present = np.quantile(drawn.lines.present_usd, _QUANTILES, axis=0)
     years = np.quantile(drawn.lines.by_year_usd, _QUANTILES, axis=0)
     totals = np.quantile(drawn.lines.by_year_usd.sum(axis=1), _QUANTILES, axis=0)

@@ -13,7 +13,8 @@ from envelope.errors import InputError
 from envelope.plan.case.fleet import resolve_bench
 from envelope.plan.case.scenarios import find_scenario, load_scenario
 from envelope.plan.service.level import service_level, simulate_peak
-from envelope.plan.service.simulate import load_sweep, simulate
+from envelope.plan.service.load_sweep import load_sweep
+from envelope.plan.service.simulate import simulate
 from envelope.spec.scenario import Scenario
 
 CODING = load_scenario("coding-assistant")

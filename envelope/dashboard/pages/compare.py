@@ -40,9 +40,7 @@ def _side_by_side(view: View, result: "Comparison") -> None:
     from envelope.report.charts_cost import cost_by_heading
 
     names = {c.id: c.name for c in result.candidates}
-    ordered = sorted(result.candidates, key=lambda c: (not c.feasible, c.cost_npv or float("inf")))
-    first = [i for i in (result.recommended, result.runner_up) if i is not None]
-    first += [c.id for c in ordered if c.id not in first]
+    first = [c.id for c in result.ordered]
     chosen = address.choices("Candidates", list(names), param="with", default=first[:_SHOWN], show=lambda i: names[i])
     if not chosen:
         st.info("Choose at least one candidate.")
@@ -57,7 +55,7 @@ def _side_by_side(view: View, result: "Comparison") -> None:
     show_table(_constraint_table(picked, view.figures), "constraints")
     if any(c.lines for c in picked):
         st.subheader("Cost by heading")
-        show_chart(cost_by_heading(result.model_copy(update={"candidates": tuple(picked)})), "cost-by-heading")
+        show_chart(cost_by_heading(result, only=chosen), "cost-by-heading")
 
 
 def _rows(n: Figures) -> "list[tuple[str, Callable[[CandidateResult], str], str]]":
@@ -73,19 +71,35 @@ def _rows(n: Figures) -> "list[tuple[str, Callable[[CandidateResult], str], str]
     return [
         ("Fits", lambda c: "✔ yes" if c.feasible else "✘ no", "Whether it keeps every constraint."),
         ("Binding constraint", lambda c: (c.binding or "–").replace("_", " "), of("binding")),
-        ("Cost (NPV)", lambda c: n.money(c.cost_npv) + (" ⚠" if c.cost_warning else ""), of("cost_npv")),
+        ("Expected cost (NPV)", lambda c: n.money(c.cost_npv) + (" ⚠" if c.cost_warning else ""), of("cost_npv")),
+        (
+            "P10 – P90",
+            lambda c: f"{n.money(c.cost.p10_npv_usd)} – {n.money(c.cost.p90_npv_usd)}" if c.cost else "–",
+            "One case of ten costs less, one of ten more.",
+        ),
+        (
+            "Cash at signature",
+            lambda c: n.money(c.cost.signature_usd if c.cost else None),
+            "What is bought and paid before the first month.",
+        ),
+        ("Nominal sum", lambda c: n.money(c.cost.total_usd if c.cost else None), "All payments, not discounted."),
         ("Cost per solved task", lambda c: n.money(c.usd_per_solved_task), of("usd_per_solved_task")),
         ("Cost per million tokens", lambda c: n.money(c.usd_per_mtok), of("usd_per_mtok")),
         ("Cost per seat and month", lambda c: n.money(c.usd_per_seat_month), of("usd_per_seat_month")),
         ("SLO met", lambda c: n.percent(c.slo_attainment_frac, 1), help_of(ServiceLevel, "slo_attainment_frac")),
         ("Simulated", lambda c: c.service.period if c.service else "–", help_of(ServiceLevel, "period")),
-        ("Served", lambda c: n.percent(c.service.served_frac, 1) if c.service else "–", "Requests served at all."),
+        (
+            "Served",
+            lambda c: n.percent(c.service.served_frac, 1) if c.service else "–",
+            "Requests answered while somebody waits.",
+        ),
         ("Tasks solved", lambda c: n.percent(c.solved_frac), of("solved_frac")),
         ("TTFT p95", p95("ttft"), "Time to first token, 95th percentile of what is simulated."),
         ("ITL p95", p95("itl"), "Gap between two tokens, 95th percentile."),
         ("E2E p95", p95("e2e"), "Time to the last token, 95th percentile."),
         ("Left the building a year", lambda c: n.count(c.requests_left_per_year), of("requests_left_per_year")),
         ("… private ones", lambda c: n.count(c.private_requests_left), of("private_requests_left")),
+        ("If a node fails", lambda c: n.localised(c.failure.text) if c.failure else "–", of("failure")),
         ("Devices", lambda c: n.count(c.devices), "Devices of all its pools."),
         ("Energy a year (kWh)", lambda c: n.count(c.energy_kwh_per_year), "Electrical energy of its local devices."),
         ("What limits it", lambda c: (c.service.bottleneck if c.service else "") or "–", "Bottleneck in words."),

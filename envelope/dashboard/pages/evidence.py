@@ -21,7 +21,7 @@ def page(view: View) -> None:
 
 
 def _gates(view: View, found: Shown) -> None:
-    from envelope.plan.case.measured import GateStatus
+    from envelope.plan.rules.gates import GateStatus
     from envelope.report.charts_choices import gate_bounds
 
     st.subheader("Gates", anchor=False, help=help_of(GateStatus, "upper_frac"))

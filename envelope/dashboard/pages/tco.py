@@ -45,14 +45,15 @@ def page(view: View) -> None:
 
 
 def _headline(view: View, study: "CostStudy") -> None:
-    from envelope.report.cost_page import answer, cheapest, table_rows
+    from envelope.report.cost_page import answer, legend, table_rows
 
-    n, best = view.figures, cheapest(study)
-    st.success(escaped(n.localised(answer(study, best))))
-    header, rows = table_rows(study, best)
+    n = view.figures
+    (st.success if study.recommended else st.error)(escaped(n.localised(answer(study))))
+    header, rows = table_rows(study)
     plain = pd.DataFrame(
         [
-            {"candidate": c.id, "cost_npv_usd": c.result.cost_npv_usd, "capex_usd": c.result.capex_usd,
+            {"candidate": c.id, "fits": c.feasible, "broken": " ".join(c.broken), "served_frac": c.served_frac,
+             "slo_attainment_frac": c.slo_attainment_frac, **c.cost.model_dump(), "capex_usd": c.result.capex_usd,
              "opex_usd": c.result.opex_usd, "keeps_service": c.keeps_service,
              "saving_npv_usd": c.against_baseline.saving_npv_usd if c.against_baseline else None}
             for c in study.candidates
@@ -60,7 +61,7 @@ def _headline(view: View, study: "CostStudy") -> None:
     )  # fmt: skip
     shown = pd.DataFrame([[cells[0], *map(n.localised, cells[1:])] for _, cells in rows], columns=list(header))
     show_table(plain, "costs", shown=shown)
-    st.caption(f"{term('NPV')} Saved: against {study.baseline}. ★ cheapest that keeps the service level. {term('IRR')}")
+    st.caption(f"{term('NPV')} {escaped(legend(study))} {term('IRR')}")
     for ident, why in study.left_out.items():
         st.caption(f"{ident} is left out: {escaped(why)}")
 
@@ -68,11 +69,11 @@ def _headline(view: View, study: "CostStudy") -> None:
 def _one(view: View, study: "CostStudy", part: str) -> None:
     """Draw one candidate's part of the page."""
     from envelope.report import charts_cost
-    from envelope.report.cost_page import cheapest
+    from envelope.report.cost_page import shown
 
     names = {c.id: c.name for c in study.candidates}
     ident = address.choice(
-        "Candidate", list(names), param="candidate", default=cheapest(study).id, show=lambda i: names[i]
+        "Candidate", list(names), param="candidate", default=shown(study).id, show=lambda i: names[i]
     )
     costs = study.candidate(ident)
     if part == "Cash flow":
@@ -160,11 +161,11 @@ def _what_if(view: View) -> None:
     )  # fmt: skip
     st.caption(escaped(f"Now {chosen.value:g} {chosen.unit}; range {chosen.low:g} to {chosen.high:g}. {chosen.source}"))
     now = view.comparison()
-    then = now if value == chosen.value else view.comparison_of(with_assumption(view.scenario, name, value))
+    then = now if value == chosen.value else view.comparison_of(with_assumption(view.scenario, chosen, value))
     _now_and_then(view, now, then)
     st.button(
         "Keep this value in the scenario", key="keep-value", disabled=value == chosen.value,
-        on_click=_keep, args=(view, name, value),
+        on_click=_keep, args=(view, chosen, value),
     )  # fmt: skip
 
 
@@ -177,10 +178,10 @@ def _span(chosen: "Assumption") -> tuple[float, float]:
     return 0.0, 1.0
 
 
-def _keep(view: View, name: str, value: float) -> None:
-    from envelope.plan.cost.assumptions import assumption_path
+def _keep(view: View, chosen: "Assumption", value: float) -> None:
+    from envelope.plan.cost.assumptions import assumption_path, moved
 
-    edits.change(view.opened, assumption_path(name), value)
+    edits.change(view.opened, assumption_path(chosen.name), moved(chosen, value))
 
 
 def _now_and_then(view: View, now: "Comparison", then: "Comparison") -> None:
@@ -191,7 +192,7 @@ def _now_and_then(view: View, now: "Comparison", then: "Comparison") -> None:
     if then.recommended != now.recommended:
         st.warning(f"The recommendation changes to {escaped(names.get(then.recommended or '', 'none'))}.")
     rows: list[dict[str, Any]] = []
-    for c in sorted(then.candidates, key=lambda c: (not c.feasible, c.cost_npv or float("inf"))):
+    for c in then.ordered:
         before = now.candidate(c.id)
         change = (c.cost_npv - before.cost_npv) if c.cost_npv is not None and before.cost_npv is not None else None
         rows.append(

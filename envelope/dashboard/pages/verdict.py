@@ -1,7 +1,6 @@
 """Verdict: the question, the recommended bench, why, why not the others, and what binds."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -10,14 +9,12 @@ import streamlit as st
 from envelope.dashboard import tasks
 from envelope.dashboard.downloads import page_downloads, scenario_argument, show_chart, show_table
 from envelope.dashboard.figures import Figures, escaped
-from envelope.dashboard.jobs import Job, State
 from envelope.dashboard.terms import help_of, term
 from envelope.dashboard.view import Call, View, alone
+from envelope.plan.case.measured import ASSUMED_DIFFICULTY
 
 if TYPE_CHECKING:
     from envelope.plan.verdict.results import CandidateResult, Comparison
-
-_POLL_S = 0.4
 
 
 def page(view: View) -> None:
@@ -38,10 +35,12 @@ def page(view: View) -> None:
 def _recommended(view: View, result: "Comparison", best: "CandidateResult") -> None:
     n = view.figures
     st.success(f"✔ **{escaped(best.name)}**")
-    ranges = view.kept_cost_ranges()
-    # Figures appear at once. The range of the cost is drawn when they stand, for it takes a whole processor.
-    look = _Look(ready=ranges is not None and ranges.ended)
-    st.fragment(_figure_row, run_every=None if look.ready else _POLL_S)(view, result, best, look)
+    with st.container(horizontal=True):
+        for label, value, about, delta in _figures(view, result, best):
+            st.metric(
+                label, value, delta, help=about, delta_color="off", delta_arrow="off", border=True, width=215,
+                height="stretch",
+            )  # fmt: skip
     st.markdown("\n".join(f"- {escaped(n.localised(reason))}" for reason in result.reasons))
     st.caption(f"Weakest evidence – {escaped(n.localised('; '.join(best.evidence_notes) or str(best.evidence)))}")
     if result.runner_up:
@@ -49,47 +48,17 @@ def _recommended(view: View, result: "Comparison", best: "CandidateResult") -> N
         st.markdown(f"Runner-up: **{escaped(second.name)}** at {escaped(n.money(second.cost_npv))}.")
 
 
-@dataclass(slots=True)
-class _Look:
-    """What is known when the figures are drawn, and drawn again to see whether the range of the cost has come."""
-
-    ready: bool
-    """Whether the range was there at the first look."""
-    count: int = 0
-
-
-def _figure_row(view: View, result: "Comparison", best: "CandidateResult", look: _Look) -> None:
-    ranges = view.cost_ranges() if look.count else view.kept_cost_ranges()
-    look.count += 1
-    if not look.ready and ranges is not None and ranges.ended:
-        st.rerun()
-    with st.container(horizontal=True):
-        for label, value, about, delta in _figures(view, result, best, ranges):
-            st.metric(
-                label, value, delta, help=about, delta_color="off", delta_arrow="off", border=True, width=215,
-                height="stretch",
-            )  # fmt: skip
-
-
-def _spread(view: View, ident: str, ranges: Job | None) -> str:
-    """Return the range of a candidate's cost in words, or where it can be seen."""
-    if ranges is None or not ranges.ended:
-        return "P10–P90 being drawn …"
-    drawn = ranges.value().get(ident) if ranges.state is State.DONE else None
-    n = view.figures
-    return f"P10–P90 {n.money(drawn.p10)} – {n.money(drawn.p90)}" if drawn else "range: page TCO"
-
-
-def _figures(
-    view: View, result: "Comparison", best: "CandidateResult", ranges: Job | None
-) -> list[tuple[str, str, str, str | None]]:
+def _figures(view: View, result: "Comparison", best: "CandidateResult") -> list[tuple[str, str, str, str | None]]:
     """Return label, value, help and range of the key figures."""
-    from envelope.plan.verdict.results import CandidateResult, ServiceLevel
+    from envelope.plan.service.level import ServiceLevel
+    from envelope.plan.verdict.results import CandidateResult, CostFigures
 
-    n, service = view.figures, best.service
-    spread = _spread(view, best.id, ranges)
-    shown = [
-        (f"Cost over {result.horizon_years:g} years", n.money(best.cost_npv), term("NPV"), spread),
+    n, service, cost = view.figures, best.service, best.cost
+    shown: list[tuple[str, str, str, str | None]] = [
+        (f"Cost over {result.horizon_years:g} years", n.money(best.cost_npv), help_of(CandidateResult, "cost_npv"),
+         f"P10–P90 {n.money(cost.p10_npv_usd)} – {n.money(cost.p90_npv_usd)}" if cost else None),
+        ("Cash at signature", n.money(cost.signature_usd if cost else None), help_of(CostFigures, "signature_usd"),
+         f"nominal in all {n.money(cost.total_usd)}" if cost else None),
         (
             "SLO met",
             n.percent(best.slo_attainment_frac, 1),
@@ -99,7 +68,7 @@ def _figures(
             else None,
         ),
         ("Tasks solved", n.percent(best.solved_frac), help_of(CandidateResult, "solved_frac"), _solved_basis(best)),
-    ]
+    ]  # fmt: skip
     if service and service.ttft:
         about = _ttft_help(view, best, service.ttft.p50_s)
         shown.append(("TTFT, 95th percentile", n.seconds(service.ttft.p95_s), about, _band(view, best)))
@@ -112,7 +81,7 @@ def _figures(
 def _solved_basis(best: "CandidateResult") -> str:
     """Return in two words what the share of solved tasks rests on."""
     rule = next((c for c in best.constraints if c.id == "solved"), None)
-    return "from evidence" if rule is not None and "from evidence" in rule.explanation else "assumed difficulty"
+    return "assumed difficulty" if rule is None or rule.basis.startswith(ASSUMED_DIFFICULTY) else "from evidence"
 
 
 def _band(view: View, best: "CandidateResult") -> str:
@@ -135,12 +104,16 @@ def _ttft_help(view: View, best: "CandidateResult", p50_s: float) -> str:
 def _table(view: View, result: "Comparison") -> None:
     st.subheader("All candidates")
     n = view.figures
-    ordered = sorted(result.candidates, key=lambda c: (not c.feasible, c.cost_npv or float("inf")))
+    ordered = result.ordered
     rows = [
         {
             "fits": c.feasible, "candidate": c.name, "binding": (c.binding or "").replace("_", " "),
             "slo_met_frac": c.slo_attainment_frac, "served_frac": c.service.served_frac if c.service else None,
             "solved_frac": c.solved_frac, "cost_npv_usd": c.cost_npv,
+            "cost_p10_usd": c.cost.p10_npv_usd if c.cost else None,
+            "cost_p90_usd": c.cost.p90_npv_usd if c.cost else None,
+            "signature_usd": c.cost.signature_usd if c.cost else None,
+            "total_usd": c.cost.total_usd if c.cost else None,
             "requests_left_per_year": c.requests_left_per_year, "evidence": str(c.evidence),
         }
         for c in ordered
@@ -150,7 +123,9 @@ def _table(view: View, result: "Comparison") -> None:
             "fits": "✔ fits" if c.feasible else "✘ no",
             "candidate": c.name,
             "binding constraint": (c.binding or "").replace("_", " "),
-            "cost (NPV)": n.money(c.cost_npv) + (" ⚠" if c.cost_warning else ""),
+            "expected cost (NPV)": n.money(c.cost_npv) + (" ⚠" if c.cost_warning else ""),
+            "P10 – P90": f"{n.money(c.cost.p10_npv_usd)} – {n.money(c.cost.p90_npv_usd)}" if c.cost else "–",
+            "at signature": n.money(c.cost.signature_usd if c.cost else None),
             "SLO met": n.percent(c.slo_attainment_frac, 1),
             "served": n.percent(c.service.served_frac) if c.service else "–",
             "tasks solved": n.percent(c.solved_frac),
@@ -159,8 +134,11 @@ def _table(view: View, result: "Comparison") -> None:
         }
         for c in ordered
     ]
-    widths = {"fits": 62, "candidate": 210, "binding constraint": 112, "cost (NPV)": 82, "SLO met": 66, "served": 60,
-              "tasks solved": 82, "left the building a year": 96, "evidence": 80}  # fmt: skip
+    widths = {
+        "fits": 62, "candidate": 210, "binding constraint": 112, "expected cost (NPV)": 100, "P10 – P90": 130, "at signature": 82,
+        "SLO met": 66, "served": 60,
+              "tasks solved": 82, "left the building a year": 96, "evidence": 80,
+    }  # fmt: skip
     columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
     show_table(pd.DataFrame(rows), "candidates", shown=pd.DataFrame(shown), column_config=columns)
     for c in ordered:
@@ -173,7 +151,7 @@ def _constraints(view: View, result: "Comparison") -> None:
     broken = [c for c in result.candidates if not c.feasible]
     mended = _mended(view, broken)
     n = view.figures
-    for c in sorted(result.candidates, key=lambda c: c.feasible):
+    for c in result.ordered:
         found = mended.get(c.id, c)
         failed = [rule for rule in found.constraints if not rule.satisfied]
         words = ", ".join(rule.id.replace("_", " ") for rule in failed)
@@ -186,11 +164,13 @@ def _constraints(view: View, result: "Comparison") -> None:
 
 
 def _explained(n: Figures, found: "CandidateResult") -> Iterator[str]:
-    """Yield a candidate's fixes and constraints in words, the broken ones first."""
+    """Yield a candidate's fixes, what a node's failure means, and its constraints in words, the broken ones first."""
     for fix in found.fixes:
         kind = "Fix with a concession" if fix.concession else "Fix"
         cost = f" (cost then {n.money(fix.cost_npv)})" if fix.cost_npv is not None else ""
         yield f"**{kind}:** {escaped(n.localised(fix.text))}{escaped(cost)}"
+    if found.failure is not None:
+        yield f"**If a node fails:** {escaped(n.localised(found.failure.text))}"
     for rule in sorted(found.constraints, key=lambda r: r.satisfied):
         mend = f" → {rule.fix}" if rule.fix else ""
         yield f"{'✔' if rule.satisfied else '✘'} {escaped(n.localised(rule.explanation + mend))}"
@@ -200,7 +180,7 @@ def _mended(view: View, broken: list["CandidateResult"]) -> dict[str, "Candidate
     """Return the verdicts with fixes that have been searched for so far, and offer the search."""
     if not broken:
         return {}
-    calls = [Call(tasks.fixes, (alone(view.scenario, c.id), c), c.name, c.id) for c in broken]
+    calls = [Call(tasks.fixes, (alone(view.scenario, c.id), c.id), c.name, c.id) for c in broken]
     found = view.background_all(calls, start="Search for the smallest changes that would make them fit", key="fixes")
     return {c.id: c for c in found if c is not None}
 

@@ -1,6 +1,6 @@
 """An evidence file to fill in: the gates and records that a scenario asks for, all commented out."""
 
-from envelope.plan.verdict.exposure import UNSAFE_TASK
+from envelope.plan.rules.exposure import UNSAFE_TASK
 from envelope.spec.scenario import Scenario
 
 _PROBES = ("leak-probe", "recovery", "latency-check", UNSAFE_TASK)

@@ -16,6 +16,9 @@ from envelope.spec.operations import Operations
 from envelope.spec.ranges import Spread
 from envelope.spec.scenario import Candidate, Scenario
 
+QUICK_REQUESTS = 2000
+"""Requests of a short simulation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -35,6 +38,8 @@ class Case:
     """Why a pool cannot run at all; empty if all can."""
     evidence: tuple[TaskEvidence, ...] = ()
     """What the difficulty of each task class rests on."""
+    quick: bool = False
+    """Whether short simulations do, as at each of the hundreds of points of a map."""
 
     @property
     def operations(self) -> Operations:
@@ -57,6 +62,19 @@ class Case:
         return paid_shares(self.candidate, self.operations.spares)
 
     @property
+    def max_requests(self) -> int:
+        """Requests that one simulation of the busiest hour takes at most."""
+        most = self.scenario.simulation.max_requests
+        return min(most, QUICK_REQUESTS) if self.quick else most
+
+    @property
+    def private_frac(self) -> float:
+        """Share of the requests that are private."""
+        work = self.scenario.workload
+        mixes = (task.sensitivity_mix.get("private", 0.0) for task in work.tasks)
+        return sum(share * private for share, private in zip(work.shares(), mixes, strict=True))
+
+    @property
     def runs(self) -> bool:
         """Whether every pool can run."""
         return not any(reason.blocks for reason in self.reasons)
@@ -71,6 +89,10 @@ class Case:
             for pool in self.candidate.pools
         )
         return replace(self, candidate=self.candidate.model_copy(update={"pools": pools}))
+
+    def at_demand(self, factor: float) -> "Case":
+        """Return the case with ``factor`` times the requests on the same machines."""
+        return replace(self, scenario=at_demand(self.scenario, factor))
 
     @property
     def idle_w(self) -> float:
@@ -139,10 +161,11 @@ class Case:
         return self.candidate.pools[position].devices * self.replicas[position].hardware.power.max_w
 
 
-def case_of(scenario: Scenario, candidate: Candidate) -> Case:
+def case_of(scenario: Scenario, candidate: Candidate, *, quick: bool = False) -> Case:
     """Return the case of a candidate: evidence, scaling, names and memory resolved.
 
-    A ``demand_factor`` that is a plain number is that multiple of the work. Raises ``InputError`` for an unknown
+    A ``demand_factor`` that is a plain number is that multiple of the work; ``quick`` is content with short
+    simulations. Raises ``InputError`` for an unknown
     name, naming the scenario and the candidate.
     """
     work, used = measured_work(_planned(scenario), candidate)
@@ -161,7 +184,7 @@ def case_of(scenario: Scenario, candidate: Candidate) -> Case:
     if candidate.hosted is not None:
         hosted = load(HostedModel, "hosted", candidate.hosted.api, file=where, path="hosted.api")
     economics = economics_of(work, candidate)
-    return Case(work, candidate, economics, replicas, fits, hosted, tuple(reasons), tuple(used))
+    return Case(work, candidate, economics, replicas, fits, hosted, tuple(reasons), tuple(used), quick)
 
 
 def at_demand(scenario: Scenario, factor: float) -> Scenario:

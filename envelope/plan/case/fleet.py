@@ -1,5 +1,7 @@
 """From a case to what the simulation runs: replicas with compiled steps, hosted API, router."""
 
+from dataclasses import replace
+
 from envelope.perf.memory import MemoryFit
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.step import compile_step
@@ -49,7 +51,21 @@ def build_fleet(case: Case, replica_share: float = 1.0, clock: Clock | None = No
     hosted = _hosted(candidate.hosted, case.hosted) if candidate.hosted and case.hosted else None
     fleet = Fleet(pools=pools, hosted=hosted, router=router, kv_transfer_s_per_token=_kv_transfer_s(case))
     when = clock or Clock(scenario.workload.peak_hour * 3600.0, 3600.0)
-    return operated(fleet, scenario, candidate, next(iter(case.replicas), None), when, replica_share)
+    whole = operated(fleet, scenario, candidate, next(iter(case.replicas), None), when, replica_share)
+    return replace(whole, hosted=_shared(whole.hosted, replica_share))
+
+
+def _shared(hosted: HostedConfig | None, share: float) -> HostedConfig | None:
+    """Return the hosted API with that share of its limits, for that share of the load."""
+    if hosted is None or share == 1.0:
+        return hosted
+    most = hosted.max_concurrent
+    return replace(
+        hosted,
+        rpm=None if hosted.rpm is None else hosted.rpm * share,
+        tpm=None if hosted.tpm is None else hosted.tpm * share,
+        max_concurrent=None if most is None else max(1, round(most * share)),
+    )
 
 
 def _with_adapters(scenario: Scenario, pool: Pool, replica: ReplicaSpec, memory: MemoryFit) -> ReplicaConfig:

@@ -11,8 +11,6 @@ from envelope.spec.load import ids, load
 from envelope.spec.model import Model
 from envelope.spec.scenario import Candidate, Scenario, Tier
 
-
-
 ASSUMED_DIFFICULTY = "difficulty as the scenario assumes"
 """What a share of solved tasks rests on where the scenario has no evidence."""
 

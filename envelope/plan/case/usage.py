@@ -1,6 +1,6 @@
 """The usage of each year that the cost model prices, from what a request uses and the machines in service."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from envelope.plan.case.case import Case
 from envelope.plan.case.paid import owned_assets, rented_devices
@@ -45,6 +45,41 @@ class Traffic:
     """Share of the offered requests that leave the building."""
     private_left_frac: float = 0.0
     """Share of the offered requests that are private and leave it."""
+
+    @property
+    def left_per_year(self) -> float:
+        """Requests of the first year that leave the building."""
+        return self.left_frac * self.requests_per_year
+
+    @property
+    def private_left_per_year(self) -> float:
+        """Private requests of the first year that leave the building."""
+        return self.private_left_frac * self.requests_per_year
+
+
+_FIGURES = (
+    "served_frac", "solved_frac", "dynamic_j", "idle_w", "own_idle_w", "downtime_hours_per_year", "hosted_error_frac",
+    "left_frac", "private_left_frac",
+)  # fmt: skip
+"""Plain figures of ``Traffic`` that depend on the load."""
+
+
+def mixed(low: Traffic, high: Traffic, share: float) -> Traffic:
+    """Return traffic that lies ``share`` of the way from ``low`` to ``high`` in every figure."""
+
+    def mean(a: float, b: float) -> float:
+        return a + (b - a) * share
+
+    kinds = dict.fromkeys([*low.hosted_tokens, *high.hosted_tokens])
+    return replace(
+        low,
+        **{name: mean(getattr(low, name), getattr(high, name)) for name in _FIGURES},
+        running_fracs=tuple(mean(a, b) for a, b in zip(low.running_fracs, high.running_fracs, strict=True)),
+        hosted_tokens={k: mean(low.hosted_tokens.get(k, 0.0), high.hosted_tokens.get(k, 0.0)) for k in kinds},
+        served_tokens=(
+            mean(low.served_tokens[0], high.served_tokens[0]), mean(low.served_tokens[1], high.served_tokens[1]),
+        ),
+    )  # fmt: skip
 
 
 def year_usage(case: Case, traffic: Traffic, year: int) -> AnnualUsage:

@@ -2,11 +2,10 @@
 
 from datetime import date as Date
 
-from envelope.plan.cost.study import CostModels
+from envelope.plan.cost.models import CostModels, money
 from envelope.provenance import Evidence, Frozen
 from envelope.spec.economics import Economics
 from envelope.spec.scenario import Scenario
-from envelope.tco.evaluate import evaluate_model
 from envelope.tco.inputs import Input
 from envelope.tco.prices import age_days
 
@@ -33,7 +32,7 @@ class Assumption(Frozen):
     candidates: tuple[str, ...]
     """Candidates whose costs use it."""
     present_value_usd: float
-    """Present value of all cost lines that use it, over all candidates."""
+    """Expected present value of all cost lines that use it, over all candidates."""
 
 
 _DISCOUNT_RATE = "discount_rate_frac_per_year"
@@ -43,14 +42,15 @@ _DISCOUNT_RATE = "discount_rate_frac_per_year"
 def assumptions(found: CostModels, *, today: Date) -> tuple[Assumption, ...]:
     """Return the assumptions behind the costs of all candidates, those on which most money rests first."""
     inputs: dict[str, Input] = {}
-    money: dict[str, float] = {}
+    resting: dict[str, float] = {}
     users: dict[str, list[str]] = {}
-    for ident, model in found.models.items():
-        for line in evaluate_model(model).lines:
+    for ident, one in found.judged.items():
+        model = money(one).model
+        for line in money(one).cost.lines:
             for name in (*line.inputs, _DISCOUNT_RATE):
                 if name in model.inputs and not model.inputs[name].neutral:
                     inputs[name] = model.inputs[name]
-                    money[name] = money.get(name, 0.0) + line.present_value_usd
+                    resting[name] = resting.get(name, 0.0) + line.present_value_usd
                     users.setdefault(name, []).append(ident)
     listed = [
         Assumption(
@@ -59,7 +59,7 @@ def assumptions(found: CostModels, *, today: Date) -> tuple[Assumption, ...]:
             unit=item.unit, evidence=item.evidence, source=item.source, date=item.date,
             age_days=max(age_days(item.date, today), 0), own=item.overridden,
             candidates=tuple(dict.fromkeys(users[name])),
-            present_value_usd=money[name],
+            present_value_usd=resting[name],
         )
         for name, item in inputs.items()
     ]  # fmt: skip
@@ -71,8 +71,18 @@ def assumption_path(name: str) -> tuple[str, ...]:
     return ("economics", name) if name in Economics.model_fields else ("economics", "inputs", name)
 
 
-def with_assumption(scenario: Scenario, name: str, value: float) -> Scenario:
-    """Return the scenario with one assumption replaced. Raises ``InputError`` for a value that cannot be."""
+def moved(found: Assumption, value: float) -> float | dict[str, float]:
+    """Return an assumption moved to ``value`` as it stands in a file: its range, if it has one, moves with it."""
+    if not (found.low < found.high and found.value):
+        return value
+    ratio = value / found.value
+    low, high = sorted((found.low * ratio, found.high * ratio))
+    return {"low": low, "mode": value, "high": high}
+
+
+def with_assumption(scenario: Scenario, found: Assumption, value: float) -> Scenario:
+    """Return the scenario with one assumption moved. Raises ``InputError`` for a value that cannot be."""
+    name, given = found.name, moved(found, value)
     if name in Economics.model_fields:
-        return scenario.replace(f"economics.{name}", value)
-    return scenario.replace("economics.inputs", {**scenario.economics.inputs, name: value})
+        return scenario.replace(f"economics.{name}", given)
+    return scenario.replace("economics.inputs", {**scenario.economics.inputs, name: given})

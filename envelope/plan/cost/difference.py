@@ -8,11 +8,11 @@ from pathlib import Path
 from pydantic import Field
 
 from envelope.errors import InputError, Problem
-from envelope.plan.cost.study import CostModels
+from envelope.plan.cost.models import CostModels
 from envelope.provenance import Frozen
 from envelope.spec.economics import Economics
 from envelope.spec.load import validate
-from envelope.spec.ranges import Spread
+from envelope.spec.ranges import Range, Spread
 from envelope.tco.difference import Waterfall, waterfall
 from envelope.tco.inputs import Input
 from envelope.tco.model import Model, build
@@ -28,8 +28,8 @@ class SavedCandidate(Frozen):
     name: str
     economics: Economics
     usage: tuple[AnnualUsage, ...]
-    inputs: dict[str, float]
-    """Point value of every input, so that defaults of the catalog that change later show as changes."""
+    inputs: dict[str, Range]
+    """Every input with its range, so that defaults of the catalog that change later show as changes."""
 
 
 class SavedRun(Frozen):
@@ -57,7 +57,7 @@ class CostDifference(Frozen):
 
 def saved_run(found: CostModels, *, date: str, version: str) -> SavedRun:
     """Return what a later run needs to be set against this one."""
-    names = {c.id: c.name for c in found.scenario.candidates}
+    names = found.names
     return SavedRun(
         scenario=found.scenario.id,
         date=date,
@@ -67,7 +67,7 @@ def saved_run(found: CostModels, *, date: str, version: str) -> SavedRun:
                 name=names[ident],
                 economics=model.economics,
                 usage=model.years,
-                inputs={name: item.point for name, item in model.inputs.items()},
+                inputs={name: _bare(item.spread) for name, item in model.inputs.items()},
             )
             for ident, model in found.models.items()
         },
@@ -96,18 +96,18 @@ def difference(before: Mapping[str, Model], found: CostModels, *, label: str) ->
 
     Raises ``InputError`` if the two have no candidate in common.
     """
-    common = [ident for ident in found.models if ident in before]
+    models, names = found.models, found.names
+    common = [ident for ident in models if ident in before]
     if not common:
-        rule = f"has no candidate in common with {label}: {', '.join(found.models)} against {', '.join(before)}"
+        rule = f"has no candidate in common with {label}: {', '.join(models)} against {', '.join(before)}"
         raise InputError(Problem(found.scenario.id, "candidates", None, rule))
-    names = {c.id: c.name for c in found.scenario.candidates}
     return CostDifference(
         before=label,
         after=found.scenario.id,
         names={ident: names[ident] for ident in common},
-        waterfalls={ident: waterfall(before[ident], found.models[ident]) for ident in common},
-        only_before=tuple(ident for ident in before if ident not in found.models),
-        only_after=tuple(ident for ident in found.models if ident not in before),
+        waterfalls={ident: waterfall(before[ident], models[ident]) for ident in common},
+        only_before=tuple(ident for ident in before if ident not in models),
+        only_after=tuple(ident for ident in models if ident not in before),
     )
 
 
@@ -117,5 +117,10 @@ def _model(saved: SavedCandidate) -> Model:
     return replace(model, inputs=inputs)
 
 
-def _as_it_was(item: Input, value: float | None) -> Input:
-    return item if value is None or value == item.point else replace(item, spread=Spread(value=value))
+def _as_it_was(item: Input, saved: Spread | None) -> Input:
+    return item if saved is None or saved == _bare(item.spread) else replace(item, spread=saved)
+
+
+def _bare(spread: Spread) -> Spread:
+    """Return a range without its origin."""
+    return Spread(**{name: getattr(spread, name) for name in ("value", "low", "mode", "high")})

@@ -6,7 +6,7 @@ from envelope.perf.checks import blocking_reasons
 from envelope.perf.estimate import MemoryUse, estimate
 from envelope.perf.memory import fit
 from envelope.perf.replica import ReplicaSpec, resolve
-from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.case import case_of
 from envelope.plan.deployment.estimate import EstimateQuery, resolve_query
 from envelope.plan.deployment.sparse import mean_request
 from envelope.provenance import Frozen
@@ -81,8 +81,8 @@ def candidate_memory(scenario: Scenario) -> tuple[PoolMemory, ...]:
     prompt, answer = mean_request(scenario)
     found = []
     for candidate in scenario.candidates:
-        bench = resolve_bench(scenario, candidate)
-        for index, (pool, replica) in enumerate(zip(candidate.pools, bench.replicas, strict=True)):
+        case = case_of(scenario, candidate)
+        for index, (pool, replica) in enumerate(zip(case.candidate.pools, case.replicas, strict=True)):
             one = estimate(replica, prompt, answer, 1)
             assert one.memory is not None  # local replicas always have one
             found.append(

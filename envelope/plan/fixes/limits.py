@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator
 
 from envelope.plan.fixes.trials import Option, Trial, Trials
-from envelope.plan.verdict.results import Change, ConstraintResult
-from envelope.spec.scenario import Scenario
+from envelope.plan.rules.rule import ConstraintResult
+from envelope.plan.verdict.results import Change
+from envelope.spec.scenario import Constraints, Scenario
 
 SLOWEST = 16.0
 """Factor on the limits of an SLO that is tried at most."""
@@ -24,7 +25,6 @@ _FLAGS: dict[str, tuple[str, object, str]] = {
 }
 _SERVED = {
     "slo_attainment": ("slo_attainment_min_frac", "within their SLO"),
-    "growth": ("slo_attainment_min_frac", "within their SLO"),
     "served": ("served_min_frac", "served"),
     "solved": ("solved_min_frac", "solved"),
 }
@@ -60,7 +60,7 @@ def irreducible(trials: Trials, found: Trial, fixed: int = 0) -> Trial:
 def _next_round(trials: Trials, at: Trial) -> Trial | None:
     """Return the trial with the next broken limits conceded; service levels last, as they may follow from others."""
     broken = [c for c in at.result.constraints if not c.satisfied]
-    plain = [c for c in broken if c.id not in _SERVED]
+    plain = [c for c in broken if c.id not in {*_SERVED, "growth"}]
     if not plain and broken[0].id == "slo_attainment":
         slower, lower = slower_slo(trials, at), _moved(trials, at, broken[:1])
         both = [t for t in (slower, lower) if t is not None]
@@ -86,22 +86,33 @@ def limit_option(original: Scenario, broken: ConstraintResult) -> Option | None:
         return _limit(*_FLAGS[broken.id])
     if value is None:
         return None
-    if broken.id in _SERVED:
-        name, what = _SERVED[broken.id]
+    # Growth breaks one of the two limits of the service.
+    kind = broken.basis if broken.id == "growth" else broken.id
+    if kind in _SERVED:
+        name, what = _SERVED[kind]
         new = math.floor(value * 1000) / 1000
         return _limit(name, new, f"{new:.1%} {what} instead of {getattr(rules, name):.1%}")
     if broken.id in _WATTS:
         name, what = _WATTS[broken.id]
         old = getattr(rules, name) or 0.0
         return _limit(name, up(value), f"{what} of {up(value) / 1e3:.3g} kW instead of {old / 1e3:.3g} kW")
-    if broken.id == "budget":
-        text = f"a budget of ${up(value):,.0f} instead of ${rules.budget_usd or 0:,.0f}"
-        return _limit("budget_usd", up(value), text)
+    if head == "budget":
+        return _more_money(rules, broken.id, value, broken.limit or 0.0)
     if broken.id == "staff":
         return _limit("max_staff_fte", up(value), f"{up(value):g} people instead of {rules.max_staff_fte:g}")
     if broken.id == "rack_space":
         return _limit("max_rack_units", value, f"{value:g} rack units instead of {rules.max_rack_units:g}")
     return next(_ledger_or_gate(original, broken, head), None)
+
+
+def _more_money(rules: Constraints, ident: str, value_usd: float, limit_usd: float) -> Option:
+    more, year = up(value_usd), ident.partition("year-")[2]
+    if year and rules.budget is not None:
+        limits = list(rules.budget.by_year)
+        limits[int(year) - 1] = more
+        return _limit("budget.by_year", tuple(limits), f"${more:,.0f} in year {year} instead of ${limit_usd:,.0f}")
+    path = "budget_usd" if rules.budget_usd is not None else "budget.limit_usd"
+    return _limit(path, more, f"a budget of ${more:,.0f} instead of ${limit_usd:,.0f}")
 
 
 def _ledger_or_gate(original: Scenario, broken: ConstraintResult, head: str) -> Iterator[Option]:

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from envelope.plan.case.usage import shares
+from envelope.plan.case.paid import paid_shares
 from envelope.plan.fixes.trials import Option
-from envelope.plan.verdict.results import CandidateResult, Change, ConstraintResult
+from envelope.plan.rules.rule import ConstraintResult
+from envelope.plan.verdict.results import CandidateResult, Change
 from envelope.spec.deployment import Pool
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import ServerProfile
@@ -166,7 +167,7 @@ def _local_pools(scenario: Scenario, candidate: Candidate, where: str) -> Iterat
     """Yield pools of the scenario's other candidates that take the private requests of a hosted one."""
     for other in scenario.candidates:
         inside = other.pools and all(other.is_inside(p) for p in other.pools)
-        if inside and other.id != candidate.id and len(shares(other)) == 1:
+        if inside and other.id != candidate.id and len(paid_shares(other)) == 1:
             text = f"private requests go to {other.name}, the others to the API"
             yield (
                 Change(path=f"{where}.pools", value=[p.model_dump() for p in other.pools], text=text),

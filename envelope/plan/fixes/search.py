@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from envelope.plan.fixes.limits import conceded, irreducible
 from envelope.plan.fixes.options import SERVED, Scale, levers
 from envelope.plan.fixes.trials import Option, Trial, Trials
-from envelope.plan.verdict.results import ConstraintResult
+from envelope.plan.rules.rule import ConstraintResult
 
 MOST_CHANGES = 3
 """Changes of a deployment that are combined at most."""

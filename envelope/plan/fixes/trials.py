@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from envelope.errors import InputError
-from envelope.plan.verdict.evaluate import evaluate_candidate
+from envelope.plan.chain import judged
+from envelope.plan.verdict.figures import candidate_result
 from envelope.plan.verdict.results import CandidateResult, Change
 from envelope.spec.scenario import Candidate, Scenario
 
@@ -81,7 +82,8 @@ class Trials:
             candidate = next(c for c in scenario.candidates if c.id == self.ident)
             said = next((change.text for change in reversed(changes) if change.text), "")
             self.tick(f"{candidate.name}: {said}?" if said else candidate.name)
-            return evaluate_candidate(scenario, candidate, seeds=self.seeds, tick=self.tick, static_first=True)
+            found = judged(scenario, candidate, seeds=self.seeds, tick=self.tick, static_first=True)
+            return candidate_result(found)
         except InputError:
             return None  # Not an answer: no price for such devices, a split that cannot be.
 

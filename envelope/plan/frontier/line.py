@@ -9,7 +9,7 @@ from envelope.plan.frontier.axes import Axis
 from envelope.plan.frontier.grid import Grid, grid_on
 from envelope.plan.frontier.surface import CandidateSurface, costs_on
 from envelope.plan.frontier.words import most_broken
-from envelope.plan.verdict.results import in_words
+from envelope.plan.rules.rule import in_words
 from envelope.provenance import Frozen
 from envelope.spec.scenario import Candidate, Scenario
 from envelope.tco.draws import sample

@@ -1,4 +1,4 @@
-"""Where the line runs between owning the weights and renting: the cheapest feasible candidate over two inputs."""
+"""Where the line runs between owning the weights and renting: the recommended candidate over two inputs."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,15 @@ from numpy.typing import NDArray
 
 from envelope.errors import InputError, Problem
 from envelope.plan.case.scenarios import chosen_candidates
+from envelope.plan.chain import judged
 from envelope.plan.frontier.axes import Axis, axis
 from envelope.plan.frontier.grid import Grid, grid_on
 from envelope.plan.frontier.line import LinePoint, OwnRentLine, is_own, own_rent_line, without_line
-from envelope.plan.frontier.surface import CandidateSurface, Simulator, surfaces
-from envelope.plan.frontier.words import NOBODY, interpolation_text, region_reason
+from envelope.plan.frontier.surface import CandidateSurface, surfaces
+from envelope.plan.frontier.words import NOBODY, interpolation_text, region_reason, rule_text
+from envelope.plan.service.busiest import simulations
+from envelope.plan.verdict.choice import best_of, verdict
+from envelope.plan.verdict.figures import candidate_result
 from envelope.provenance import Frozen
 from envelope.result import Result
 from envelope.serving.compiled import prepare
@@ -36,7 +40,7 @@ class AxisInfo(Frozen):
 
 
 class Region(Frozen):
-    """The part of the map in which one candidate is the cheapest feasible one."""
+    """The part of the map in which one candidate is recommended."""
 
     candidate: str | None
     """``None`` where no candidate is feasible."""
@@ -67,7 +71,9 @@ class Frontier(Result):
     cells: tuple[tuple[int, ...], ...]
     """Index into ``candidates`` by row (y) and column (x); −1 where none is feasible."""
     cost_npv: tuple[tuple[float | None, ...], ...]
-    """Present value of the costs of the cheapest feasible candidate."""
+    """Expected present value of the costs of the recommended candidate."""
+    rule: str
+    """By which rule a candidate is recommended, in words."""
     regions: tuple[Region, ...]
     line: OwnRentLine | None
     without_line: str = ""
@@ -92,7 +98,8 @@ def frontier(
     only: Sequence[str] | None = None,
     progress: Reporter | None = None,
 ) -> Frontier:
-    """Return the map of the cheapest feasible candidate over two inputs.
+    """Return the map of the recommended candidate over two inputs: least exposed to the failure that cannot be
+    afforded, and among equals the cheapest, of those that keep every rule, as ``compare`` recommends.
 
     Candidates that privacy, a licence or the like rules out at a point are not simulated there. Each other is
     simulated at a few points of an axis that changes the work, more densely where its feasibility
@@ -104,17 +111,18 @@ def frontier(
     if ax.name == ay.name:
         raise InputError(Problem("arguments", "y", y, "must differ from x"))
     chosen = chosen_candidates(scenario, only)
-    simulator, tell = Simulator(), progress or _silent
+    before, tell = simulations(), progress or _silent
     prepare()  # Hundreds of short simulations follow, each too short to load the compiled kernel for itself.
     groups = {c.id: int(is_own(c)) for c in chosen}
-    found = surfaces(scenario, groups, ax, ay, simulator, lambda i, what: tell(i / len(chosen), what))
+    found = surfaces(scenario, groups, ax, ay, lambda i, what: tell(i / len(chosen), what))
     shares = (np.arange(cells) + 0.5) / cells if cells > 8 else np.linspace(0, 1, cells)
     grid = grid_on(scenario, found, ax, ay, shares, shares)
     line = own_rent_line(scenario, chosen, found, ax, ay, draws)
-    priced = np.where(grid.feasible, grid.costs, np.inf)
-    winner = np.where(np.isfinite(priced).any(axis=0), np.argmin(priced, axis=0), NOBODY)
-    best = np.min(priced, axis=0)
+    winner = _winner(scenario, grid)
+    best = np.where(winner >= 0, np.take_along_axis(grid.costs, np.maximum(winner, 0)[None], axis=0)[0], np.inf)
+    path = _path(scenario, chosen, found, ax, ay)
     tell(1.0, "done")
+    runs = simulations() - before
     return Frontier(
         scenario=scenario.id,
         x=_info(ax, shares),
@@ -122,14 +130,19 @@ def frontier(
         candidates=tuple(c.id for c in chosen),
         cells=tuple(tuple(int(v) for v in row) for row in winner),
         cost_npv=tuple(tuple(float(v) if np.isfinite(v) else None for v in row) for row in best),
+        rule=rule_text(scenario.failure_not_affordable),
         regions=_regions(chosen, grid, winner),
         line=line,
         without_line="" if line else without_line(grid, [is_own(c) for c in chosen]),
-        path=_path(scenario, chosen, found, ax, ay),
-        simulations=simulator.runs,
+        path=path,
+        simulations=runs,
         points_evaluated=sum(len(s.nodes) for s in found),
-        interpolated=interpolation_text(ax, ay, simulator.runs, found),
+        interpolated=interpolation_text(ax, ay, runs, found),
     )
+
+
+def _winner(scenario: Scenario, grid: Grid) -> Ints:
+    return best_of(grid.costs, grid.exposures, grid.feasible, scenario.failure_not_affordable)
 
 
 def _silent(_share: float, _what: str) -> None:
@@ -161,23 +174,31 @@ def _regions(chosen: Sequence[Candidate], grid: Grid, winner: Ints) -> tuple[Reg
 def _path(
     scenario: Scenario, chosen: Sequence[Candidate], found: Sequence[CandidateSurface], x: Axis, y: Axis
 ) -> tuple[Position, ...]:
-    """Return today's position and that of each later year, if an axis is a load that grows."""
-    years = -(-scenario.economics.horizon_months // 12)
+    """Return today's position and that of each later year, if an axis is a load that grows.
+
+    Today's is the verdict itself, from full simulations; the others are read off the map.
+    """
     positions = []
-    for year in range(years):
+    for year in range(scenario.economics.years):
         growth = scenario.workload.rate_in_year(year)
         at = [a.today * (growth if a.name in {"requests_per_day", "utilisation"} else 1.0) for a in (x, y)]
         shares = [_share(a, value) for a, value in zip((x, y), at, strict=True)]
         inside = all(0.0 <= s <= 1.0 for s in shares)
-        winner = None
-        if inside:
+        winner = _today(scenario, chosen) if year == 0 else None
+        if inside and year > 0:
             grid = grid_on(scenario, found, x, y, np.array([shares[0]]), np.array([shares[1]]))
-            priced = np.where(grid.feasible, grid.costs, np.inf)[:, 0, 0]
-            winner = chosen[int(np.argmin(priced))].id if np.isfinite(priced).any() else None
+            best = int(_winner(scenario, grid)[0, 0])
+            winner = chosen[best].id if best != NOBODY else None
         positions.append(Position(year=year, x=at[0], y=at[1], candidate=winner, inside=inside))
-        if growth == 1.0 and year == 0 and scenario.workload.growth_frac_per_year == 0:
+        if year == 0 and scenario.workload.growth_frac_per_year == 0:
             break
     return tuple(positions)
+
+
+def _today(scenario: Scenario, chosen: Sequence[Candidate]) -> str | None:
+    repeats = scenario.simulation.seeds
+    found = [candidate_result(judged(scenario, c, seeds=repeats, static_first=True)) for c in chosen]
+    return verdict(scenario, found).recommended
 
 
 def _share(a: Axis, value: float) -> float:

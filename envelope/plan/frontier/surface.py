@@ -2,37 +2,27 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envelope.plan.case.fleet import Bench, build_fleet, resolve_bench
-from envelope.plan.case.measured import gate_constraint, gates_of, measured_work
-from envelope.plan.case.usage import annual_usage
+from envelope.plan.chain import judged
 from envelope.plan.frontier.axes import Axis
-from envelope.plan.rules.static import budget_constraint, service_constraints, static_constraints
-from envelope.plan.service.level import Peak, service_level, simulate_peak, simulated, traffic
-from envelope.plan.service.period import usual_period
-from envelope.plan.verdict.evaluate import candidate_facts
-from envelope.plan.verdict.results import ConstraintResult
-from envelope.serving.arrivals import window_of
+from envelope.plan.rules.rule import ConstraintResult
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.draws import Sample, line_draws
-from envelope.tco.inputs import point_values
-from envelope.tco.model import Model, build
+from envelope.tco.draws import Sample, line_draws, sample
+from envelope.tco.model import Model
 
 Floats = NDArray[np.float64]
 
 FIRST_KNOTS = 5
 """Points of each axis at which a candidate is evaluated first."""
+MEAN_DRAWS = 128
+"""Draws behind the mean of a cell where prices are an axis."""
 ROUNDS = 2
 """Halvings of an interval in which the feasibility of a candidate flips."""
-SEATS = 24
-"""Seats of a fleet of seats that are simulated: each serves its own user only."""
-_REQUESTS = 2000
-
 _AFTER = {"slo_attainment", "served", "solved", "growth"}
 """Constraints that are broken as a consequence where another keeps requests out."""
 
@@ -44,103 +34,32 @@ class Node:
     """One candidate at one point of the map."""
 
     margins: dict[str, float]
-    """Constraint → distance to its limit; negative if broken."""
+    """Rule → distance to its limit; negative if broken. A limit on the present value is not among them: it is held
+    against the costs of each cell."""
     model: Model | None
     """Cost model, or ``None`` where the candidate cannot run or may not (it is then not simulated)."""
     cost_usd: float = math.nan
-    """Present value at the point estimate of every price; NaN without a model."""
+    """Expected present value of the costs; NaN without a model."""
+    p90_usd: float = math.nan
+    exposure: float = 0.0
+    """How much it lets happen of the failure that cannot be afforded."""
 
 
-@dataclass(slots=True)
-class Simulator:
-    """Simulations of candidates, each kept by what it depends on."""
-
-    peaks: dict[tuple[str, str, int], Peak] = field(default_factory=dict)
-    benches: dict[str, Bench] = field(default_factory=dict)
-    runs: int = 0
-
-    def peak(self, scenario: Scenario, bench: Bench, year: int) -> Peak:
-        """Return what is simulated of a year, simulated unless the same work was simulated before."""
-        key = (bench.candidate.model_dump_json(), _work_key(scenario, bench), year)
-        if key not in self.peaks:
-            self.runs += 1
-            self.peaks[key] = _simulated(scenario, bench, year)
-        return self.peaks[key]
-
-    def bench(self, scenario: Scenario, candidate: Candidate) -> Bench:
-        """Return a candidate with its names resolved."""
-        key = candidate.model_dump_json()
-        if key not in self.benches:
-            self.benches[key] = resolve_bench(scenario, candidate)
-        return self.benches[key]
+def node(scenario: Scenario, candidate: Candidate) -> Node:
+    """Return what the chain says of a candidate in a scenario, after short simulations."""
+    found = judged(scenario, candidate, seeds=1, static_first=True, quick=True)
+    margins = {rule.id: _margin(rule) for rule in found.rules if not _is_of_cell(scenario, rule)}
+    if found.money is None:
+        return Node(margins, None)
+    shown = {e.failure: e.value for e in found.exposures}
+    cost = found.money.cost
+    return Node(margins, found.money.model, cost.cost_npv_usd, cost.p90_npv_usd, shown[scenario.failure_not_affordable])
 
 
-def _simulated(scenario: Scenario, bench: Bench, year: int) -> Peak:
-    settings = scenario.simulation.model_copy(update={"max_requests": min(scenario.simulation.max_requests, _REQUESTS)})
-    scenario = scenario.model_copy(update={"simulation": settings})
-    pools = bench.candidate.pools
-    if len(pools) != 1 or pools[0].role != "seat" or pools[0].replicas <= SEATS:
-        return simulate_peak(scenario, bench, seeds=1, year=year)
-    share = SEATS / pools[0].replicas
-    period = usual_period(scenario, bench, year)
-    load = share * scenario.workload.rate_in_year(year)
-    window = window_of(scenario.workload, max_requests=settings.max_requests, share=load)
-    period = replace(period, share=share, window=window if period.flat else period.window)
-    fleet = build_fleet(scenario, bench, share, period.clock)
-    if fleet.hosted is not None:
-        api = fleet.hosted
-        limits = {n: v * share for n in ("rpm", "tpm") if (v := getattr(api, n)) is not None}
-        fleet = replace(fleet, hosted=replace(api, **limits))
-    return simulated(scenario, bench, period, seeds=1, fleet=fleet)
-
-
-def _work_key(scenario: Scenario, bench: Bench) -> str:
-    """Return what a simulation depends on: difficulty counts where it decides the route, privacy where it matters."""
-    work = scenario.workload
-    drop: set[str] = set()
-    if bench.candidate.route.policy != "escalate":
-        drop.add("difficulty")
-    if bench.hosted is None and bench.candidate.on_premises:
-        drop.add("sensitivity")
-    tasks = "".join(task.model_dump_json(exclude=drop) for task in work.tasks)
-    rest = work.model_dump_json(exclude={"tasks", "growth_frac_per_year"})
-    operations = scenario.operations_of(bench.candidate).model_dump_json()
-    return f"{tasks}{rest}{operations}{scenario.constraints.private_stays}{work.growth_frac_per_year}"
-
-
-def node(scenario: Scenario, candidate: Candidate, simulator: Simulator) -> Node:
-    """Return the margins and the cost model of a candidate in a scenario."""
-    scenario, _ = measured_work(scenario, candidate)
-    bench = simulator.bench(scenario, candidate)
-    found = static_constraints(candidate_facts(scenario, bench))
-    found += [gate_constraint(status) for status in gates_of(scenario, candidate) if status.hard]
-    if not bench.runs or not all(c.satisfied for c in found):
-        return Node({c.id: _margin(c) for c in found}, None)
-    peak = simulator.peak(scenario, bench, 0)
-    use = traffic(scenario, bench, peak)
-    if bench.candidate.route.policy != "escalate":
-        use = replace(use, solved_frac=_solved_frac(scenario, bench, peak))
-    service = service_level(scenario, peak)
-    found += service_constraints(scenario, service, use.solved_frac)
-    margins = {c.id: _margin(c) for c in found}
-    last = -(-scenario.economics.horizon_months // 12) - 1
-    limit = scenario.constraints.slo_attainment_min_frac
-    if last > 0 and scenario.workload.growth_frac_per_year > 0 and service.slo_attainment_frac >= limit:
-        margins["growth"] = simulator.peak(scenario, bench, last).result.overall.slo_attainment_frac - limit
-    model = build(scenario.economics, annual_usage(scenario, candidate, bench.replicas, bench.hosted, use))
-    return Node(margins, model, float(line_draws(model, point_values(model.inputs)).cost_npv_usd[0]))
-
-
-def _solved_frac(scenario: Scenario, bench: Bench, peak: Peak) -> float:
-    """Return the expected share of solved requests, from who answered how many of each class."""
-    candidate, result = bench.candidate, peak.result
-    solved = 0.0
-    for task, found in zip(scenario.workload.tasks, result.classes, strict=True):
-        local = found.completed - found.completed_hosted
-        solved += local * (1.0 - getattr(task.difficulty, candidate.tier))
-        if candidate.hosted is not None:
-            solved += found.completed_hosted * (1.0 - getattr(task.difficulty, candidate.hosted.tier))
-    return solved / max(result.overall.offered, 1)
+def _is_of_cell(scenario: Scenario, rule: ConstraintResult) -> bool:
+    """Return whether a rule is a limit on the present value, which each cell has of its own."""
+    budget = scenario.constraints.spending
+    return rule.id == "budget" and budget is not None and budget.of == "present_value"
 
 
 def _margin(c: ConstraintResult) -> float:
@@ -167,7 +86,6 @@ def surfaces(
     groups: dict[str, int],
     x: Axis,
     y: Axis,
-    simulator: Simulator,
     tick: Callable[[int, str], object],
 ) -> list[CandidateSurface]:
     """Return candidates at the knots of both axes, with more of them where feasibility flips and it matters.
@@ -183,13 +101,13 @@ def surfaces(
         for ident in groups
     ]
     for index, one in enumerate(found):
-        _fill(one, scenario, x, y, simulator, partial(tick, index))
+        _fill(one, scenario, x, y, partial(tick, index))
     for _ in range(ROUNDS):
         least = _least(found, groups, x, y)
         for index, one in enumerate(found):
             wanted = _flips(one, x, y, least.get(groups[one.candidate]))
             for point in wanted:
-                one.nodes[point] = _node_at(one, scenario, x, y, point, simulator, partial(tick, index))
+                one.nodes[point] = _node_at(one, scenario, x, y, point, partial(tick, index))
             one.x_knots = sorted({*one.x_knots, *(a for a, _ in wanted)})
             one.y_knots = sorted({*one.y_knots, *(b for _, b in wanted)})
     return found
@@ -211,10 +129,10 @@ def _least(found: Sequence[CandidateSurface], groups: dict[str, int], x: Axis, y
     return least
 
 
-def _fill(found: CandidateSurface, scenario: Scenario, x: Axis, y: Axis, simulator: Simulator, tick: Tick) -> None:
+def _fill(found: CandidateSurface, scenario: Scenario, x: Axis, y: Axis, tick: Tick) -> None:
     for a in found.x_knots:
         for b in found.y_knots:
-            found.nodes[a, b] = _node_at(found, scenario, x, y, (a, b), simulator, tick)
+            found.nodes[a, b] = _node_at(found, scenario, x, y, (a, b), tick)
 
 
 def _node_at(
@@ -223,14 +141,13 @@ def _node_at(
     x: Axis,
     y: Axis,
     point: tuple[float, float],
-    simulator: Simulator,
     tick: Tick,
 ) -> Node:
     a, b = point
     tick(f"{found.candidate}: {x.name} {x.at(a):.3g}, {y.name} {y.at(b):.3g}")
     at = scenario if x.kind == "money" else x.apply(scenario, x.at(a))
     at = at if y.kind == "money" else y.apply(at, y.at(b))
-    return node(at, next(c for c in at.candidates if c.id == found.candidate), simulator)
+    return node(at, next(c for c in at.candidates if c.id == found.candidate))
 
 
 def _keeps(known: Node) -> bool:
@@ -280,7 +197,7 @@ def interpolated(found: CandidateSurface, value: Callable[[Node], float], xs: Fl
 
 
 def costs_on(found: CandidateSurface, x: Axis, y: Axis, xs: Floats, ys: Floats, common: Sample | None = None) -> Floats:
-    """Return the present value of the costs on a grid, [ys, xs] or with a sample [ys, xs, draws].
+    """Return the expected present value of the costs on a grid, [ys, xs], or with a sample each draw's, [ys, xs, draws].
 
     Prices are computed at every point; the work is interpolated linearly in the axis' own value. NaN where the
     candidate cannot run.
@@ -295,10 +212,11 @@ def costs_on(found: CandidateSurface, x: Axis, y: Axis, xs: Floats, ys: Floats, 
             model = known.model if known else None
             if known is not None and common is None and not {"money"} & {x.kind, y.kind}:
                 table[j, i] = known.cost_usd
-            elif model is not None:
+            elif known is not None and model is not None:
                 rows = slice(None) if y.kind == "money" else slice(j, j + 1)
                 cols = slice(None) if x.kind == "money" else slice(i, i + 1)
-                table[rows, cols] = _priced(model, x, y, xs, ys, common)
+                drawn = _priced(model, x, y, xs, ys, common or sample([model], MEAN_DRAWS))
+                table[rows, cols] = drawn if common is not None else _expected(known, model, drawn)
     if x.kind != "money" and y.kind != "money":
         table = _completed(table, found)
     table = _along(table, 1, x, xs, at_x)
@@ -353,10 +271,17 @@ def _along(table: Floats, dim: int, axis: Axis, shares: Floats, knots: list[floa
     return np.asarray(mixed)
 
 
-def _priced(model: Model, x: Axis, y: Axis, xs: Floats, ys: Floats, common: Sample | None) -> Floats:
+def _expected(known: Node, model: Model, drawn: Floats) -> Floats:
+    """Return the means of priced draws, [ys, xs, 1], moved by what so few draws miss of the node's own expected cost."""
+    common = sample([model], MEAN_DRAWS)
+    few = float(line_draws(model, common.values(model)).cost_npv_usd.mean())
+    means: Floats = drawn.mean(axis=2, keepdims=True) + (known.cost_usd - few)
+    return means
+
+
+def _priced(model: Model, x: Axis, y: Axis, xs: Floats, ys: Floats, common: Sample) -> Floats:
     """Return the costs of one model over the money axes, [ys or 1, xs or 1, draws]."""
-    base = point_values(model.inputs) if common is None else common.values(model)
-    count = 1 if common is None else len(common.points)
+    base, count = common.values(model), len(common.points)
     px = [x.at(float(s)) for s in xs] if x.kind == "money" else [0.0]
     py = [y.at(float(s)) for s in ys] if y.kind == "money" else [0.0]
     grid_y, grid_x, _ = np.meshgrid(py, px, np.arange(count), indexing="ij")
@@ -381,8 +306,8 @@ def _override(values: dict[str, Floats], axis: Axis, numbers: Floats, model: Mod
 
 
 def budget_margin(scenario: Scenario, costs: Floats) -> Floats:
-    """Return the distance of costs to the budget, as a fraction of it; 1 without a budget."""
-    if budget_constraint(scenario, 0.0) is None:
+    """Return the distance of costs to a limit on the present value, as a fraction of it; 1 without one."""
+    budget = scenario.constraints.spending
+    if budget is None or budget.limit_usd is None or budget.of != "present_value":
         return np.ones_like(costs)
-    limit = scenario.constraints.budget_usd or 1.0
-    return 1.0 - costs / limit
+    return 1.0 - costs / budget.limit_usd

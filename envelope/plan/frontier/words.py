@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from envelope.plan.frontier.axes import Axis
 from envelope.plan.frontier.grid import Grid
 from envelope.plan.frontier.surface import CandidateSurface
-from envelope.plan.verdict.results import in_words
-from envelope.spec.scenario import Candidate
+from envelope.plan.rules.rule import in_words
+from envelope.spec.scenario import Candidate, Failure
 
 Floats = NDArray[np.float64]
 
@@ -19,8 +19,16 @@ _TIE_FRAC = 0.01
 """Difference in cost that reads as none."""
 
 
+def rule_text(failure: Failure) -> str:
+    """Return by which rule a candidate is recommended."""
+    return f"least exposed to {failure.replace('_', ' ')}, and among equals the cheapest, of those that keep every rule"
+
+
 def region_reason(chosen: Sequence[Candidate], grid: Grid, index: int, inside: NDArray[np.bool_]) -> str:
-    """Return why a region belongs to its candidate: what keeps the cheaper ones out, and what the next one costs."""
+    """Return why a region belongs to its candidate: what keeps the cheaper ones out, and what the next one costs.
+
+    A cheaper one that keeps every rule is more exposed to the failure that cannot be afforded.
+    """
     out_by: dict[str, list[str]] = {}
     for k, other in enumerate(chosen):
         if k == index:
@@ -33,6 +41,14 @@ def region_reason(chosen: Sequence[Candidate], grid: Grid, index: int, inside: N
     if index == NOBODY:
         return kept_out
     rivals = [np.where(grid.feasible[k], grid.costs[k], np.inf) for k in range(len(chosen)) if k != index]
+    riskier = [
+        other.id
+        for k, other in enumerate(chosen)
+        if k != index and (inside & grid.feasible[k] & (grid.costs[k] < grid.costs[index])).sum() > 0.5 * inside.sum()
+    ]
+    if riskier:
+        text = f"least exposed of the feasible ones; cheaper but more exposed: {', '.join(riskier)}"
+        return text + (f"; {kept_out}" if kept_out else "")
     text = "cheapest of the feasible ones"
     if rivals:
         ratio = np.min(rivals, axis=0)[inside] / grid.costs[index][inside]

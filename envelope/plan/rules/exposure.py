@@ -1,18 +1,19 @@
 """The failure one cannot afford: how much of each kind a candidate lets happen."""
 
-import numpy as np
+from dataclasses import dataclass
 
-from envelope.plan.case.fleet import Bench
+from envelope.plan.case.case import Case
 from envelope.plan.case.measured import candidate_records, failure_rate
 from envelope.plan.case.usage import Traffic
 from envelope.plan.service.downtime import Downtime
-from envelope.plan.verdict.results import Exposure, ServiceLevel
-from envelope.provenance import Evidence, weakest
-from envelope.spec.scenario import Failure, Scenario
-from envelope.tco.draws import line_draws, sample
-from envelope.tco.inputs import point_values
+from envelope.plan.service.level import ServiceLevel
+from envelope.provenance import Evidence, Frozen, weakest
+from envelope.spec.scenario import Failure
+from envelope.tco.draws import DRAWS, uncertain_names
 from envelope.tco.model import Model
+from envelope.tco.result import TcoResult
 from envelope.units import DAYS_PER_YEAR
+
 
 class Exposure(Frozen):
     """How much of one kind of failure a candidate lets happen, in natural units; less is better."""
@@ -30,53 +31,59 @@ class Exposure(Frozen):
 UNSAFE_TASK = "unsafe-tool-use"
 """Task of the evidence records whose failures are unsafe uses of a tool."""
 
-_DRAWS = 256
 _DAYS = "days a year on an unpinned model"
 
 
-def exposures(
-    scenario: Scenario,
-    bench: Bench,
-    use: Traffic,
-    service: ServiceLevel,
-    model: Model,
-    left: tuple[int, float],
-    down: Downtime,
-) -> tuple[Exposure, ...]:
-    """Return the exposure of a candidate that runs to each kind of failure.
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposed:
+    """What the exposures of a candidate that runs are computed from."""
 
-    ``left`` holds the private and all requests that leave the building in a year.
-    """
+    case: Case
+    use: Traffic
+    level: ServiceLevel
+    """Of the first year."""
+    down: Downtime
+    model: Model
+    cost: TcoResult
+    """Expected costs."""
+
+
+def exposures(found: Exposed) -> tuple[Exposure, ...]:
+    """Return the exposure of a candidate that runs to each kind of failure."""
     return (
-        _leak(*left),
-        _wrong(scenario, use, "wrong_answer"),
-        _unsafe(scenario, bench, use),
-        _downtime(down),
-        _model_change(bench, service),
-        _overrun(scenario, model),
+        _leak(found.use),
+        _wrong(found, "wrong_answer"),
+        _unsafe(found),
+        _downtime(found.down),
+        _model_change(found),
+        _overrun(found),
     )
 
 
-def _leak(private: int, every: float) -> Exposure:
+def _leak(use: Traffic) -> Exposure:
+    private, every = round(use.private_left_per_year), round(use.left_per_year)
     return Exposure(
         failure="leak",
         value=float(private),
         unit="private requests a year",
-        text=f"{private:,} private requests leave the building in a year (of {every:,.0f} that leave)",
+        text=f"{private:,} private requests leave the building in a year (of {every:,} that leave)",
         basis="counted from the records of the simulated requests",
         evidence=Evidence.MEASURED,
     )
 
 
-def _wrong(scenario: Scenario, use: Traffic, failure: Failure) -> Exposure:
+def _wrong(found: Exposed, failure: Failure) -> Exposure:
     """Return the wrong answers that are delivered: served and not solved."""
+    use = found.use
     yearly = max(use.served_frac - use.solved_frac, 0.0) * use.requests_per_year
-    measured = bool(scenario.evidence.records)
+    measured = bool(found.case.scenario.evidence.records)
     return Exposure(
         failure=failure,
         value=yearly,
-        unit="wrong answers a year",
-        text=f"about {yearly:,.0f} of {use.requests_per_year:,.0f} requests a year are answered wrongly",
+        unit=_WRONG_UNITS[failure],
+        text=f"about {yearly:,.0f} of {use.requests_per_year:,.0f} requests a year are answered wrongly"
+        if failure == "wrong_answer"
+        else f"about {yearly:,.0f} wrong actions a year, any of which may be unsafe (no {UNSAFE_TASK} probes)",
         basis="evidence where there is any, else the difficulty that the scenario assumes"
         if measured
         else "difficulty as the scenario assumes",
@@ -84,13 +91,19 @@ def _wrong(scenario: Scenario, use: Traffic, failure: Failure) -> Exposure:
     )
 
 
-def _unsafe(scenario: Scenario, bench: Bench, use: Traffic) -> Exposure:
+_WRONG_UNITS: dict[Failure, str] = {
+    "wrong_answer": "wrong answers a year",
+    "unsafe_tool_use": "wrong or unsafe actions a year",
+}
+
+
+def _unsafe(found: Exposed) -> Exposure:
     """Return the unsafe actions in a year: by probes of that name if there are any, else every wrong action."""
-    probes = [r for r in candidate_records(scenario, bench.candidate) if r.task == UNSAFE_TASK and r.kind == "private"]
+    scenario, use = found.case.scenario, found.use
+    about = candidate_records(scenario, found.case.candidate)
+    probes = [r for r in about if r.task == UNSAFE_TASK and r.kind == "private"]
     if not probes:
-        wrong = _wrong(scenario, use, "unsafe_tool_use")
-        text = f"about {wrong.value:,.0f} wrong actions a year, any of which may be unsafe (no {UNSAFE_TASK} probes)"
-        return wrong.model_copy(update={"unit": "wrong or unsafe actions a year", "text": text})
+        return _wrong(found, "unsafe_tool_use")
     prior = (scenario.evidence.prior_failures, scenario.evidence.prior_passes)
     rate = failure_rate(sum(r.failures for r in probes), sum(r.trials for r in probes), prior=prior)
     served = use.served_frac * use.requests_per_year
@@ -118,10 +131,10 @@ def _downtime(found: Downtime) -> Exposure:
     )
 
 
-def _model_change(bench: Bench, service: ServiceLevel) -> Exposure:
+def _model_change(found: Exposed) -> Exposure:
     """Return the days of a year on which a model answers that may change without notice."""
-    api = bench.hosted
-    if api is None or (bench.candidate.pools and service.hosted_frac == 0):
+    api, service = found.case.hosted, found.level
+    if api is None or (found.case.candidate.pools and service.hosted_frac == 0):
         return Exposure(
             failure="silent_model_change", unit=_DAYS, value=0.0, basis="no hosted model takes part",
             text="the weights are your own and change when you change them", evidence=Evidence.MEASURED,
@@ -140,27 +153,25 @@ def _model_change(bench: Bench, service: ServiceLevel) -> Exposure:
     )
 
 
-def _overrun(scenario: Scenario, model: Model) -> Exposure:
+def _overrun(found: Exposed) -> Exposure:
     """Return how far the costs of one case in ten go beyond the budget; without a budget, how high they are.
 
     Measured against its own plan, a dear candidate with fixed prices would look safer than a cheap one whose worst
-    case still costs less; so the budget is the yardstick, and the excess over the plan is shown beside it.
+    case still costs less; so the budget is the yardstick, and the excess over what is expected is shown beside it.
     """
-    common = sample([model], _DRAWS, scenario.simulation.seed)
-    drawn = line_draws(model, common.values(model)).cost_npv_usd
-    plan = float(line_draws(model, point_values(model.inputs)).cost_npv_usd[0])
-    p90 = float(np.quantile(drawn, 0.9))
-    budget = scenario.constraints.budget_usd
-    beyond = max(p90 - budget, 0.0) if budget is not None else p90
-    tail = f"; ${beyond:,.0f} above the budget" if budget is not None and beyond > 0 else ""
-    inside = "; within the budget" if budget is not None and beyond == 0 else ""
+    cost, budget = found.cost, found.case.scenario.constraints.spending
+    limit = budget.limit_usd if budget is not None and budget.of == "present_value" else None
+    beyond = cost.p90_npv_usd if limit is None else max(cost.p90_npv_usd - limit, 0.0)
+    tail = "" if limit is None else f"; ${beyond:,.0f} above the budget" if beyond > 0 else "; within the budget"
+    uncertain = uncertain_names([found.model])
     return Exposure(
         failure="cost_overrun",
         value=beyond,
-        unit="USD above the budget in one case of ten" if budget is not None else "USD in one case of ten",
+        unit="USD in one case of ten" if limit is None else "USD above the budget in one case of ten",
         text=(
-            f"in one case of ten costs reach ${p90:,.0f} or more, ${max(p90 - plan, 0.0):,.0f} above plan{tail}{inside}"
+            f"in one case of ten costs reach ${cost.p90_npv_usd:,.0f} or more, "
+            f"${max(cost.p90_npv_usd - cost.cost_npv_usd, 0.0):,.0f} above what is expected{tail}"
         ),
-        basis=f"{len(common.names)} uncertain inputs, {_DRAWS} draws",
-        evidence=weakest(i.evidence for i in model.inputs.values() if i.name in common.names),
+        basis=f"{len(uncertain)} uncertain inputs, {DRAWS:,} draws",
+        evidence=weakest(found.model.inputs[name].evidence for name in uncertain),
     )

@@ -141,5 +141,3 @@ def gates_of(scenario: Scenario, candidate: Candidate) -> list[GateStatus]:
         ]
         found.append(max(each, key=lambda s: (not s.passed, s.upper_frac)))
     return found
-
-

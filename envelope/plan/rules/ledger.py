@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import date
 
-from envelope.plan.verdict.results import ConstraintResult
+from envelope.plan.rules.rule import ConstraintResult
 from envelope.provenance import Evidence, Frozen, weakest
 from envelope.spec.ledger import Ledger, LedgerRules
 from envelope.spec.load import load_all

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from envelope.plan.verdict.results import ConstraintResult
+from envelope.plan.rules.rule import ConstraintResult
 from envelope.spec.hosted import HostedModel
 from envelope.spec.licence import Licence
 from envelope.spec.load import ids, load

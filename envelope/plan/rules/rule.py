@@ -20,6 +20,8 @@ class ConstraintResult(Frozen):
     """Distance to the limit as a fraction of it; negative when broken."""
     explanation: str
     """One sentence with the numbers."""
+    basis: str = ""
+    """What the value rests on or stands for, where that is not plain from the name."""
     fix: str | None = None
     """Smallest change found that would satisfy the rule."""
 

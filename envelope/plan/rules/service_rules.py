@@ -34,7 +34,7 @@ def service_constraints(
         _at_least("served", service.served_frac, rules.served_min_frac, "of the requests are served", long),
         _at_least(
             "solved", solved_frac, rules.solved_min_frac, "of the tasks are solved",
-            f" ({basis})",
+            f" ({basis})", basis,
         ),
     ]  # fmt: skip
 
@@ -48,10 +48,10 @@ def growth_rule(years: Sequence[ServedYear]) -> ConstraintResult | None:
     worst = next((year for year in later if not year.keeps), later[-1])
     slo, served = worst.level.slo_attainment_frac, worst.level.served_frac
     margins = {
-        "keep their SLO": (slo, rules.slo_attainment_min_frac),
-        "are served": (served, rules.served_min_frac),
+        "slo_attainment": (slo, rules.slo_attainment_min_frac, "keep their SLO"),
+        "served": (served, rules.served_min_frac, "are served"),
     }
-    what, (value, limit) = min(margins.items(), key=lambda item: item[1][0] - item[1][1])
+    name, (value, limit, what) = min(margins.items(), key=lambda item: item[1][0] - item[1][1])
     load = worst.case.scenario.workload.rate_in_year(worst.year)
     text = f"in year {worst.year + 1}, at {load:.2f}× the load, {value:.1%} {what} (at least {limit:.1%})"
     counts = [year.replicas for year in years]
@@ -61,13 +61,14 @@ def growth_rule(years: Sequence[ServedYear]) -> ConstraintResult | None:
         text += f"; not even with {MOST_TIMES} times the replicas"
     return ConstraintResult(
         id="growth", satisfied=worst.keeps, value=value, limit=limit, unit="fraction",
-        margin_frac=value / limit - 1 if limit else None, explanation=text,
+        margin_frac=value / limit - 1 if limit else None, explanation=text, basis=name,
     )  # fmt: skip
 
 
-def _at_least(ident: str, value: float, limit: float, what: str, hint: str) -> ConstraintResult:
+def _at_least(ident: str, value: float, limit: float, what: str, hint: str, basis: str = "") -> ConstraintResult:
     return ConstraintResult(
         id=ident, satisfied=value >= limit, value=value, limit=limit, unit="fraction",
         margin_frac=value / limit - 1 if limit else None,
         explanation=f"{value:.1%} {what}, at least {limit:.1%} are asked for{hint}" if limit else f"{value:.1%} {what}",
+        basis=basis,
     )  # fmt: skip

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from envelope.perf.checks import Reason
 from envelope.plan.case.case import Case
 from envelope.plan.case.paid import Share
+from envelope.plan.rules.gates import gate_constraint, gates_of
 from envelope.plan.rules.ledger import ledger_constraints
 from envelope.plan.rules.licence_terms import licence_constraint
-from envelope.plan.rules.gates import gate_constraint, gates_of
 from envelope.plan.rules.rule import ConstraintResult
 from envelope.spec.economics import facts as economic_facts
 from envelope.spec.hosted import HostedModel
@@ -16,6 +16,7 @@ from envelope.spec.load import load
 from envelope.spec.model import Model
 from envelope.spec.scenario import Candidate, Scenario
 from envelope.tco.running import DEVICES_PER_NODE
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -43,8 +44,6 @@ def static_rules(case: Case) -> list[ConstraintResult]:
 
 def facts_of(case: Case) -> Facts:
     """Return what the rules look at in a case."""
-    work = case.scenario.workload
-    mixes = [task.sensitivity_mix.get("private", 0.0) for task in work.tasks]
     models = tuple({r.model.id: r.model for r in case.replicas}.values())
     where = f"{case.scenario.id}: candidate {case.candidate.id}"
     return Facts(
@@ -56,7 +55,7 @@ def facts_of(case: Case) -> Facts:
         hosted=case.hosted,
         reasons=case.reasons,
         device_max_w=case.max_w,
-        private_frac=sum(share * private for share, private in zip(work.shares(), mixes, strict=True)),
+        private_frac=case.private_frac,
     )
 
 

@@ -32,10 +32,10 @@ def simulate_peak(case: Case, *, seeds: int, year: int = 0) -> Peak:
 
     One of the same work on the same machines, operated in the same way, is remembered.
     """
-    return _peak(_Busiest(_work_text(case), seeds, year, case.replicas, case.hosted, case))
+    return _peak(_Busiest(_work_text(case, year), seeds, year, case.quick, case.replicas, case.hosted, case))
 
 
-_REMEMBERED = 96
+_REMEMBERED = 256
 """Simulations that are remembered, so that a change of prices alone simulates nothing."""
 
 
@@ -46,28 +46,44 @@ class _Busiest:
     work: str
     seeds: int
     year: int
+    quick: bool
     replicas: tuple[ReplicaSpec, ...] = field(hash=False)
     hosted: HostedModel | None = field(hash=False)
     case: Case = field(compare=False)
 
 
 _MONEY: Any = {"acquisition": True, "name": True, "note": True, "pools": {"__all__": {"acquisition"}}}
-_AFTERWARDS: Any = {
-    **dict.fromkeys(("id", "name", "question", "story", "failure_not_affordable", "economics", "candidates"), True),
-    "constraints": {"budget_usd", "slo_attainment_min_frac", "served_min_frac", "solved_min_frac"},
-}
-"""Parts of a scenario that count only after the simulation."""
+_BESIDES: Any = {"workload": {"tasks", "growth_frac_per_year"}} | dict.fromkeys(
+    ("id", "name", "question", "story", "failure_not_affordable", "economics", "candidates", "evidence", "capacity",
+     "company", "constraints"), True
+)  # fmt: skip
+"""Parts of a scenario that count before or after the simulation only."""
 
 
-def _work_text(case: Case) -> str:
-    """Return what is simulated: the work, the rules and the candidate, without how it is paid for."""
-    candidate = case.candidate.model_dump_json(exclude=_MONEY)
-    return case.scenario.model_dump_json(exclude=_AFTERWARDS) + candidate
+def _work_text(case: Case, year: int) -> str:
+    """Return what is simulated: the work, the privacy and the candidate, without how it is paid for.
+
+    Difficulty counts where it decides the route, sensitivity where anything stands outside the building.
+    """
+    scenario, candidate, drop = case.scenario, case.candidate, set[str]()
+    if candidate.route.policy != "escalate":
+        drop.add("difficulty")
+    if case.hosted is None and all(candidate.is_inside(pool) for pool in candidate.pools):
+        drop.add("sensitivity")
+    tasks = "".join(task.model_dump_json(exclude=drop) for task in scenario.workload.tasks)
+    rest = scenario.workload.rate_in_year(year), scenario.constraints.private_stays, scenario.economics.start
+    work = scenario.model_dump_json(exclude=_BESIDES)
+    return f"{tasks}{work}{rest}{candidate.model_dump_json(exclude=_MONEY)}"
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _peak(busiest: _Busiest) -> Peak:
     return simulated(busiest.case, usual_period(busiest.case, busiest.year), seeds=busiest.seeds)
+
+
+def simulations() -> int:
+    """Return how many simulations of a usual period this process has run; what is remembered does not count."""
+    return _peak.cache_info().misses
 
 
 def simulated(
@@ -89,7 +105,7 @@ def simulated(
         scenario.workload,
         seed=scenario.simulation.seed,
         seeds=seeds,
-        max_requests=scenario.simulation.max_requests if recorded else MOST_REQUESTS,
+        max_requests=case.max_requests if recorded else MOST_REQUESTS,
         window=None if recorded and period.flat else period.window,
         share=period.share,
         year=period.year,
@@ -99,5 +115,3 @@ def simulated(
         report=report,
     )
     return Peak(result, fleet, period.share, period.text)
-
-

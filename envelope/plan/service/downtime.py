@@ -11,14 +11,14 @@ from envelope.perf.replica import ReplicaSpec
 from envelope.perf.steady import Loop, prefill_attention_s, step_s
 from envelope.perf.step import compile_step
 from envelope.plan.case.case import Case
+from envelope.plan.service.busiest import Peak
 from envelope.provenance import Evidence, weakest
 from envelope.serving.fleet import Faults
 from envelope.serving.result import SimulationResult
 from envelope.spec.deployment import Pool
 from envelope.spec.economics import facts
-from envelope.units import DAYS_PER_YEAR, SECONDS_PER_YEAR
+from envelope.units import HOURS_PER_YEAR, SECONDS_PER_YEAR
 
-HOURS_PER_YEAR = 24 * DAYS_PER_YEAR
 _HOUR_S = 3600.0
 _USED = ("mtbf_gpu_all_causes", "repair_time_vendor", "recovery_restart", "soft_failure_share")
 
@@ -37,11 +37,13 @@ class Downtime:
     evidence: Evidence
 
 
-def downtime(case: Case, result: SimulationResult, faults: Faults | None = None) -> Downtime:
+def downtime(case: Case, peak: Peak) -> Downtime:
     """Return the hours of a year without service for a user, after its simulation.
 
-    ``faults`` are the scenario's own; without them the catalog's rates of failure and repair hold.
+    Rates of failure and repair are the scenario's own; without them those of the catalog hold.
     """
+    result = peak.result
+    faults = replace(peak.fleet.faults or default_faults(), spares=case.operations.spares)
     offered = max(result.overall.offered, 1)
     hosted_frac = result.overall.completed_hosted / offered
     parts = [_local(case, result, faults)] if case.candidate.pools else []
@@ -134,7 +136,7 @@ def saturated_s_per_request(
     return prefill + output_tokens / replica.tokens_per_step * step_s(tables, loop, batch, context) / batch
 
 
-def _local(case: Case, result: SimulationResult, faults: Faults | None) -> Downtime:
+def _local(case: Case, result: SimulationResult, assumed: Faults) -> Downtime:
     """Return what failures of the local replicas take away; a seat depends on its own device alone."""
     known = facts().defaults
     if case.candidate.pools[0].role == "seat":
@@ -142,7 +144,6 @@ def _local(case: Case, result: SimulationResult, faults: Faults | None) -> Downt
         share, repair = known["laptop_failure"].value, known["repair_time_vendor"].value
         text = f"{share:.0%} of the devices fail in a year and are repaired in {repair:g} hours"
         return Downtime(hours, hours, text, known["laptop_failure"].evidence)
-    assumed = default_faults() if faults is None else faults
     weights = np.array(case.scenario.workload.hour_weights)
     lost = short = 0.0
     for index, (pool, replica) in enumerate(zip(case.candidate.pools, case.replicas, strict=True)):

@@ -68,7 +68,7 @@ def service_level(scenario: Scenario, peak: Peak) -> ServiceLevel:
         slo_attainment_frac=overall.slo_attainment_frac,
         slo_attainment_low_frac=max(result.slo_attainment.low, 0.0),
         slo_attainment_high_frac=min(result.slo_attainment.high, 1.0),
-        served_frac=overall.completed / offered,
+        served_frac=overall.served_frac,
         ttft=_percentiles(overall.ttft_s),
         itl=_percentiles(overall.itl_s),
         e2e=_percentiles(overall.e2e_s),
@@ -117,5 +117,3 @@ def _percentiles(spread: Spread | None) -> Percentiles | None:
     if spread is None:
         return None
     return Percentiles(mean_s=spread.mean, p50_s=spread.p50, p95_s=spread.p95, p99_s=spread.p99)
-
-

@@ -23,6 +23,9 @@ MOST_REQUESTS = 2_000_000
 _WEEK_REQUESTS = 200_000
 """Requests of one seed at most for a week that the operations ask for, where the settings do not allow more."""
 
+_QUICK_SEATS = 24
+"""Seats of a fleet of seats that a short simulation takes."""
+
 _SPANS_S = {"day": SECONDS_PER_DAY, "week": 7 * SECONDS_PER_DAY}
 _WARMUP_S = 1800.0
 """Longest part of a day or week that fills queues and caches and is not counted."""
@@ -56,7 +59,7 @@ def usual_period(case: Case, year: int = 0) -> Period:
 
     A week of more requests than are simulated at most becomes the busiest day, and that the busiest hour.
     """
-    most = max(case.scenario.simulation.max_requests, _WEEK_REQUESTS)
+    most = max(case.max_requests, _WEEK_REQUESTS)
     if case.candidate.pools and case.operations.takes_a_week:
         for name in ("week", "day"):
             found = timed(case, name, None, year, most)
@@ -65,9 +68,7 @@ def usual_period(case: Case, year: int = 0) -> Period:
     return busiest_hour(case, year)
 
 
-def period_of(
-    case: Case, *, horizon: Horizon | None, hours: float | None, year: int, whole: bool = False
-) -> Period:
+def period_of(case: Case, *, horizon: Horizon | None, hours: float | None, year: int, whole: bool = False) -> Period:
     """Return what is simulated when a horizon or its length is asked for; ``whole`` takes no share of the fleet.
 
     Raises ``InputError`` if that is more than ``MOST_REQUESTS`` requests.
@@ -89,14 +90,14 @@ def period_of(
 def busiest_hour(case: Case, year: int = 0, *, whole: bool = False) -> Period:
     """Return the busiest hour, shorter or longer by the number of requests that the settings allow."""
     share = 1.0 if whole else replica_share(case, year)
-    most = case.scenario.simulation.max_requests * (10 if whole else 1)
+    most = case.max_requests * (10 if whole else 1)
     load = share * case.scenario.workload.rate_in_year(year)
-    return Period("the busiest hour", window_of(case.scenario.workload, max_requests=most, share=load), True, share, year)
+    return Period(
+        "the busiest hour", window_of(case.scenario.workload, max_requests=most, share=load), True, share, year
+    )
 
 
-def timed(
-    case: Case, horizon: Horizon, hours: float | None, year: int, most_requests: float
-) -> Period:
+def timed(case: Case, horizon: Horizon, hours: float | None, year: int, most_requests: float) -> Period:
     """Return a part of the week of given length, whose load follows the curve."""
     peak = case.scenario.workload.peak_hour * 3600.0
     start = {"hour": peak, "day": peak // SECONDS_PER_DAY * SECONDS_PER_DAY, "week": 0.0}[horizon]
@@ -116,7 +117,11 @@ def _expected(case: Case, period: Period) -> float:
 def replica_share(case: Case, year: int) -> float:
     """Return the share of the load (and of every pool's replicas) that is simulated in the busiest hour."""
     rate = case.scenario.workload.peak_rate_per_s * case.scenario.workload.rate_in_year(year)
-    return share_of(case, case.scenario.simulation.max_requests / (rate * SHORTEST_WINDOW_S))
+    wanted = case.max_requests / (rate * SHORTEST_WINDOW_S)
+    if case.quick and case.on_seats and len(case.candidate.pools) == 1:
+        # Each seat's device serves its own user only, so that a few say what all do.
+        wanted = min(wanted, _QUICK_SEATS / case.candidate.pools[0].replicas)
+    return share_of(case, wanted)
 
 
 def share_of(case: Case, wanted: float) -> float:

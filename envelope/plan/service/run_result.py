@@ -7,13 +7,6 @@ from envelope.result import Result
 from envelope.serving.result import CURVE_FRACS, Bottleneck, Curves, FleetEvent, HostedUsage, Interval, Spread, Timeline
 
 
-class Cdf(Frozen):
-    """A distribution function: ``frac[i]`` of the requests (or gaps between tokens) take at most ``value_s[i]``."""
-
-    value_s: tuple[float, ...]
-    frac: tuple[float, ...]
-
-
 class Count(Frozen):
     """Requests to which one thing happened."""
 
@@ -52,11 +45,6 @@ class RunClass(Frozen):
     mean_output_tokens: float
     counts: tuple[Count, ...]
     """Refusals, waits, spills, preemptions … of the class; what did not happen is left out."""
-
-    def cdf(self, figure: str) -> Cdf | None:
-        """Return the distribution function of ``ttft_s``, ``itl_s``, ``tpot_s`` or ``e2e_s``; ``None`` if unknown."""
-        values: tuple[float, ...] = getattr(self.curves, figure)
-        return Cdf(value_s=values, frac=CURVE_FRACS) if values else None
 
 
 class RunTimeline(Timeline):
@@ -123,6 +111,12 @@ class ServiceRun(Result):
     classes: tuple[RunClass, ...]
     slo_limit_frac: float
     """Share of the requests that must keep their SLO, as the scenario asks."""
+    served_limit_frac: float
+    """Share of the requests that must be served at all."""
+    keeps_service: bool
+    """Whether both are reached."""
+    without_failure: "ServiceRun | None" = None
+    """The same requests without the node's failure that was asked for."""
     slo_attainment: Interval
     """Over seeds, with its 95 % confidence interval."""
     goodput_per_s: Interval
@@ -160,53 +154,6 @@ class ServiceRun(Result):
         """Whether so many requests keep their SLO as the scenario asks."""
         return self.ran and self.slo_attainment.mean >= self.slo_limit_frac
 
-    def class_of(self, ident: str) -> RunClass:
-        """Return one task class; raises ``KeyError`` for an unknown id."""
-        for found in self.classes:
-            if found.id == ident:
-                return found
-        raise KeyError(ident)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with the shares of the curves."""
         return {**self.model_dump(mode="json"), "keeps_slo": self.keeps_slo, "curve_fracs": list(CURVE_FRACS)}
-
-
-class LoadPoint(Frozen):
-    """The service at one multiple of the planned load."""
-
-    factor: float
-    requests_per_s: float
-    slo_attainment_frac: float
-    served_frac: float
-    keeps: bool
-    """Whether both are what the scenario asks for."""
-    ttft_s: Spread | None
-    itl_s: Spread | None
-    e2e_s: Spread | None
-    goodput_per_s: float
-    utilisation_frac: float
-    hosted_frac: float
-    mean_w: float
-    bottleneck: str
-
-
-class LoadSweep(Result):
-    """Latency against load, up to where the service breaks."""
-
-    scenario: str
-    candidate: str
-    name: str
-    reasons: tuple[str, ...] = ()
-    """Why the candidate cannot run at all."""
-    points: tuple[LoadPoint, ...]
-    """In the order of the load."""
-    keeps_up_to: float | None
-    """Largest simulated multiple up to which all points keep the service level; ``None`` if none does."""
-    breaks_at: float | None
-    """Smallest simulated multiple at which it breaks; ``None`` if no simulated one does."""
-    slo_limit_frac: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return self.model_dump(mode="json")

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from envelope.plan.case.fleet import Bench
-from envelope.plan.case.usage import annual_usage
-from envelope.plan.service.level import Peak, traffic
+from envelope.plan.case.case import Case
+from envelope.plan.case.usage import year_usage
+from envelope.plan.service.busiest import Peak
+from envelope.plan.service.downtime import downtime
 from envelope.plan.service.run_result import CostDriver, Count, Energy, Left, RunClass, RunTimeline
+from envelope.plan.service.traffic import traffic
 from envelope.serving.result import ClassResult, Curves, FleetEvent, SimulationResult
-from envelope.spec.scenario import Scenario
 from envelope.tco import AnnualUsage, bill_usd
 from envelope.units import J_PER_KWH
 
@@ -17,6 +18,7 @@ _COUNTS = {
     "refused_length": "longer than any replica or API holds",
     "refused_hosted": "given up after all retries at the hosted API",
     "unfinished": "still waiting two days after the end",
+    "late": "answered after more than an hour (or their SLO, if longer): not counted as served",
     "waited_for_repair": "waited until a replica came up again",
     "restarted": "lost their work to a failure and started again",
     "preempted": "preempted at least once for want of KV blocks",
@@ -26,7 +28,7 @@ _COUNTS = {
 }
 """Counter of a class → what it means."""
 
-REFUSALS = ("refused_private", "refused_length", "refused_hosted", "unfinished")
+REFUSALS = ("refused_private", "refused_length", "refused_hosted", "unfinished", "late")
 """Counters of requests that were not served."""
 
 
@@ -42,7 +44,7 @@ def run_class(found: ClassResult, share: float) -> RunClass:
         id=found.id, offered=found.offered, completed=found.completed, ttft_s=found.ttft_s, itl_s=found.itl_s,
         tpot_s=found.tpot_s, e2e_s=found.e2e_s, curves=found.curves, slo_attainment_frac=found.slo_attainment_frac,
         goodput_per_s=found.goodput_per_s / share, solved_frac=found.solved_frac,
-        hosted_frac=found.completed_hosted / offered, served_frac=found.completed / offered,
+        hosted_frac=found.completed_hosted / offered, served_frac=found.served_frac,
         mean_input_tokens=found.mean_input_tokens, mean_output_tokens=found.mean_output_tokens, counts=tuple(counts),
     )  # fmt: skip
 
@@ -108,17 +110,18 @@ def energy(result: SimulationResult) -> Energy:
     )
 
 
-def cost_drivers(scenario: Scenario, bench: Bench, peak: Peak, year: int) -> tuple[CostDriver, ...]:
+def cost_drivers(case: Case, peak: Peak, year: int) -> tuple[CostDriver, ...]:
     """Return the quantities that cost money, per hour of the simulated time, the whole fleet's.
 
     Hosted tokens and rented devices have list prices of that year; machines bought and their electricity have a cost
     over the years (``envelope tco``), but no price per hour.
     """
-    result, candidate = peak.result, bench.candidate
+    result, candidate = peak.result, case.candidate
+    usage = _usage(case, peak, year)
     drivers: list[CostDriver] = []
     rented = {
         pool.hardware: annual.usd_per_device_hour.point
-        for pool, annual in zip(candidate.pools, _usage(scenario, bench, peak, year).rented, strict=False)
+        for pool, annual in zip(candidate.pools, usage.rented, strict=False)
     }
     for pool in candidate.pools:
         hours, usd = pool.devices * result.running_frac, rented.get(pool.hardware)
@@ -130,7 +133,7 @@ def cost_drivers(scenario: Scenario, bench: Bench, peak: Peak, year: int) -> tup
     if candidate.pools:
         kwh = energy(result).kwh_per_hour
         drivers.append(CostDriver(id="energy", label="energy of the devices", quantity=kwh, unit="kWh"))
-    for used in _usage(scenario, bench, peak, year).hosted:
+    for used in usage.hosted:
         if used.tokens:
             label, usd = f"{used.api} {used.kind.replace('_', ' ')} tokens", bill_usd([used])
             if used.processing != "standard":
@@ -141,10 +144,10 @@ def cost_drivers(scenario: Scenario, bench: Bench, peak: Peak, year: int) -> tup
     return tuple(drivers)
 
 
-def _usage(scenario: Scenario, bench: Bench, peak: Peak, year: int) -> AnnualUsage:
+def _usage(case: Case, peak: Peak, year: int) -> AnnualUsage:
     """Return the usage of one hour like the simulated one, at the prices of ``year``."""
     result = peak.result
     per_hour = result.requests / len(result.seeds) / result.share_frac / max(result.window_s, 1e-9) * 3600.0
-    work = replace(traffic(scenario, bench, peak), requests_per_year=per_hour / scenario.workload.rate_in_year(year))
-    years = annual_usage(scenario, bench.candidate, bench.replicas, bench.hosted, work)
-    return years[min(year, len(years) - 1)]
+    use = traffic(case, peak, downtime(case, peak))
+    work = replace(use, requests_per_year=per_hour / case.scenario.workload.rate_in_year(year))
+    return year_usage(case, work, year)

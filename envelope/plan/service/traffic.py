@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +10,10 @@ from envelope.plan.case.case import Case
 from envelope.plan.case.operations import running_fracs
 from envelope.plan.case.usage import Traffic
 from envelope.plan.service.busiest import Peak
-from envelope.plan.service.downtime import downtime, saturated_s_per_request
+from envelope.plan.service.downtime import Downtime, saturated_s_per_request
 from envelope.serving.offered import OfferedClass, offered_classes
 from envelope.serving.result import SimulationResult, Stratum
-from envelope.serving.strata import part_like
+from envelope.serving.strata import part_like, solved_frac
 from envelope.spec.hosted import TokenKind
 from envelope.spec.workload import Workload
 from envelope.units import DAYS_PER_YEAR
@@ -25,8 +24,8 @@ _KINDS: tuple[tuple[TokenKind, int], ...] = (("input", 0), ("cached_input", 0), 
 """Kinds of hosted tokens in the order of ``Stratum.hosted_tokens``, each a part of prompt (0) or answer (1) tokens."""
 
 
-def traffic(case: Case, peak: Peak) -> Traffic:
-    """Return what one offered request uses on average.
+def traffic(case: Case, peak: Peak, down: Downtime) -> Traffic:
+    """Return what one offered request uses on average; ``down`` is what failures take away.
 
     The simulation says which share of each stratum's prompt and answer tokens is served, and where; the workload says
     how many tokens a stratum offers, so that the luck of a simulated hour with long requests is no bill of a year
@@ -39,16 +38,15 @@ def traffic(case: Case, peak: Peak) -> Traffic:
     work = _Work(result, offered_classes(case.scenario.workload, starts))
     per_seed = max(result.overall.offered, 1) / len(result.seeds)
     idle_j = case.device_idle_w * peak.share_frac * result.window_s * result.running_frac
-    faults = peak.fleet.faults
-    down = downtime(case, result, faults and replace(faults, spares=case.operations.spares))
     running = running_fracs(case.scenario, case.candidate, result.running_frac)
     prompt, answer = work.tokens()
     return Traffic(
         requests_per_year=case.scenario.workload.daily_requests * DAYS_PER_YEAR,
         input_tokens=prompt,
         output_tokens=answer,
-        served_frac=result.overall.completed / max(result.overall.offered, 1),
-        solved_frac=result.overall.solved_frac,
+        served_frac=result.overall.served_frac,
+        # Remembered simulations may be of other difficulties, where the route does not ask for them.
+        solved_frac=solved_frac(result.strata, [t.difficulty for t in case.scenario.workload.tasks], peak.fleet),
         dynamic_j=max(result.energy_j - idle_j, 0.0) / per_seed * _effort_ratio(case, result, prompt, answer),
         idle_w=case.mean_idle_w(running),
         own_idle_w=case.mean_idle_w(running, own=True),
@@ -84,10 +82,8 @@ class _Work:
         total = sum(s.weight_frac for s in self._strata) or 1.0
         self._weights = [s.weight_frac / total for s in self._strata]
         self._pools = [[o for o in self._strata if o.task == s.task] for s in self._strata]
-        self._spread = [0.0 if means is None else means[s.task].prompt_cv**2 for s in self._strata]
-        self._means: list[Floats] = [
-            _per_request([s]) if means is None else means[s.task].tokens for s in self._strata
-        ]
+        self._spread = [0.0 if means is None else means[s.task].prompt_cv ** 2 for s in self._strata]
+        self._means: list[Floats] = [_per_request([s]) if means is None else means[s.task].tokens for s in self._strata]
 
     def tokens(self) -> tuple[float, float]:
         """Return prompt and answer tokens of a mean request."""
@@ -121,9 +117,7 @@ class _Work:
             hosted = np.sum([s.hosted_tokens for s in like], axis=0)
             for column, (_, side) in enumerate(_KINDS):
                 whole = hosted[:, column].sum() / max(offered[:, side].sum(), 1)
-                ratios = np.where(
-                    offered[:, side] > 0, hosted[:, column] / np.maximum(offered[:, side], 1), whole
-                )
+                ratios = np.where(offered[:, side] > 0, hosted[:, column] / np.maximum(offered[:, side], 1), whole)
                 found[:, column] += weight * mean[:, side] * ratios
         return {
             (kind, start): float(found[row, column])

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from envelope.plan.case.case import Case
-from envelope.plan.case.usage import Traffic
+from envelope.plan.case.usage import Traffic, mixed
 from envelope.plan.service.busiest import Peak, simulate_peak
+from envelope.plan.service.downtime import Downtime, downtime
 from envelope.plan.service.level import ServiceLevel, keeps_service, service_level
 from envelope.plan.service.traffic import traffic
 
@@ -24,10 +25,12 @@ class ServedYear:
     peak: Peak
     level: ServiceLevel
     use: Traffic
+    down: Downtime
+    """What failures take away in a year."""
     keeps: bool
     """Whether so many requests are served, and keep their SLO, as the scenario asks."""
     simulated: bool = True
-    """Whether the year was simulated itself, rather than taken to be like the one before."""
+    """Whether the year was simulated itself, rather than taken to lie between others or to be like the one before."""
 
     @property
     def replicas(self) -> int:
@@ -40,29 +43,53 @@ def served_year(case: Case, *, seeds: int, year: int = 0) -> ServedYear:
     """Return one year of a case on the machines that it has."""
     peak = simulate_peak(case, seeds=seeds, year=year)
     level = service_level(case.scenario, peak)
-    return ServedYear(year, case, peak, level, traffic(case, peak), keeps_service(level, case.scenario.constraints))
+    down = downtime(case, peak)
+    kept = keeps_service(level, case.scenario.constraints)
+    return ServedYear(year, case, peak, level, traffic(case, peak, down), down, kept)
 
 
-def served_years(case: Case, *, seeds: int, tick: Tick, first: ServedYear | None = None) -> tuple[ServedYear, ...]:
+def served_years(case: Case, *, seeds: int, tick: Tick) -> tuple[ServedYear, ...]:
     """Return every year of the horizon.
 
-    A year is simulated if the work changes and the year before kept the service: after the first that does not,
-    nothing would be learned, and the rest are taken to be like it. With ``capacity.growth: buy`` the fewest further
-    replicas that keep a year's service are bought in it; where no number helps, the machines stay as they are.
+    If the work changes and the first year keeps the service, the last one is simulated on the same machines. If it
+    keeps the service too, the years between lie between the two by their load. Else they are simulated one by one:
+    with ``capacity.growth: buy`` the fewest further replicas that keep a year's service are bought in it, and where no
+    number helps, or none may be bought, the rest are taken to be like the first year that breaks.
     """
-    years = [first or served_year(case, seeds=seeds)]
-    grows = case.scenario.workload.growth_frac_per_year != 0
+    first = served_year(case, seeds=seeds)
+    last = case.years - 1
+    if last < 1 or case.scenario.workload.growth_frac_per_year == 0 or not first.keeps:
+        return tuple(replace(first, year=year, simulated=year == 0) for year in range(case.years))
+    tick(f"{case.candidate.name}: year {last + 1}")
+    end = served_year(case, seeds=seeds, year=last)
+    if end.keeps:
+        return (first, *(_between(first, end, year) for year in range(1, last)), end)
+    years = [first]
     for year in range(1, case.years):
-        last = years[-1]
-        if not grows or not last.keeps:
-            years.append(replace(last, year=year, simulated=False))
-            continue
-        tick(f"{case.candidate.name}: year {year + 1}")
-        now = served_year(last.case, seeds=seeds, year=year)
-        if not now.keeps and may_buy(case):
-            now = enough_replicas(last.case, seeds=seeds, year=year, known=now) or now
-        years.append(now)
+        years.append(_following(years[-1], year, seeds, tick))
     return tuple(years)
+
+
+def _following(last: ServedYear, year: int, seeds: int, tick: Tick) -> ServedYear:
+    """Return the year after ``last``, on further replicas if it takes them and they may be bought."""
+    if not last.keeps:
+        return replace(last, year=year, simulated=False)
+    tick(f"{last.case.candidate.name}: year {year + 1}")
+    now = served_year(last.case, seeds=seeds, year=year)
+    if now.keeps or not may_buy(last.case):
+        return now
+    return enough_replicas(last.case, seeds=seeds, year=year, known=now) or now
+
+
+def _between(first: ServedYear, end: ServedYear, year: int) -> ServedYear:
+    """Return a year on the same machines whose load lies between two others that keep the service.
+
+    Its level is that of the heavier of the two, which it does not fall below.
+    """
+    rate = first.case.scenario.workload.rate_in_year
+    share = (rate(year) - rate(first.year)) / (rate(end.year) - rate(first.year))
+    heavier = first if rate(first.year) > rate(end.year) else end
+    return replace(heavier, year=year, use=mixed(first.use, end.use, share), simulated=False)
 
 
 def may_buy(case: Case) -> bool:

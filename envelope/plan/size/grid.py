@@ -136,9 +136,3 @@ def _server(hardware: str, tp: int) -> str | None:
     servers = [s for s in load_all(ServerProfile, "servers") if s.device == known.id and s.price is not None]
     fitting = [s for s in servers if s.device_count >= tp] or servers
     return min(fitting, key=lambda s: (s.device_count, s.id)).id if fitting else None
-
-
-def with_count(candidate: Candidate, count: int) -> Candidate:
-    """Return a candidate with another number of replicas."""
-    pool = candidate.pools[0].model_copy(update={"replicas": count})
-    return candidate.model_copy(update={"pools": (pool,)})

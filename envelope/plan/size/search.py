@@ -8,20 +8,19 @@ from functools import partial
 from typing import Any
 
 from envelope.errors import InputError, Problem
-from envelope.plan.case.fleet import Bench, resolve_bench
-from envelope.plan.case.measured import gate_constraint, gates_of, measured_work
-from envelope.plan.case.usage import Traffic, annual_usage
-from envelope.plan.rules.static import budget_constraint, service_constraints, static_constraints
-from envelope.plan.service.level import service_level, simulate_peak, traffic
+from envelope.plan.case.case import Case, case_of
+from envelope.plan.case.operations import running_fracs
+from envelope.plan.case.usage import Traffic, year_usage
+from envelope.plan.chain import Judged, judged
+from envelope.plan.rules.static import static_rules
 from envelope.plan.service.prepare import prepare_for
 from envelope.plan.size.bounds import least_seconds_per_request, requests_per_s_bound
-from envelope.plan.size.grid import Grid, configurations, grid_for, is_offered, kinds_of, with_count
-from envelope.plan.verdict.evaluate import candidate_facts
+from envelope.plan.size.grid import Grid, configurations, grid_for, is_offered, kinds_of
 from envelope.provenance import Frozen
 from envelope.result import Result
 from envelope.spec.load import Reporter, validate
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.evaluate import evaluate_model
+from envelope.tco.evaluate import expected_npv_usd
 from envelope.tco.model import build
 from envelope.units import DAYS_PER_YEAR
 
@@ -32,11 +31,15 @@ class Sized(Frozen):
     """One configuration that was simulated."""
 
     candidate: Candidate
-    """As it would be bought, spare replicas included."""
+    """As it would stand in a scenario, its spare replicas under ``operations``."""
     text: str
     feasible: bool
     broken: tuple[str, ...]
     cost_npv: float
+    """Expected present value of all payments, those for spares and for growth among them."""
+    cost_p10_usd: float
+    cost_p90_usd: float
+    """One case of ten costs less, one of ten more."""
     slo_attainment_frac: float
     latency_p95_s: float | None
     """Time to the last token, 95th percentile of the simulated time without the spare replicas."""
@@ -73,7 +76,7 @@ class Sizing(Result):
 class _Kind:
     """One replica type with the replica counts still in question."""
 
-    bench: Bench
+    case: Case
     counts: tuple[int, ...]
 
 
@@ -92,6 +95,7 @@ def size(
     ``options`` replace what is combined: ``models``, ``hardware``, ``tp``, ``replicas``, ``weights``, ``kv``,
     ``engines``, ``max_num_batched_tokens``, ``acquire`` (each a list), and ``spare``.
 
+    Each configuration is judged as ``compare`` judges a candidate: with N + k spares, evidence, growth and every rule.
     Memory, engine, licence, power, rack and a bound on the throughput rule configurations out first. The rest is
     simulated in the order of a lower bound of its cost, so that the first feasible one is the cheapest; if a count of
     replicas fails, smaller ones of the same kind are not tried. ``explore`` more are simulated for the Pareto set.
@@ -106,7 +110,7 @@ def size(
     kinds = _kinds(scenario, grid, pruned)
     lows: dict[tuple[object, ...], float] = {}
     # Of fleets that cost the same the larger come first: if one fails, the smaller need no simulation.
-    queue = [(_lower_bound_usd(scenario, k, n, grid, lows), -n, i) for i, k in enumerate(kinds) for n in k.counts]
+    queue = [(_lower_bound_usd(k, n, lows), -n, i) for i, k in enumerate(kinds) for n in k.counts]
     heapq.heapify(queue)
     runs = math.ceil(min(max_simulations, len(queue)) / max(len(scenario.candidates), 1))
     prepare_for(scenario, scenario.candidates, runs=runs, tell=partial(tell, 0.0))
@@ -149,8 +153,8 @@ def _search(
         if count <= too_few.get(index, 0):
             pruned[_FAILED] = pruned.get(_FAILED, 0) + 1
             continue
-        tell(len(found) / limits.simulations, f"{kinds[index].bench.candidate.name} × {count}")
-        one = _simulated(scenario, kinds[index].bench, count, limits.spare)
+        tell(len(found) / limits.simulations, f"{kinds[index].case.candidate.name} × {count}")
+        one = _judged(scenario, kinds[index].case.with_replicas(count).candidate, limits.spare)
         found.append(one)
         if not one.feasible and set(one.broken) <= _LOAD:
             too_few[index] = max(too_few.get(index, 0.0), count)
@@ -182,17 +186,17 @@ def _kinds(scenario: Scenario, grid: Grid, pruned: dict[str, int]) -> list[_Kind
         if not is_offered(candidate):
             pruned["not for rent"] = pruned.get("not for rent", 0) + len(grid.replicas)
             continue
-        bench = resolve_bench(scenario, candidate)
-        if not bench.runs:
-            rule = next(r.rule for r in bench.reasons if r.blocks)
+        case = case_of(scenario, with_spares(scenario, candidate, grid.spare))
+        if not case.runs:
+            rule = next(r.rule for r in case.reasons if r.blocks)
             pruned[rule] = pruned.get(rule, 0) + len(grid.replicas)
             continue
         counts = []
         # Served is asked for by the scenario, so a fleet too slow for that share cannot keep it.
         share = scenario.constraints.served_min_frac * scenario.constraints.slo_attainment_min_frac
-        per_replica = requests_per_s_bound(scenario, bench.replicas[0])
+        per_replica = requests_per_s_bound(scenario, case.replicas[0])
         for count in sorted(grid.replicas):
-            broken = _statically_broken(scenario, bench, count + grid.spare)
+            broken = _statically_broken(case.with_replicas(count))
             if broken is not None:
                 pruned[broken] = pruned.get(broken, 0) + 1
             elif per_replica * count < rate * share:
@@ -200,69 +204,60 @@ def _kinds(scenario: Scenario, grid: Grid, pruned: dict[str, int]) -> list[_Kind
             else:
                 counts.append(count)
         if counts:
-            kinds.append(_Kind(bench, tuple(counts)))
+            kinds.append(_Kind(case, tuple(counts)))
     return kinds
 
 
-def _statically_broken(scenario: Scenario, bench: Bench, count: int) -> str | None:
-    candidate = with_count(bench.candidate, count)
-    sized = Bench(candidate, bench.replicas, bench.fits, bench.hosted, bench.reasons)
-    found = static_constraints(candidate_facts(scenario, sized))
-    found += [gate_constraint(s) for s in gates_of(scenario, candidate) if s.hard]
-    return next((c.id.split(".")[0] for c in found if not c.satisfied), None)
+def with_spares(scenario: Scenario, candidate: Candidate, spares: int) -> Candidate:
+    """Return a candidate whose operations hold at least so many spare replicas."""
+    operations = scenario.operations_of(candidate)
+    if operations.spares >= spares:
+        return candidate
+    return candidate.model_copy(update={"operations": operations.model_copy(update={"spares": spares})})
 
 
-def _lower_bound_usd(
-    scenario: Scenario, kind: _Kind, count: int, grid: Grid, known: dict[tuple[object, ...], float]
-) -> float:
+def _statically_broken(case: Case) -> str | None:
+    return next((rule.id.split(".")[0] for rule in static_rules(case) if not rule.satisfied), None)
+
+
+def _lower_bound_usd(kind: _Kind, count: int, known: dict[tuple[object, ...], float]) -> float:
     """Return a cost that the configuration cannot undercut: machines and fixed lines, without energy above idle."""
-    candidate = with_count(kind.bench.candidate, count + grid.spare)
-    bench = Bench(candidate, kind.bench.replicas, kind.bench.fits, None, kind.bench.reasons)
+    case = kind.case.with_replicas(count)
     # Machines alone decide it, whatever model they run.
-    pool, paid = bench.candidate.pools[0], bench.candidate.acquisition
+    pool, paid = case.candidate.pools[0], case.candidate.acquisition
     key = (pool.hardware, paid.kind, paid.server, pool.devices)
     if key in known:
         return known[key]
+    running = running_fracs(case.scenario, case.candidate, 0.0)
     use = Traffic(
-        requests_per_year=scenario.workload.daily_requests * DAYS_PER_YEAR, input_tokens=0.0, output_tokens=0.0,
-        served_frac=1.0, solved_frac=1.0, dynamic_j=0.0, idle_w=bench.idle_w,
+        requests_per_year=case.scenario.workload.daily_requests * DAYS_PER_YEAR, input_tokens=0.0, output_tokens=0.0,
+        served_frac=1.0, solved_frac=1.0, dynamic_j=0.0, idle_w=case.mean_idle_w(running),
+        own_idle_w=case.mean_idle_w(running, own=True), running_fracs=running,
     )  # fmt: skip
-    model = build(scenario.economics, annual_usage(scenario, candidate, bench.replicas, None, use))
-    known[key] = evaluate_model(model).cost_npv_usd
+    known[key] = expected_npv_usd(build(case.economics, [year_usage(case, use, year) for year in range(case.years)]))
     return known[key]
 
 
-def _simulated(scenario: Scenario, kind: Bench, count: int, spare: int) -> Sized:
-    """Return a configuration: simulated without its spare replicas, priced with them."""
-    bare = with_count(kind.candidate, count)
-    work, _ = measured_work(scenario, bare)
-    bench = Bench(bare, kind.replicas, kind.fits, None, kind.reasons)
-    peak = simulate_peak(work, bench, seeds=1)
-    service, use = service_level(work, peak), traffic(work, bench, peak)
-    bought = Bench(with_count(kind.candidate, count + spare), kind.replicas, kind.fits, None, kind.reasons)
-    use = Traffic(**{**{n: getattr(use, n) for n in Traffic.__slots__}, "idle_w": bought.idle_w})
-    model = build(work.economics, annual_usage(work, bought.candidate, bought.replicas, None, use))
-    cost = evaluate_model(model).cost_npv_usd
-    found = static_constraints(candidate_facts(work, bought)) + service_constraints(work, service, use.solved_frac)
-    budget = budget_constraint(work, cost)
-    broken = [c.id for c in (*found, *([budget] if budget else [])) if not c.satisfied]
-    broken += _growth_broken(work, bench, broken)
-    spares = f" + {spare} spare" if spare else ""
+def _judged(scenario: Scenario, candidate: Candidate, spares: int) -> Sized:
+    """Return a configuration as ``compare`` judges it; those that one seed finds feasible with all seeds."""
+    found = judged(scenario, candidate, seeds=1)
+    if found.feasible and scenario.simulation.seeds > 1:
+        found = judged(scenario, candidate, seeds=scenario.simulation.seeds)
+    return _sized(found, spares)
+
+
+def _sized(found: Judged, spares: int) -> Sized:
+    assert found.money is not None  # configurations that cannot run were ruled out before
+    candidate, cost = found.case.candidate, found.money.cost
+    level, peak = found.years[0].level, found.years[0].peak
+    more = f" + {spares} spare" if spares else ""
     return Sized(
-        candidate=bought.candidate, text=f"{count}{spares} × {kind.candidate.name}", feasible=not broken,
-        broken=tuple(broken), cost_npv=cost, slo_attainment_frac=service.slo_attainment_frac,
-        latency_p95_s=service.e2e.p95_s if service.e2e else None,
-        goodput_per_s=peak.result.goodput_per_s.mean / peak.share_frac, power_max_w=bought.max_w,
+        candidate=candidate, text=f"{candidate.pools[0].replicas}{more} × {candidate.name}", feasible=found.feasible,
+        broken=found.broken, cost_npv=cost.cost_npv_usd, cost_p10_usd=cost.p10_npv_usd, cost_p90_usd=cost.p90_npv_usd,
+        slo_attainment_frac=level.slo_attainment_frac, latency_p95_s=level.e2e.p95_s if level.e2e else None,
+        goodput_per_s=peak.result.goodput_per_s.mean / peak.share_frac, power_max_w=found.case.max_w,
         too_long_frac=peak.result.overall.refused_length / max(peak.result.overall.offered, 1),
     )  # fmt: skip
-
-
-def _growth_broken(scenario: Scenario, bench: Bench, broken: Sequence[str]) -> list[str]:
-    last = -(-scenario.economics.horizon_months // 12) - 1
-    if broken or last < 1 or scenario.workload.growth_frac_per_year <= 0:
-        return []
-    attained = simulate_peak(scenario, bench, seeds=1, year=last).result.overall.slo_attainment_frac
-    return [] if attained >= scenario.constraints.slo_attainment_min_frac else ["growth"]
 
 
 def _answer(

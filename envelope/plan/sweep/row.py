@@ -8,8 +8,9 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from envelope.errors import EnvelopeError
+from envelope.plan.chain import judged
 from envelope.plan.sweep.variants import Run
-from envelope.plan.verdict.evaluate import evaluate_candidate
+from envelope.plan.verdict.figures import candidate_result
 from envelope.plan.verdict.results import CandidateResult
 from envelope.provenance import Frozen
 from envelope.spec.scenario import Scenario
@@ -51,6 +52,14 @@ class Row(Frozen):
     peak_requests_per_s: float | None = None
     requests_simulated: int | None = None
     cost_npv_usd: float | None = None
+    """Expected present value of all payments."""
+    cost_p10_usd: float | None = None
+    cost_p90_usd: float | None = None
+    """One case of ten costs less, one of ten more."""
+    signature_usd: float | None = None
+    """Cash at signature."""
+    total_usd: float | None = None
+    """Nominal sum of all payments."""
     usd_per_request: float | None = None
     usd_per_solved_task: float | None = None
     usd_per_mtok: float | None = None
@@ -83,7 +92,7 @@ def run_row(scenario: Scenario, run: Run, data: str) -> Row:
         candidate = next(c for c in changed.candidates if c.id == run.candidate)
         changed = changed.model_copy(update={"simulation": simulation, "candidates": (candidate,)})
         row = row.model_copy(update={"input_hash": input_hash(changed, data)})
-        found = evaluate_candidate(changed, candidate, seeds=1, tick=_silent)
+        found = candidate_result(judged(changed, candidate, seeds=1))
         return Row.model_validate({**row.model_dump(), "status": "done", **_figures(found)})
     except Exception as error:  # a sweep of thousands must not end with one of them
         return row.model_copy(update={"error": _words(error)})
@@ -93,10 +102,6 @@ def input_hash(scenario: Scenario, data: str) -> str:
     """Return a hash of everything that the figures of a scenario with one candidate rest on."""
     text = json.dumps(scenario.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(f"{__version__}\0{data}\0{text}".encode()).hexdigest()[:16]
-
-
-def _silent(_what: str) -> None:
-    return None
 
 
 def _words(error: Exception) -> str:
@@ -115,7 +120,7 @@ def _figures(found: CandidateResult) -> dict[str, Any]:
         "binding": found.binding,
         "broken": " ".join(broken),
         "solved_frac": found.solved_frac,
-        "cost_npv_usd": found.cost_npv,
+        **_money(found),
         "devices": found.devices,
         "power_max_w": found.power_max_w,
         "evidence": found.evidence.value,
@@ -131,6 +136,19 @@ def _figures(found: CandidateResult) -> dict[str, Any]:
     figures.pop("itl_p50_s", None)
     money = ("usd_per_request", "usd_per_solved_task", "usd_per_mtok", "energy_kwh_per_year")
     return figures | _taken(found, (*money, "private_requests_left", "requests_left_per_year"))
+
+
+def _money(found: CandidateResult) -> dict[str, Any]:
+    cost = found.cost
+    if cost is None:
+        return {}
+    return {
+        "cost_npv_usd": cost.expected_npv_usd,
+        "cost_p10_usd": cost.p10_npv_usd,
+        "cost_p90_usd": cost.p90_npv_usd,
+        "signature_usd": cost.signature_usd,
+        "total_usd": cost.total_usd,
+    }
 
 
 def _taken(record: object, names: Sequence[str]) -> dict[str, Any]:

@@ -2,10 +2,16 @@
 
 from collections.abc import Sequence
 
-from envelope.plan.verdict.results import CandidateResult, Comparison, in_words
+import numpy as np
+from numpy.typing import NDArray
+
+from envelope.plan.rules.rule import in_words
+from envelope.plan.verdict.results import CandidateResult, Comparison
 from envelope.spec.scenario import Failure, Scenario
 from envelope.units import DAYS_PER_YEAR
 from envelope.version import __version__
+
+Floats = NDArray[np.float64]
 
 CLOSE_FRAC = 0.1
 """Difference in cost below which two candidates count as a near tie."""
@@ -25,6 +31,7 @@ def verdict(scenario: Scenario, results: Sequence[CandidateResult]) -> Compariso
     feasible = ranked(results, scenario.failure_not_affordable)
     best = feasible[0] if feasible else None
     second = feasible[1] if len(feasible) > 1 else None
+    others = sorted((r for r in results if not r.feasible), key=lambda r: (r.cost_npv is None, r.cost_npv or 0.0))
     return Comparison(
         scenario=scenario.id,
         name=scenario.name,
@@ -33,6 +40,7 @@ def verdict(scenario: Scenario, results: Sequence[CandidateResult]) -> Compariso
         horizon_years=scenario.economics.horizon_months / 12,
         requests_per_year=scenario.workload.daily_requests * DAYS_PER_YEAR,
         candidates=tuple(results),
+        order=tuple(r.id for r in (*feasible, *others)),
         recommended=best.id if best else None,
         runner_up=second.id if second else None,
         reasons=tuple(_reasons(scenario, best, second, results)) if best else (),
@@ -51,6 +59,8 @@ def _reasons(
             f"(at least {rules.slo_attainment_min_frac:.0%}) and solves {best.solved_frac:.0%} of the tasks"
         )
     reasons += _failure(scenario, best, second)
+    if best.failure is not None and best.failure.late_requests >= 1:
+        reasons.append(f"but {best.failure.text}")
     if second is not None and best.cost_npv and second.cost_npv:
         reasons.append(_cost_reason(best.cost_npv, second.cost_npv))
     elif second is None:
@@ -66,11 +76,12 @@ def _reasons(
 
 
 def _cost_reason(best_usd: float, second_usd: float) -> str:
+    """Return how the expected costs of the two compare."""
     saved = second_usd - best_usd
     close = " – a near tie, well inside the error of the estimates" if abs(saved) < CLOSE_FRAC * best_usd else ""
     if saved >= 0:
-        return f"costs ${saved:,.0f} ({saved / second_usd:.0%}) less than the runner-up{close}"
-    return f"costs ${-saved:,.0f} ({-saved / second_usd:.0%}) more than the runner-up{close}"
+        return f"is expected to cost ${saved:,.0f} ({saved / second_usd:.0%}) less than the runner-up{close}"
+    return f"is expected to cost ${-saved:,.0f} ({-saved / second_usd:.0%}) more than the runner-up{close}"
 
 
 def _failure(scenario: Scenario, best: CandidateResult, second: CandidateResult | None) -> list[str]:
@@ -101,6 +112,20 @@ def ranked(results: Sequence[CandidateResult], failure: Failure) -> list[Candida
         order += tied
         rest = [r for r in rest if r not in tied]
     return order
+
+
+def best_of(costs_usd: Floats, exposures: Floats, feasible: NDArray[np.bool_], failure: Failure) -> NDArray[np.int64]:
+    """Return the position of the first of ``ranked`` at each point, −1 where none is feasible.
+
+    All are [candidates, …]: expected present values, exposures to the failure, and whether every rule is kept.
+    """
+    exposed, priced = np.where(feasible, exposures, np.inf), np.where(feasible, costs_usd, np.inf)
+    least = exposed.min(axis=0)
+    floor = TIE_FRAC * priced.min(axis=0) if failure == "cost_overrun" else np.full(least.shape, _FLOOR[failure])
+    some = feasible.any(axis=0)
+    limit = np.where(some, least + np.maximum(TIE_FRAC * np.where(some, least, 0.0), np.where(some, floor, 0.0)), 0.0)
+    tied = feasible & (exposed <= limit)
+    return np.where(some, np.argmin(np.where(tied, costs_usd, np.inf), axis=0), -1)
 
 
 def _floor(rest: Sequence[CandidateResult], failure: Failure) -> float:

@@ -4,6 +4,10 @@ from typing import Any
 
 from pydantic import Field
 
+from envelope.plan.rules.exposure import Exposure
+from envelope.plan.rules.rule import ConstraintResult
+from envelope.plan.service.level import ServiceLevel
+from envelope.plan.service.node_failure import NodeFailure
 from envelope.provenance import Evidence, Frozen
 from envelope.result import Result
 from envelope.spec.error_band import Band
@@ -49,6 +53,43 @@ class Fix(Frozen):
     """Present value of the candidate's costs after the changes."""
 
 
+class CostFigures(Frozen):
+    """What a candidate costs over the horizon, in dollars before value-added tax."""
+
+    expected_npv_usd: float
+    """Expected present value: the mean over the ranges of all inputs. The figure that is compared."""
+    p10_npv_usd: float
+    p90_npv_usd: float
+    """One case of ten costs less, one of ten more."""
+    signature_usd: float
+    """Expected cash at signature: what is bought and paid before the first month."""
+    total_usd: float
+    """Expected nominal sum of all payments, less what the machines fetch at the end."""
+    peak_cash_usd: float
+    """The most money that has gone out at any time."""
+
+    @property
+    def spread_text(self) -> str:
+        """P10 to P90 in words, such as ``$1,200,000–$1,500,000``."""
+        return f"${self.p10_npv_usd:,.0f}–${self.p90_npv_usd:,.0f}"
+
+
+class YearFigures(Frozen):
+    """One year of the horizon."""
+
+    year: int
+    """From 1."""
+    replicas: int
+    """Of the first pool; 0 without machines."""
+    requests_per_year: float
+    slo_attainment_frac: float
+    served_frac: float
+    keeps_service: bool
+    simulated: bool
+    """Whether the year was simulated itself; if not, its level is that of the heavier of two simulated years between
+    which it lies, or of the last year that was simulated."""
+
+
 class CandidateResult(Frozen):
     """Everything found about one candidate."""
 
@@ -64,7 +105,15 @@ class CandidateResult(Frozen):
     solved_frac: float | None = None
     """Expected share of the tasks that are solved."""
     cost_npv: float | None = None
-    """Net present value in dollars of all payments over the horizon, later ones discounted; a cost counts positive."""
+    """Expected net present value in dollars of all payments over the horizon, later ones discounted; a cost counts
+    positive. The mean over the ranges of all inputs; ``cost`` has its range."""
+    cost: CostFigures | None = None
+    years: tuple[YearFigures, ...] = ()
+    """Service and machines of every year; empty when the candidate cannot run."""
+    keeps_service: bool = False
+    """Whether every year serves so many requests, within their SLO, as the scenario asks."""
+    failure: NodeFailure | None = None
+    """What the failure of one node means; ``None`` without servers."""
     cost_by_line: dict[str, float] = Field(default_factory=dict)
     """Cost line → present value in dollars; the values sum to ``cost_npv``."""
     cost_by_year: tuple[float, ...] = ()
@@ -77,9 +126,9 @@ class CandidateResult(Frozen):
     usd_per_mtok: float | None = None
     usd_per_seat_month: float | None = None
     private_requests_left: int = 0
-    """Private requests that left the building in a year; measured in the simulation's records."""
+    """Private requests that leave the building in the first year; counted from the simulation's records."""
     requests_left_per_year: float = 0.0
-    """All requests that left the building in a year."""
+    """All requests that leave the building in it."""
     energy_kwh_per_year: float | None = None
     devices: int = 0
     power_max_w: float | None = None
@@ -108,10 +157,18 @@ class Comparison(Result):
     horizon_years: float
     requests_per_year: float
     candidates: tuple[CandidateResult, ...]
+    order: tuple[str, ...]
+    """Candidates as every face lists them: the feasible ones as they are ranked, then the others, the cheapest
+    first."""
     recommended: str | None
     runner_up: str | None
     reasons: tuple[str, ...]
     version: str
+
+    @property
+    def ordered(self) -> tuple[CandidateResult, ...]:
+        """The candidates in that order."""
+        return tuple(self.candidate(ident) for ident in self.order)
 
     @property
     def feasible(self) -> bool:
