@@ -255,8 +255,8 @@ def method(study: "CostStudy") -> str:
     return (
         f"Quantities come from a simulation of each candidate in {periods}. Every cost line is a quantity times "
         "prices; purchases are paid at the start, running costs at the end of each month, and prices move once a "
-        f"year. Present values use {rate:.1%} a year, nominal. The expected present value is the mean over the ranges of "
-        f"all inputs ({study.uncertainty.draws:,} draws, Latin hypercube, the same for all candidates, inputs "
+        f"year. Present values use {rate:.1%} a year, nominal. The expected present value is the mean over the ranges "
+        f"of all inputs ({study.uncertainty.draws:,} draws, Latin hypercube, the same for all candidates, inputs "
         "independent of each other), the error of the simulated hour among them; as most ranges reach further up than "
         "down, it lies above the value at the middle of every range (the live formulas of the workbook). The ranges do "
         "not hold the error of the simulated speed. The workbook tco.xlsx holds the same model as live formulas."

@@ -101,7 +101,8 @@ def write_workbook(
 
     Sheets: Summary, Assumptions (named cells), Usage, Cash flow, one per candidate, Sensitivity, Break-even,
     Sources. All but Sensitivity and Break-even, which are drawn by Python, are formulas on Assumptions and
-    Usage; the expected costs at the top of Summary (``heads``) are values. ``baseline`` is the candidate against which savings count. Raises ``MissingExtraError`` without
+    Usage; the expected costs at the top of Summary (``heads``) are values. ``baseline`` is the candidate against which
+    savings count. Raises ``MissingExtraError`` without
     xlsxwriter.
     """
     try:

@@ -54,7 +54,7 @@ class LineResult(Frozen):
 
 
 class UnitCosts(Frozen):
-    """Levelised costs: present value of the costs over that of the served quantity; ``None`` where nothing is served."""
+    """Levelised costs: present value of the costs over that of the quantity served; ``None`` where nothing is."""
 
     usd_per_mtok: float | None
     """Per million tokens, input and output together."""

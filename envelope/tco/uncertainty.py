@@ -95,7 +95,8 @@ def uncertainty(
 
     ``draws`` must be a power of two. A candidate given as a ``Surface`` follows an uncertain ``demand_factor``
     with its machines too. Which one is cheaper, and the cheapest, is asked ``among`` those that do the work (by default
-    all): a candidate that serves a tenth of it is cheaper than any. With points instead of ranges every quantile equals the point estimate.
+    all): a candidate that serves a tenth of it is cheaper than any. With points instead of ranges every quantile
+    equals the point estimate.
     """
     models = [m for c in candidates.values() for m in ([c] if isinstance(c, Model) else c.models)]
     common = sample(models, draws, seed)

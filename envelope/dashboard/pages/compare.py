@@ -60,7 +60,8 @@ def _side_by_side(view: View, result: "Comparison") -> None:
 
 def _rows(n: Figures) -> "list[tuple[str, Callable[[CandidateResult], str], str]]":
     """Return label, value of a candidate and meaning of each figure."""
-    from envelope.plan.verdict.results import CandidateResult, ServiceLevel
+    from envelope.plan.service.level import ServiceLevel
+    from envelope.plan.verdict.results import CandidateResult
 
     def of(field: str) -> str:
         return help_of(CandidateResult, field)

@@ -30,8 +30,8 @@ def page(view: View) -> None:
         ident = chosen_candidate(view, local=True)
     horizon = address.choice("Simulate", list(_HORIZONS), param="horizon", show=lambda h: _HORIZONS[h], place=right)
     run = view.result(
-        tasks_detail.service_run, view.scenario, ident, horizon=horizon, fails=True, label="With and without the failure",
-        affinity=ident,
+        tasks_detail.service_run, view.scenario, ident, horizon=horizon, fails=True,
+        label="With and without the failure", affinity=ident,
     )  # fmt: skip
     if not run.ran:
         st.error("\n\n".join(escaped(reason) for reason in run.reasons))

@@ -135,9 +135,9 @@ def _table(view: View, result: "Comparison") -> None:
         for c in ordered
     ]
     widths = {
-        "fits": 62, "candidate": 210, "binding constraint": 112, "expected cost (NPV)": 100, "P10 – P90": 130, "at signature": 82,
-        "SLO met": 66, "served": 60,
-              "tasks solved": 82, "left the building a year": 96, "evidence": 80,
+        "fits": 62, "candidate": 210, "binding constraint": 112, "expected cost (NPV)": 100, "P10 – P90": 130,
+        "at signature": 82, "SLO met": 66, "served": 60, "tasks solved": 82, "left the building a year": 96,
+        "evidence": 80,
     }  # fmt: skip
     columns = {name: st.column_config.TextColumn(width=width) for name, width in widths.items()}
     show_table(pd.DataFrame(rows), "candidates", shown=pd.DataFrame(shown), column_config=columns)

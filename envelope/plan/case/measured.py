@@ -136,6 +136,7 @@ def _task_evidence(scenario: Scenario, candidate: Candidate, part: Part, index: 
 
 
 def parts_of(candidate: Candidate) -> list[Part]:
+    """Return the models that take part in a candidate: its pools' and the hosted one."""
     parts = [Part(_catalog_id(pool.model), pool.weights, candidate.tier) for pool in candidate.pools]
     if candidate.hosted is not None:
         parts.append(Part(_catalog_id(candidate.hosted.api), "native", candidate.hosted.tier))
@@ -143,6 +144,7 @@ def parts_of(candidate: Candidate) -> list[Part]:
 
 
 def is_about(record: EvidenceRecord, part: Part, candidate: Candidate, exact: bool) -> bool:
+    """Return whether a record is about a part of a candidate; ``exact`` asks for the same format too."""
     same = _catalog_id(record.model) == part.name and record.adaptation == candidate.adaptation
     return same and (not exact or _format(part.name, record.weights) == _format(part.name, part.weights))
 

@@ -197,7 +197,7 @@ def interpolated(found: CandidateSurface, value: Callable[[Node], float], xs: Fl
 
 
 def costs_on(found: CandidateSurface, x: Axis, y: Axis, xs: Floats, ys: Floats, common: Sample | None = None) -> Floats:
-    """Return the expected present value of the costs on a grid, [ys, xs], or with a sample each draw's, [ys, xs, draws].
+    """Return the expected present value of the costs on a grid, [ys, xs]; with a sample, of each draw, [ys, xs, draws].
 
     Prices are computed at every point; the work is interpolated linearly in the axis' own value. NaN where the
     candidate cannot run.
@@ -272,7 +272,7 @@ def _along(table: Floats, dim: int, axis: Axis, shares: Floats, knots: list[floa
 
 
 def _expected(known: Node, model: Model, drawn: Floats) -> Floats:
-    """Return the means of priced draws, [ys, xs, 1], moved by what so few draws miss of the node's own expected cost."""
+    """Return the means of priced draws, [ys, xs, 1], moved by what so few draws miss of the expected cost."""
     common = sample([model], MEAN_DRAWS)
     few = float(line_draws(model, common.values(model)).cost_npv_usd.mean())
     means: Floats = drawn.mean(axis=2, keepdims=True) + (known.cost_usd - few)
