@@ -1,8 +1,8 @@
 """What one year of a deployment uses: the quantities that cost lines multiply by prices."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from envelope.provenance import Frozen
 from envelope.spec.cloud import RentalMode
@@ -92,7 +92,7 @@ class AnnualUsage(Frozen):
     served_requests: NonNegative = 0.0
     served_input_tokens: NonNegative = 0.0
     served_output_tokens: NonNegative = 0.0
-    """What is served of it; unit costs are per served work."""
+    """What is served of it, by default all; unit costs are per served work."""
     solved_tasks: NonNegative = 0.0
     failed_tasks: NonNegative = 0.0
     """Tasks answered wrongly, refused or dropped."""
@@ -100,6 +100,14 @@ class AnnualUsage(Frozen):
     """Hours of the year without full service for a user."""
     forced_changes_per_year: NonNegative | None = None
     """Forced changes of the hosted model; ``None`` takes the default of the catalog."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_served(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        names = ("requests", "input_tokens", "output_tokens")
+        return {**{f"served_{name}": data[name] for name in names if name in data}, **data}
 
     def grown(self, factor: float) -> "AnnualUsage":
         """Return the same year with ``factor`` times the work on the same machines."""
