@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from envelope.plan.case.fleet import build_fleet, resolve_bench
+from envelope.plan.case.case import case_of
+from envelope.plan.case.fleet import build_fleet
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.service.simulate import simulate
 from envelope.serving.fleet import ReplicaConfig
@@ -27,7 +28,7 @@ def scenario(names: tuple[str | None, ...], **pool: object) -> Scenario:
 
 def config(names: tuple[str | None, ...], **pool: object) -> ReplicaConfig:
     made = scenario(names, **pool)
-    return build_fleet(made, resolve_bench(made, made.candidates[0])).pools[0].replica
+    return build_fleet(case_of(made, made.candidates[0])).pools[0].replica
 
 
 def test_without_named_adapters_no_place_is_kept() -> None:
@@ -64,9 +65,9 @@ def test_adapters_that_leave_no_kv_cache_are_a_verdict_with_its_fix() -> None:
     settings = {"kv_blocks": 100}
     made = scenario(("a", "b"), adapters={"rank": 16}, settings=settings)
     blocks = math.ceil(FUSED_BYTES / KV_BLOCK_BYTES)
-    assert resolve_bench(made, made.candidates[0]).runs == (2 * blocks < 100)
+    assert case_of(made, made.candidates[0]).runs == (2 * blocks < 100)
     big = scenario(("a", "b"), adapters={"rank": 32}, settings=settings)
-    bench = resolve_bench(big, big.candidates[0])
+    bench = case_of(big, big.candidates[0])
     assert not bench.runs
     (reason,) = bench.reasons
     assert reason.rule == "adapters_fit"

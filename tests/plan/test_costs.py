@@ -10,10 +10,11 @@ import pytest
 from envelope import cli
 from envelope.errors import InputError
 from envelope.plan.case.scenarios import load_scenario
-from envelope.plan.cost.study import CostModels, cost_models, cost_study
+from envelope.plan.cost.models import CostModels, cost_models, money
+from envelope.plan.cost.study import cost_study
 from envelope.report.cost_document import MAX_PAGES, write_document
 from envelope.report.cost_files import write_cost_study
-from envelope.report.cost_page import answer, break_even_rows, cheapest, cost_page, risks, table_rows
+from envelope.report.cost_page import answer, break_even_rows, cost_page, risks, shown, table_rows
 from envelope.spec.economics import Economics
 from envelope.tco.draws import line_draws
 from envelope.tco.evaluate import evaluate_model
@@ -69,7 +70,7 @@ def test_growth_adds_a_replica_in_the_year_that_needs_it_and_keeps_it():
     workload = scenario.workload.model_copy(update={"growth_frac_per_year": 6.0})
     busy = scenario.model_copy(update={"workload": workload})
     grown = cost_models(busy, only=["own-llama-8b"], seeds=1)
-    replicas = grown.replicas["own-llama-8b"]
+    replicas = [year.replicas for year in grown.judged["own-llama-8b"].years]
     assert list(replicas) == sorted(replicas)
     assert replicas[-1] > replicas[0]
     counts = [sum(asset.count for asset in year.owned) for year in grown.models["own-llama-8b"].years]
@@ -87,7 +88,7 @@ def wide() -> CostModels:
 
 
 def test_each_demand_gets_the_machines_it_takes(wide):
-    own, hosted = wide.surfaces["own-llama-8b"], wide.surfaces["hosted-mistral"]
+    own, hosted = (money(wide.judged[ident]).surface for ident in ("own-llama-8b", "hosted-mistral"))
     assert own.factors == hosted.factors == (0.5, 1.0, 60.0)
     nodes = [sum(a.count for a in m.years[0].owned) for m in own.models]
     assert nodes[0] == nodes[1] < nodes[2]
@@ -113,7 +114,7 @@ def test_break_even_is_searched_above_the_plan_by_itself(study):
 def test_the_capacity_of_the_planned_replicas_agrees_with_simulating_eight_times_the_demand(found):
     # one way adds machines where the capacity of the planned ones ends, the other simulates and sizes the larger fleet
     simulated = cost_models(load_scenario("math-tutor"), only=["own-llama-8b"], seeds=1, demand_factors=(8.0,))
-    eight = simulated.surfaces["own-llama-8b"].models[-1]
+    eight = money(simulated.judged["own-llama-8b"]).surface.models[-1]
     by_capacity = found.volumes["own-llama-8b"].surface
     same = by_capacity.models[by_capacity.factors.index(8.0)]
     costs = [evaluate_model(model).cost_npv_usd for model in (same, eight)]
@@ -160,16 +161,16 @@ def test_an_uncertain_demand_is_simulated_over_its_range():
         **scenario.economics.model_dump(exclude_unset=True) | {"demand_factor": {"low": 0.5, "high": 2.0}}
     )
     found = cost_models(scenario.model_copy(update={"economics": economics}), only=ONLY[:1], seeds=1)
-    factors = found.surfaces["hosted-mistral"].factors
+    factors = money(found.judged["hosted-mistral"]).surface.factors
     assert factors[0] == pytest.approx(0.53)
     assert factors[-1] == pytest.approx(1.97)
 
 
 def test_the_answer_names_the_cheapest_that_keeps_the_service(study):
-    best = cheapest(study)
-    assert best.keeps_service
-    assert best.name in answer(study, best)
-    assert "near tie" not in answer(study, best)
+    best = shown(study)
+    assert best.id == study.recommended
+    assert best.name in answer(study)
+    assert "near tie" not in answer(study)
 
 
 def test_a_near_tie_is_called_one(study):

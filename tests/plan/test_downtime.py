@@ -8,12 +8,13 @@ from scipy import stats
 from scipy.linalg import null_space
 
 from envelope.perf.replica import resolve
-from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.case import case_of
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.service.downtime import HOURS_PER_YEAR, default_faults, lost_load_frac, saturated_s_per_request
-from envelope.plan.service.level import simulate_peak
+from envelope.plan.service.busiest import simulate_peak
+from envelope.plan.service.downtime import default_faults, lost_load_frac, saturated_s_per_request
 from envelope.serving.fleet import Faults
+from envelope.units import HOURS_PER_YEAR
 
 HOUR_S = 3600.0
 
@@ -94,8 +95,8 @@ def test_a_full_replica_serves_one_request_in_the_time_that_the_estimate_says(pr
 def test_the_verdict_counts_outages_by_the_capacity_that_the_busiest_hour_uses() -> None:
     tutor = load_scenario("math-tutor")
     result = compare(tutor, seeds=1, only=["own-gpt-oss-120b"]).candidates[0]
-    bench = resolve_bench(tutor, next(c for c in tutor.candidates if c.id == "own-gpt-oss-120b"))
-    peak, pool = simulate_peak(tutor, bench, seeds=1).result, bench.candidate.pools[0]
+    bench = case_of(tutor, next(c for c in tutor.candidates if c.id == "own-gpt-oss-120b"))
+    peak, pool = simulate_peak(bench, seeds=1).result, bench.candidate.pools[0]
     per_s = (peak.overall.completed - peak.overall.completed_hosted) / peak.window_s / peak.share_frac
     busy = saturated_s_per_request(
         bench.replicas[0], peak.overall.mean_input_tokens, peak.overall.mean_output_tokens, 1 - peak.prefix_hit_frac

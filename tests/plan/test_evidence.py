@@ -10,17 +10,10 @@ from scipy import stats
 from envelope.cli import main
 from envelope.errors import InputError
 from envelope.plan.bring.evidence_import import read_evidence
-from envelope.plan.case.measured import (
-    failure_rate,
-    further_trials,
-    gate_status,
-    gates_of,
-    measured_work,
-    quantization_loss,
-    upper_bound_frac,
-)
+from envelope.plan.case.measured import failure_rate, measured_work, quantization_loss
 from envelope.plan.case.scenarios import load_scenario, with_evidence_file
 from envelope.plan.compare import compare
+from envelope.plan.rules.gates import further_trials, gate_status, gates_of, upper_bound_frac
 from envelope.spec import load
 from envelope.spec.evidence import EvidenceRecord, EvidenceSet, Gate, QuantizationPrior
 from envelope.spec.number_format import NumberFormat

@@ -6,8 +6,9 @@ import pytest
 
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
+from envelope.plan.rules.exposure import Exposure
 from envelope.plan.verdict.choice import ranked
-from envelope.plan.verdict.results import CandidateResult, Comparison, Exposure
+from envelope.plan.verdict.results import CandidateResult, Comparison
 from envelope.spec.evidence import EvidenceRecord, EvidenceSet
 from envelope.spec.scenario import Failure, Scenario
 

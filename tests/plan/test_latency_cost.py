@@ -6,8 +6,9 @@ import pytest
 
 from envelope.plan.deployment.tuning import TuningQuery, tuning_bench
 from envelope.plan.deployment.tuning_curve import tuning_curve
+from envelope.plan.service.level import Percentiles, ServiceLevel
 from envelope.plan.verdict.latency_cost import undominated
-from envelope.plan.verdict.results import CandidateResult, Comparison, Percentiles, ServiceLevel
+from envelope.plan.verdict.results import CandidateResult, Comparison
 
 
 def result(*found: tuple[str, float | None, float | None, bool]) -> Comparison:

@@ -4,12 +4,11 @@ from typing import Any
 
 import pytest
 
-from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.case import case_of
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.rules.licence_terms import changes_weights, licence_constraint
-from envelope.plan.rules.static import static_constraints
-from envelope.plan.verdict.evaluate import candidate_facts
-from envelope.plan.verdict.results import ConstraintResult
+from envelope.plan.rules.rule import ConstraintResult
+from envelope.plan.rules.static import static_rules
 from envelope.spec.hardware import ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.licence import Licence, Territory
@@ -26,7 +25,7 @@ SERVER = load(ServerProfile, "servers", "nvidia-hgx-h100-oem", file="test", path
 def rule(scenario: Scenario, ident: str, candidate: str = OWN) -> ConstraintResult | None:
     """Return one constraint of a candidate, without simulating it."""
     chosen = next(c for c in scenario.candidates if c.id == candidate)
-    found = static_constraints(candidate_facts(scenario, resolve_bench(scenario, chosen)))
+    found = static_rules(case_of(scenario, chosen))
     return next((c for c in found if c.id == ident), None)
 
 

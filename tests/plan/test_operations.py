@@ -4,13 +4,17 @@ import math
 
 import pytest
 
-from envelope.plan.case.fleet import build_fleet, resolve_bench
+from envelope.plan.case.case import Case, case_of
+from envelope.plan.case.fleet import build_fleet
 from envelope.plan.case.operations import Clock, startup_s
 from envelope.plan.case.scenarios import load_scenario
-from envelope.plan.case.usage import annual_usage, economics_of
-from envelope.plan.rules.static import service_constraints
-from envelope.plan.service.level import service_level, simulate_peak, traffic
+from envelope.plan.case.usage import Traffic, year_usage
+from envelope.plan.rules.service_rules import service_constraints
+from envelope.plan.service.busiest import simulate_peak
+from envelope.plan.service.downtime import downtime
+from envelope.plan.service.level import service_level
 from envelope.plan.service.simulate import simulate
+from envelope.plan.service.traffic import traffic
 from envelope.spec.scenario import Scenario
 from envelope.tco import AnnualUsage
 from envelope.tco.evaluate import evaluate_model
@@ -28,38 +32,42 @@ def operated(ident: str, operations: dict, **more: object) -> Scenario:
     return SCENARIO.replace({f"candidates.{ident}.operations": operations, **changes})
 
 
-def bench_of(scenario: Scenario, ident: str):
-    return resolve_bench(scenario, next(c for c in scenario.candidates if c.id == ident))
+def the_case(scenario: Scenario, ident: str) -> Case:
+    return case_of(scenario, next(c for c in scenario.candidates if c.id == ident))
+
+
+def used(case: Case) -> Traffic:
+    peak = simulate_peak(case, seeds=1)
+    return traffic(case, peak, downtime(case, peak))
 
 
 def first_year(scenario: Scenario, ident: str) -> AnnualUsage:
-    bench = bench_of(scenario, ident)
-    use = traffic(scenario, bench, simulate_peak(scenario, bench, seeds=1))
-    return annual_usage(scenario, bench.candidate, bench.replicas, bench.hosted, use)[0]
+    case = the_case(scenario, ident)
+    return year_usage(case, used(case), 0)
 
 
 def test_without_operations_nothing_fails_and_the_fleet_is_as_it_was() -> None:
-    fleet = build_fleet(SCENARIO, bench_of(SCENARIO, "own-v4-flash"))
+    fleet = build_fleet(the_case(SCENARIO, "own-v4-flash"))
     assert fleet.faults is fleet.schedule is fleet.autoscale is None
 
 
 def test_device_failures_default_to_the_published_rate() -> None:
     scenario = operated("own-v4-flash", {"faults": {}})
-    faults = build_fleet(scenario, bench_of(scenario, "own-v4-flash")).faults
+    faults = build_fleet(the_case(scenario, "own-v4-flash")).faults
     # Llama 3 (arXiv:2407.21783): 419 unexpected interruptions in 54 days of 16,384 devices.
     assert faults.device_mtbf_s / 3600 == pytest.approx(16_384 * 54 * 24 / 419, rel=1e-4)
     assert faults.node_mtbf_s == math.inf
     laptops = operated("laptop-8b", {"faults": {}})
-    seat = build_fleet(laptops, bench_of(laptops, "laptop-8b")).faults
+    seat = build_fleet(the_case(laptops, "laptop-8b")).faults
     assert seat.device_mtbf_s / 3600 == pytest.approx(HOURS_PER_YEAR / 0.05)
 
 
 def test_a_replica_starts_as_fast_as_its_weights_are_read() -> None:
-    bench = bench_of(SCENARIO, "own-llama-70b")
-    operations = SCENARIO.operations_of(bench.candidate)
+    case = the_case(SCENARIO, "own-llama-70b")
+    operations = SCENARIO.operations_of(case.candidate)
     # 70.6 billion parameters of one byte (embeddings and head of two) at 1.2 GB/s.
-    assert startup_s(operations, bench.replicas[0]) == pytest.approx(70.6 / 1.2, rel=0.05)
-    assert startup_s(operations.model_copy(update={"startup_s": 42.0}), bench.replicas[0]) == 42.0
+    assert startup_s(operations, case.replicas[0]) == pytest.approx(70.6 / 1.2, rel=0.05)
+    assert startup_s(operations.model_copy(update={"startup_s": 42.0}), case.replicas[0]) == 42.0
 
 
 def test_spares_are_bought_and_replace_the_share_for_spares() -> None:
@@ -67,8 +75,8 @@ def test_spares_are_bought_and_replace_the_share_for_spares() -> None:
     # Two replicas of four devices fill one server of eight; a third needs a second server.
     assert [a.count for a in plain.owned] == [1]
     assert [a.count for a in first_year(spared, "own-v4-flash").owned] == [2]
-    candidate = next(c for c in spared.candidates if c.id == "own-v4-flash")
-    lines = evaluate_model(build(economics_of(spared, candidate), [first_year(spared, "own-v4-flash")])).lines
+    money = the_case(spared, "own-v4-flash").economics
+    lines = evaluate_model(build(money, [first_year(spared, "own-v4-flash")])).lines
     assert "spares" not in {line.id for line in lines}
 
 
@@ -83,10 +91,10 @@ def test_spares_of_a_reservation_are_paid_for_and_those_on_demand_are_not() -> N
 
 def test_a_schedule_lowers_energy_and_the_hours_on_demand() -> None:
     scenario = operated("own-v4-flash", OFFICE)
-    bench = bench_of(scenario, "own-v4-flash")
-    use = traffic(scenario, bench, simulate_peak(scenario, bench, seeds=1))
+    case = the_case(scenario, "own-v4-flash")
+    use = used(case)
     assert use.running_fracs == (pytest.approx(OPEN_FRAC),)
-    assert use.own_idle_w == pytest.approx(bench.own_idle_w * OPEN_FRAC)
+    assert use.own_idle_w == pytest.approx(case.own_idle_w * OPEN_FRAC)
     rented = operated("rented-v4-flash", OFFICE, **{"acquisition.kind": "on_demand"})
     paid = first_year(rented, "rented-v4-flash").rented[0]
     assert paid.device_hours == pytest.approx(8 * HOURS_PER_YEAR * OPEN_FRAC)
@@ -109,9 +117,9 @@ def test_what_comes_at_night_waits_for_the_morning() -> None:
 def test_an_autoscaled_rented_fleet_pays_the_hours_that_run() -> None:
     rule = {"autoscale": {"min_replicas": 1, "max_replicas": 4, "up_at_requests": 6, "down_at_requests": 1}}
     scenario = operated("rented-v4-flash", rule, **{"acquisition.kind": "on_demand"})
-    bench = bench_of(scenario, "rented-v4-flash")
-    assert bench.candidate.pools[0].replicas == 4
-    peak = simulate_peak(scenario, bench, seeds=1)
+    case = the_case(scenario, "rented-v4-flash")
+    assert case.candidate.pools[0].replicas == 4
+    peak = simulate_peak(case, seeds=1)
     assert 0.25 <= peak.result.running_frac < 0.6
     paid = first_year(scenario, "rented-v4-flash").rented[0]
     assert paid.device_hours == pytest.approx(16 * HOURS_PER_YEAR * peak.result.running_frac)
@@ -153,10 +161,10 @@ def test_a_retired_snapshot_refuses_everything_from_its_day_on() -> None:
 
 def test_compare_sees_the_operations() -> None:
     closed = operated("own-v4-flash", OFFICE)
-    bench = bench_of(closed, "own-v4-flash")
-    peak = simulate_peak(closed, bench, seeds=1)
+    case = the_case(closed, "own-v4-flash")
+    peak = simulate_peak(case, seeds=1)
     office = peak.result
     said = service_constraints(closed, service_level(closed, peak), 1.0)[0].explanation
     assert "of the requests of the week keep their SLO" in said
-    always = simulate_peak(SCENARIO, bench_of(SCENARIO, "own-v4-flash"), seeds=1).result
+    always = simulate_peak(the_case(SCENARIO, "own-v4-flash"), seeds=1).result
     assert office.slo_attainment.mean < 0.75 < always.slo_attainment.mean

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from envelope.errors import InputError
-from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.case import case_of
 from envelope.plan.case.scenarios import find_scenario, load_scenario
-from envelope.plan.service.level import service_level, simulate_peak
+from envelope.plan.service.busiest import simulate_peak
+from envelope.plan.service.level import service_level
 from envelope.plan.service.load_sweep import load_sweep
 from envelope.plan.service.simulate import simulate
 from envelope.spec.scenario import Scenario
@@ -106,10 +107,10 @@ def test_privacy_can_be_given_up_by_the_scenario_alone() -> None:
 
 
 def test_the_busiest_hour_is_the_one_that_the_verdict_uses() -> None:
-    bench = resolve_bench(CODING, next(c for c in CODING.candidates if c.id == OWN))
-    verdict = service_level(CODING, simulate_peak(CODING, bench, seeds=2))
+    found = case_of(CODING, next(c for c in CODING.candidates if c.id == OWN))
+    verdict = service_level(CODING, simulate_peak(found, seeds=2))
     run = simulate(CODING, OWN, seeds=2)
-    assert run.slo_attainment.mean == pytest.approx(verdict.slo_attainment_frac, abs=1e-3)
+    assert run.slo_attainment.mean == verdict.slo_attainment_frac
     assert run.overall.ttft_s.p95 == verdict.ttft.p95_s
     assert run.requests_per_s == pytest.approx(CODING.workload.peak_rate_per_s, rel=0.25)
 

@@ -8,12 +8,12 @@ import pytest
 from envelope.cli import main
 from envelope.errors import InputError
 from envelope.perf.replica import from_pool
-from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.case import case_of
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
-from envelope.plan.service.level import simulate_peak
+from envelope.plan.service.busiest import simulate_peak
 from envelope.plan.size.bounds import requests_per_s_bound
-from envelope.plan.size.grid import Grid, configurations, grid_for, kinds_of, with_count
+from envelope.plan.size.grid import Grid, configurations, grid_for, kinds_of
 from envelope.plan.size.search import Sized, pareto, size
 from envelope.spec.replace import with_value
 from envelope.spec.scenario import Scenario
@@ -37,7 +37,7 @@ def brute_force(scenario: Scenario, grid: Grid) -> tuple[str, float] | None:
     """Return the cheapest feasible configuration by evaluating every one with ``compare``."""
     best: tuple[str, float] | None = None
     for kind, count in itertools.product(kinds_of(grid), grid.replicas):
-        candidate = with_count(kind, count)
+        candidate = case_of(scenario, kind).with_replicas(count).candidate
         alone = scenario.model_copy(update={"candidates": (candidate,)})
         result = compare(alone, seeds=1).candidates[0]
         if result.feasible and result.cost_npv is not None and (best is None or result.cost_npv < best[1]):
@@ -63,7 +63,7 @@ def test_no_replica_serves_more_than_the_bound(model: str, hardware: str) -> Non
     kind = next(kinds_of(Grid(models=(model,), hardware=(hardware,), tp=(4,))))
     scenario = busy(600.0).model_copy(update={"candidates": (kind,)})
     bound = requests_per_s_bound(scenario, from_pool(kind.pools[0]))
-    result = simulate_peak(scenario, resolve_bench(scenario, kind), seeds=1).result
+    result = simulate_peak(case_of(scenario, kind), seeds=1).result
     assert result.utilisation_frac > 0.9
     assert result.output_tokens_per_s / result.overall.mean_output_tokens < bound
 
@@ -97,7 +97,8 @@ def test_a_spare_replica_is_bought_and_not_counted_on() -> None:
     spare = size(TUTOR, SMALL.model_copy(update={"spare": 1}), explore=0).best
     assert plain is not None
     assert spare is not None
-    assert spare.candidate.pools[0].replicas == plain.candidate.pools[0].replicas + 1
+    assert spare.candidate.pools == plain.candidate.pools
+    assert spare.candidate.operations.spares == 1
     assert spare.cost_npv >= plain.cost_npv
     assert spare.slo_attainment_frac == plain.slo_attainment_frac
 

@@ -2,14 +2,13 @@
 
 import pytest
 
-from envelope.plan.case.fleet import resolve_bench
+from envelope.plan.case.case import case_of
 from envelope.plan.case.scenarios import load_scenario
-from envelope.plan.case.usage import economics_of
-from envelope.plan.cost.capacity import at_demand, grown_usage
+from envelope.plan.chain import judged
 from envelope.plan.cost.volume import HIGHEST, Volume, headroom, volume_costs
-from envelope.plan.service.level import service_level, simulate_peak
+from envelope.plan.service.busiest import simulate_peak
+from envelope.plan.service.level import service_level
 from envelope.spec.scenario import Candidate
-from envelope.tco.model import build
 
 SCENARIO = load_scenario("math-tutor")
 
@@ -23,10 +22,7 @@ def candidate(ident: str) -> Candidate:
 
 
 def costs(ident: str) -> Volume:
-    bench = resolve_bench(SCENARIO, candidate(ident))
-    grown = grown_usage(SCENARIO, bench, seeds=1, tick=quiet)
-    planned = build(economics_of(SCENARIO, bench.candidate), grown.usage)
-    return volume_costs(SCENARIO, bench, grown, planned, tick=quiet)
+    return volume_costs(judged(SCENARIO, candidate(ident), seeds=1), tick=quiet)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +31,12 @@ def own() -> Volume:
 
 
 def test_the_planned_replicas_carry_what_is_said_and_not_much_more(own):
-    bench = resolve_bench(SCENARIO, candidate("own-qwen3-32b"))
+    planned = case_of(SCENARIO, candidate("own-qwen3-32b"))
     limit = SCENARIO.constraints.slo_attainment_min_frac
 
     def kept(factor: float) -> float:
-        other = at_demand(SCENARIO, factor)
-        return service_level(other, simulate_peak(other, bench, seeds=1)).slo_attainment_frac
+        other = planned.at_demand(factor)
+        return service_level(other.scenario, simulate_peak(other, seeds=1)).slo_attainment_frac
 
     assert 1 < own.carried < HIGHEST
     assert kept(own.carried) >= limit
@@ -82,5 +78,4 @@ def test_a_hosted_api_has_no_machines_and_no_limit():
 
 
 def test_replicas_that_share_work_with_an_api_grow_with_it():
-    bench = resolve_bench(SCENARIO, candidate("hybrid-8b-escalate"))
-    assert headroom(SCENARIO, bench, tick=quiet) == 1.0
+    assert headroom(case_of(SCENARIO, candidate("hybrid-8b-escalate")), tick=quiet) == 1.0

@@ -17,9 +17,8 @@ from envelope.plan.deployment.operator_roofline import operator_roofline  # noqa
 from envelope.plan.deployment.sparse import sparse_view  # noqa: E402
 from envelope.plan.deployment.tuning import TuningQuery, tuning_bench  # noqa: E402
 from envelope.plan.frontier.map import AxisInfo, Frontier, LinePoint, OwnRentLine, Position, Region  # noqa: E402
-from envelope.plan.service.load_sweep import LoadSweep
+from envelope.plan.service.load_sweep import LoadSweep, load_sweep
 from envelope.plan.service.run_result import ServiceRun  # noqa: E402
-from envelope.plan.service.load_sweep import load_sweep
 from envelope.plan.service.simulate import simulate  # noqa: E402
 from envelope.plan.verdict.results import Comparison  # noqa: E402
 from envelope.report import (  # noqa: E402
