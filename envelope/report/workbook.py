@@ -303,16 +303,17 @@ def _sensitivity(book: Any, models: Mapping[str, Model], found: Drawn) -> None:
     for c in drawn.candidates:
         q = c.cost_npv_usd
         sheet.write_row(row, 0, [c.id, q.p10, q.p50, q.p90, c.mean_cost_npv_usd], money)
-        sheet.write_number(row, 5, c.cheapest_frac, share)
+        sheet.write(row, 5, c.cheapest_frac, share)
         row += 1
     row += 1
-    sheet.write_row(row, 0, ["Probability that the row is cheaper than the column", *models], bold)
-    for a in models:
+    rivals = drawn.cheaper_frac
+    sheet.write_row(row, 0, ["Probability that the row is cheaper than the column (of those that fit)", *rivals], bold)
+    for a in rivals:
         row += 1
         sheet.write_string(row, 0, a)
-        for column, b in enumerate(models, start=1):
+        for column, b in enumerate(rivals, start=1):
             if a != b:
-                sheet.write_number(row, column, drawn.cheaper_frac[a][b], share)
+                sheet.write_number(row, column, rivals[a][b], share)
     shares: dict[str, list[tuple[str, float, float]]] = {}
     for ident, model in models.items():
         row += 2

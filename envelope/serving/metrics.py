@@ -63,7 +63,8 @@ class Measured:
 
 
 LATE_S = 3600.0
-"""Time to the first token beyond which an answer comes too late to count as served, unless its SLO allows longer."""
+"""Time to the first token beyond which an answer comes too late to count as served, unless its SLO allows longer; for
+a class without any limit, such as work over night, no answer comes too late."""
 
 
 def measure(run: Run) -> Measured:
@@ -131,8 +132,12 @@ def _within(classes: tuple[ClassInfo, ...], task: Ints, ttft: Floats, tpot: Floa
 
 
 def _late(classes: tuple[ClassInfo, ...], task: Ints, ttft: Floats) -> Mask:
-    limits = np.array([max(LATE_S, c.slo.ttft_s or 0.0, c.slo.e2e_s or 0.0) for c in classes])[task]
-    return np.asarray(ttft > limits, dtype=np.bool_)
+    return np.asarray(ttft > np.array([_patience_s(c) for c in classes])[task], dtype=np.bool_)
+
+
+def _patience_s(info: ClassInfo) -> float:
+    given = [limit for limit in (info.slo.ttft_s, info.slo.e2e_s) if limit is not None]
+    return max(LATE_S, *given) if given else math.inf
 
 
 def _solved(fleet: Fleet, classes: tuple[ClassInfo, ...], server: Ints, task: Ints, u: Floats) -> Mask:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from envelope.provenance import Evidence, Frozen
 from envelope.spec.economics import Group
-from envelope.tco.cashflow import irr, npv, payback_months
+from envelope.tco.cashflow import irr, payback_months
 
 Floats = NDArray[np.float64]
 
@@ -153,7 +153,8 @@ def compare(candidate: TcoResult, baseline: TcoResult) -> Comparison:
     paid = np.nonzero(np.abs(flow) > 1e-9)[0]
     invests = len(paid) > 0 and flow[paid[0]] < 0
     return Comparison(
-        saving_npv_usd=npv(rate, flow),
+        # Of expected costs each is a mean over rates, which the mean rate would not give.
+        saving_npv_usd=baseline.cost_npv_usd - candidate.cost_npv_usd,
         irr_frac_per_year=irr(flow) if invests else None,
         payback_months=payback_months(flow),
         discounted_payback_months=payback_months(flow, rate),

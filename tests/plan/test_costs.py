@@ -12,6 +12,9 @@ from envelope.errors import InputError
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.cost.models import CostModels, cost_models, money
 from envelope.plan.cost.study import cost_study
+from envelope.plan.rules.rule import ConstraintResult
+from envelope.plan.verdict.choice import verdict
+from envelope.plan.verdict.figures import candidate_result
 from envelope.report.cost_document import MAX_PAGES, write_document
 from envelope.report.cost_files import write_cost_study
 from envelope.report.cost_page import answer, break_even_rows, cost_page, risks, shown, table_rows
@@ -38,14 +41,15 @@ def test_the_hosted_candidate_is_the_baseline_and_has_nothing_to_beat(study):
     hosted, own = study.candidate("hosted-mistral"), study.candidate("own-llama-8b")
     assert hosted.against_baseline is None
     assert hosted.break_even_month is None
-    saved = hosted.result.cost_npv_usd - own.result.cost_npv_usd
+    saved = hosted.cost.expected_npv_usd - own.cost.expected_npv_usd
     assert own.against_baseline.saving_npv_usd == pytest.approx(saved)
 
 
 def test_ranges_hold_the_middle_and_the_chances_add_up(study):
     for drawn in study.uncertainty.candidates:
         assert drawn.cost_npv_usd.p10 < drawn.cost_npv_usd.p50 < drawn.cost_npv_usd.p90
-    assert sum(c.cheapest_frac for c in study.uncertainty.candidates) == pytest.approx(1.0)
+    shares = [c.cheapest_frac for c in study.uncertainty.candidates if c.cheapest_frac is not None]
+    assert sum(shares) == pytest.approx(1.0)
 
 
 def test_another_baseline_turns_the_saving_round(found, study):
@@ -139,20 +143,35 @@ def test_sobol_indices_rank_the_inputs_and_first_orders_stay_below_one(study):
         assert sum(s.first for s in c.sobol) == pytest.approx(1.0, abs=0.1)
 
 
-def test_the_baseline_keeps_the_service_level(found):
-    weak = {i: s.model_copy(update={"slo_attainment_frac": 0.5}) for i, s in found.service.items()}
-    service = {**weak, "own-llama-8b": found.service["own-llama-8b"]}
-    assert cost_study(replace(found, service=service), draws=16).baseline == "own-llama-8b"
+def refused(found: CostModels, ident: str) -> CostModels:
+    """Return the same candidates with one of them infeasible."""
+    one = found.judged[ident]
+    bad = [ConstraintResult(id="region", satisfied=False, margin_frac=-1.0, explanation="not there"), *one.rules[1:]]
+    judged = {**found.judged, ident: replace(one, rules=tuple(bad))}
+    said = verdict(found.scenario, [candidate_result(j) for j in judged.values()])
+    return replace(found, judged=judged, comparison=said)
 
 
-def test_a_candidate_that_does_less_work_is_marked(found):
-    weak = found.service["own-llama-8b"].model_copy(update={"served_frac": 0.62})
-    other = cost_study(replace(found, service={**found.service, "own-llama-8b": weak}), draws=16)
-    best = cheapest(other)
-    assert best.id == "hosted-mistral"
-    _, rows = table_rows(other, best)
+def test_the_baseline_and_the_recommendation_keep_every_rule(found):
+    other = cost_study(refused(found, "hosted-mistral"), draws=16)
+    # Neither is feasible then, and both keep the service: the hosted one is still what savings count against.
+    assert (other.recommended, other.baseline) == (None, "hosted-mistral")
+    assert "No candidate keeps every rule" in answer(other)
+
+
+def test_a_candidate_that_breaks_a_rule_is_marked_and_never_cheapest(found):
+    loose = found.scenario.replace("constraints.solved_min_frac", 0.0)
+    both = cost_study(cost_models(loose, only=ONLY, seeds=1), draws=16)
+    assert [c.feasible for c in both.candidates] == [True, True]
+    other = cost_study(found, draws=16)
+    assert other.recommended == "hosted-mistral"
+    header, rows = table_rows(other)
     assert [kind for kind, _ in rows] == ["best", "out"]
-    assert any("serves 62 % of the requests" in risk for risk in risks(other))
+    assert rows[1][1][header.index("fits")] == "✘ tasks solved"
+    shares = {c.id: c.cheapest_frac for c in other.uncertainty.candidates}
+    assert shares == {"hosted-mistral": 1.0, "own-llama-8b": None}
+    assert other.uncertainty.cheaper_frac == {"hosted-mistral": {}}
+    assert any("breaks tasks solved" in risk for risk in risks(other))
 
 
 def test_an_uncertain_demand_is_simulated_over_its_range():
@@ -176,7 +195,9 @@ def test_the_answer_names_the_cheapest_that_keeps_the_service(study):
 def test_a_near_tie_is_called_one(study):
     best = study.candidate("hosted-mistral")
     twin = best.model_copy(update={"id": "own-llama-8b", "name": "Twin"})
-    assert "near tie" in answer(study.model_copy(update={"candidates": (best, twin)}), best)
+    drawn = study.uncertainty.model_copy(update={"cheaper_frac": {"hosted-mistral": {"own-llama-8b": 0.5}}})
+    two = study.model_copy(update={"candidates": (best, twin), "runner_up": "own-llama-8b", "uncertainty": drawn})
+    assert "near tie" in answer(two)
 
 
 def test_break_even_of_every_candidate_but_the_baseline_is_shown(study):
@@ -208,7 +229,10 @@ def test_files_agree_with_the_study(found, study, tmp_path):
     with (tmp_path / "tco_cash_flow.csv").open(newline="") as file:
         flows = {row["candidate"]: row for row in csv.DictReader(file)}
     for c in study.candidates:
-        assert sum(float(v) for k, v in flows[c.id].items() if k != "candidate") == pytest.approx(-c.result.total_usd)
+        months = [float(v) for k, v in flows[c.id].items() if k.startswith("month_")]
+        assert sum(months) == pytest.approx(-c.result.total_usd)
+        assert flows[c.id]["fits"] == ("yes" if c.feasible else "no")
+        assert float(flows[c.id]["served_frac"]) == c.served_frac
 
 
 def test_the_document_fits_into_eight_pages_and_takes_text_as_text(study, tmp_path):

@@ -108,7 +108,10 @@ def test_rack_space_flips_at_the_units_of_the_servers() -> None:
 
 
 def test_growth_flips_at_what_the_last_year_reaches() -> None:
-    tutor = with_(load_scenario("math-tutor"), constraints__slo_attainment_min_frac=0.5)
+    tutor = with_(
+        load_scenario("math-tutor"), constraints__slo_attainment_min_frac=0.5, constraints__served_min_frac=0.0,
+        capacity__growth="keep",
+    )  # fmt: skip
     result = compare(tutor, seeds=1, only=["own-qwen3-32b"]).candidates[0]
     value = next(c.value for c in result.constraints if c.id == "growth")
     assert value is not None

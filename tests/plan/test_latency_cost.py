@@ -27,7 +27,7 @@ def result(*found: tuple[str, float | None, float | None, bool]) -> Comparison:
     )
     return Comparison(
         scenario="s", name="s", question="?", failure_not_affordable="leak", horizon_years=3, requests_per_year=1,
-        candidates=candidates, recommended=None, runner_up=None, reasons=(), version="0",
+        candidates=candidates, order=tuple(c.id for c in candidates), recommended=None, runner_up=None, reasons=(), version="0",
     )  # fmt: skip
 
 

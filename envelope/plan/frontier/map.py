@@ -70,6 +70,9 @@ class Frontier(Result):
     candidates: tuple[str, ...]
     cells: tuple[tuple[int, ...], ...]
     """Index into ``candidates`` by row (y) and column (x); −1 where none is feasible."""
+    cheapest: tuple[tuple[int, ...], ...]
+    """The same for the cheapest feasible candidate, whatever it lets happen; the line between owning and renting runs
+    between these."""
     cost_npv: tuple[tuple[float | None, ...], ...]
     """Expected present value of the costs of the recommended candidate."""
     rule: str
@@ -129,6 +132,7 @@ def frontier(
         y=_info(ay, shares),
         candidates=tuple(c.id for c in chosen),
         cells=tuple(tuple(int(v) for v in row) for row in winner),
+        cheapest=tuple(tuple(int(v) for v in row) for row in _cheapest(grid)),
         cost_npv=tuple(tuple(float(v) if np.isfinite(v) else None for v in row) for row in best),
         rule=rule_text(scenario.failure_not_affordable),
         regions=_regions(chosen, grid, winner),
@@ -143,6 +147,11 @@ def frontier(
 
 def _winner(scenario: Scenario, grid: Grid) -> Ints:
     return best_of(grid.costs, grid.exposures, grid.feasible, scenario.failure_not_affordable)
+
+
+def _cheapest(grid: Grid) -> Ints:
+    priced = np.where(grid.feasible, grid.costs, np.inf)
+    return np.where(np.isfinite(priced).any(axis=0), np.argmin(priced, axis=0), NOBODY)
 
 
 def _silent(_share: float, _what: str) -> None:

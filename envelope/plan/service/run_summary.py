@@ -10,8 +10,11 @@ from envelope.plan.service.downtime import downtime
 from envelope.plan.service.run_result import CostDriver, Count, Energy, Left, RunClass, RunTimeline
 from envelope.plan.service.traffic import traffic
 from envelope.serving.result import ClassResult, Curves, FleetEvent, SimulationResult
+from envelope.spec.hosted import TokenKind
 from envelope.tco import AnnualUsage, bill_usd
 from envelope.units import J_PER_KWH
+
+_KINDS: tuple[TokenKind, ...] = ("input", "cached_input", "output")
 
 _COUNTS = {
     "refused_private": "private requests refused: no place in the building could take them",
@@ -148,6 +151,16 @@ def _usage(case: Case, peak: Peak, year: int) -> AnnualUsage:
     """Return the usage of one hour like the simulated one, at the prices of ``year``."""
     result = peak.result
     per_hour = result.requests / len(result.seeds) / result.share_frac / max(result.window_s, 1e-9) * 3600.0
-    use = traffic(case, peak, downtime(case, peak))
-    work = replace(use, requests_per_year=per_hour / case.scenario.workload.rate_in_year(year))
-    return year_usage(case, work, year)
+    offered, kinds = max(result.overall.offered, 1), _KINDS
+    tokens: dict[tuple[TokenKind, int], float] = {
+        (kind, band.above_input_tokens): getattr(band, f"{kind}_tokens") / offered
+        for band in result.hosted.bands
+        for kind in kinds
+    }
+    use = replace(
+        traffic(case, peak, downtime(case, peak)),
+        requests_per_year=per_hour / case.scenario.workload.rate_in_year(year),
+        # What this very hour sent out, beside which it is shown; a year is billed by what the workload means.
+        hosted_tokens=tokens,
+    )
+    return year_usage(case, use, year)
