@@ -35,9 +35,11 @@ def table(app: Any, column: str) -> Any:
 def test_verdict_shows_the_recommendation_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     expected = command(capsys, "compare", NAME)
     best = next(c for c in expected["candidates"] if c["id"] == expected["recommended"])
+    assert command(capsys, "tco", NAME)["recommended"] == best["id"]
     app = open_page("verdict", scenario=NAME)
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown["Cost over 3 years"] == text.money(best["cost_npv"])
+    assert shown["Cash at signature"] == text.money(best["cost"]["signature_usd"])
     assert shown["SLO met"] == text.percent(best["slo_attainment_frac"], 1)
     assert shown["Tasks solved"] == text.percent(best["solved_frac"])
     assert best["name"] in app.success[0].value
@@ -53,7 +55,7 @@ def test_compare_shows_every_candidate_as_the_command_does(capsys: pytest.Captur
     rows = table(app, "").set_index("")
     assert set(rows.columns) == set(expected)
     for name, c in expected.items():
-        assert rows[name]["Cost (NPV)"].removesuffix(" ⚠") == text.money(c["cost_npv"])
+        assert rows[name]["Expected cost (NPV)"].removesuffix(" ⚠") == text.money(c["cost_npv"])
         assert rows[name]["SLO met"] == text.percent(c["slo_attainment_frac"], 1)
 
 
@@ -69,9 +71,12 @@ def test_two_versions_of_a_scenario_differ_in_what_was_changed() -> None:
 def test_costs_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     expected = {c["name"]: c for c in command(capsys, "tco", NAME)["candidates"]}
     app = open_page("tco", scenario=NAME)
-    rows = table(app, "present value")
-    shown = {name.removeprefix("★ "): usd for name, usd in zip(rows["candidate"], rows["present value"], strict=True)}
-    assert shown == {name: text.money(c["result"]["cost_npv_usd"]) for name, c in expected.items()}
+    rows = table(app, "expected present value")
+    shown = {
+        name.removeprefix("★ "): usd
+        for name, usd in zip(rows["candidate"], rows["expected present value"], strict=True)
+    }
+    assert shown == {name: text.money(c["cost"]["expected_npv_usd"]) for name, c in expected.items()}
 
 
 @pytest.mark.parametrize("part", ["Cost lines", "Tornado", "Fan chart", "Break-even", "Ranges"])

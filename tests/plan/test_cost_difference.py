@@ -56,7 +56,7 @@ def test_what_changed_since_is_named_and_adds_up(saved):
 def test_a_default_that_has_changed_in_the_catalog_since_is_a_change(found, saved):
     run = load_run(saved)
     old = run.candidates["own-llama-8b"]
-    then = old.model_copy(update={"inputs": {**old.inputs, "fte_base_selfhost": 0.5}})
+    then = old.model_copy(update={"inputs": {**old.inputs, "fte_base_selfhost": Spread(value=0.5)}})
     earlier = run.model_copy(update={"candidates": {**run.candidates, "own-llama-8b": then}})
     (step,) = difference(models_of(earlier), found, label="x").waterfalls["own-llama-8b"].steps
     assert (step.name, step.before, step.after) == ("fte_base_selfhost", 0.5, 1.0)

@@ -195,7 +195,7 @@ def two_by_two() -> Frontier:
     point = LinePoint(along=10.0, point=30.0, p10=20.0, p50=30.0, p90=40.0, exists_frac=1.0)
     return Frontier(
         scenario="s", x=axis, y=axis.model_copy(update={"label": "API price"}), candidates=("own", "rent"),
-        cells=((0, 0), (1, -1)), cost_npv=((1.0, 1.0), (2.0, None)),
+        cells=((0, 0), (1, -1)), cheapest=((0, 0), (1, -1)), rule="cheapest", cost_npv=((1.0, 1.0), (2.0, None)),
         regions=(Region(candidate="own", name="Own", frac=0.5, reason="cheapest"),),
         line=OwnRentLine(held="x", points=(point,), own=("own",), rent=("rent",), text="equal at 30"),
         path=(Position(year=0, x=20.0, y=20.0, candidate="own", inside=True),), simulations=1, points_evaluated=1,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from envelope.report.workbook import Title, draw, write_workbook
+from envelope.report.workbook import Headline, Title, draw, write_workbook
 from envelope.report.workbook_candidate import sheet_name
 from envelope.spec.economics import Economics
 from envelope.tco import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices
@@ -67,10 +67,20 @@ def models(**inputs: float) -> dict[str, Model]:
     return {"own": build(economics, [own_usage(1), own_usage(2)]), "usage": build(economics, hosted_usage())}
 
 
+HEADS = {
+    ident: Headline(
+        fits="yes", served_frac=1.0, slo_attainment_frac=0.97, figures={"Expected present value": usd},
+        unit_figures={"US dollars per served request, expected": None},
+    )
+    for ident, usd in (("own", 3e6), ("usage", 2e6))
+}  # fmt: skip
+"""What a study says of the two; its own numbers are tested where it is made."""
+
+
 @pytest.fixture(scope="module")
 def workbook(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("workbook") / "tco.xlsx"
-    write_workbook(path, TITLE, models(), "usage", draw(models(), "usage", draws=64))
+    write_workbook(path, TITLE, models(), "usage", draw(models(), "usage", draws=64), HEADS)
     return path
 
 
@@ -150,7 +160,7 @@ def test_an_independent_engine_agrees_to_the_cent(workbook, computed, values):
         for label, value in summary.items():
             found = figure(cells, f"SUMMARY!{column}{row_of(path, 'Summary', label)}")
             assert found == pytest.approx(value, abs=0.005), (ident, label)
-    per_request = figure(cells, f"SUMMARY!B{row_of(path, 'Summary', 'US dollars per request')}")
+    per_request = figure(cells, f"SUMMARY!B{row_of(path, 'Summary', 'US dollars per served request')}")
     assert per_request == pytest.approx(expected["own"].unit_costs.usd_per_request, rel=1e-9)
 
 
@@ -174,6 +184,17 @@ def test_a_reader_without_recalculation_sees_the_same_totals(workbook):
         assert book[sheet].cell(row, 10).value == pytest.approx(result.cost_npv_usd)
 
 
+def test_what_is_expected_stands_as_values_above_what_follows_the_assumptions(workbook):
+    sheet = openpyxl.load_workbook(workbook)["Summary"]
+    rows = {row[0].value: row for row in sheet.iter_rows()}
+    assert [cell.value for cell in rows["Expected present value"][1:3]] == [3e6, 2e6]
+    assert [cell.value for cell in rows["Keeps every rule"][1:3]] == ["yes", "yes"]
+    assert rows["US dollars per served request, expected"][1].value is None
+    live = rows["Present value of all costs"]
+    assert live[0].row > rows["Expected present value"][0].row
+    assert str(live[1].value).startswith("=")
+
+
 def test_the_sheets_are_those_that_procurement_asks_for(workbook):
     book = openpyxl.load_workbook(workbook)
     assert book.sheetnames[:4] == ["Summary", "Assumptions", "Usage", "Cash flow"]
@@ -194,9 +215,8 @@ def test_every_amount_on_a_candidates_sheet_is_a_formula(workbook):
 
 def test_text_that_looks_like_a_formula_stays_text(tmp_path):
     path = tmp_path / "text.xlsx"
-    write_workbook(
-        path, Title("=1+1", "=cmd|' /C calc'!A0", "2026", "0"), models(), "usage", draw(models(), "usage", draws=16)
-    )
+    title, drawn = Title("=1+1", "=cmd|' /C calc'!A0", "2026", "0"), draw(models(), "usage", draws=16)
+    write_workbook(path, title, models(), "usage", drawn, HEADS)
     sheet = openpyxl.load_workbook(path)["Summary"]
     assert (sheet["A1"].data_type, sheet["A2"].data_type) == ("s", "s")
 
@@ -218,4 +238,4 @@ def test_without_xlsxwriter_the_error_gives_the_command(monkeypatch, tmp_path):
 
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(MissingExtraError, match=r"pip install 'deployment-envelope\[report\]'"):
-        write_workbook(tmp_path / "x.xlsx", TITLE, models(), "usage", draw(models(), "usage", draws=16))
+        write_workbook(tmp_path / "x.xlsx", TITLE, models(), "usage", draw(models(), "usage", draws=16), HEADS)

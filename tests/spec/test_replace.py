@@ -81,7 +81,7 @@ def test_every_value_replaced_by_itself_changes_nothing(path: str) -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "a field": ({"constraints.budget": 1}, "'constraints.budget' has no 'budget'; nearest 'constraints.budget_usd'"),
+    "a field": ({"constraints.budgets": 1}, "'constraints.budgets' has no 'budgets'; nearest 'constraints.budget'"),
     "a field without its record": ({"requests_per_day": 1}, "nearest 'workload.requests_per_day'"),
     "an id": ({"candidates.own-lama-70b.name": "x"}, "nearest 'candidates.own-llama-70b'"),
     "an index": ({"workload.tasks.9.share": 1}, "has no entry '9'"),
