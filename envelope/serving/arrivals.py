@@ -12,7 +12,16 @@ import numpy as np
 from envelope.errors import InputError, Problem
 from envelope.serving.clients import client_scores, client_starts
 from envelope.serving.processes import start_times
-from envelope.serving.requests import BLOCK_REQUESTS, ClassInfo, Columns, Floats, Ints, Requests, Stream
+from envelope.serving.requests import (
+    BLOCK_REQUESTS,
+    ClassInfo,
+    Columns,
+    Floats,
+    Ints,
+    Requests,
+    Stream,
+    tokens_before,
+)
 from envelope.serving.sampling import draw_pair, draw_tokens, tokens_at
 from envelope.serving.sessions import session_calls
 from envelope.spec.workload import SENSITIVITIES, Arrivals, TaskClass, Workload
@@ -148,8 +157,22 @@ def _kept(load: _Load) -> Requests:
     return found
 
 
-def class_lengths(workload: Workload, task: TaskClass, *, seed: int, requests: int) -> tuple[Ints, Ints]:
-    """Return prompt and answer tokens of about so many requests of one class, whose sessions are drawn whole."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Lengths:
+    """Requests of one class by their lengths."""
+
+    prompts: Ints
+    answers: Ints
+    before: Ints
+    """Prompt of the call before in the same dialogue; 0 for one that begins it."""
+    gap_s: Floats
+
+
+def class_lengths(workload: Workload, task: TaskClass, *, seed: int, requests: int) -> Lengths:
+    """Return the lengths of about so many requests of one class.
+
+    Sessions are drawn whole.
+    """
     alone = task.model_copy(update={"share": 1.0})
     work = workload.model_copy(update={"tasks": (alone,), "arrivals": Arrivals()})
     d = _draw(work, seed, Window(0.0, requests / work.mean_rate_per_s), 1.0, 0, True)
@@ -158,7 +181,11 @@ def class_lengths(workload: Workload, task: TaskClass, *, seed: int, requests: i
     else:
         starts = np.zeros(max(1, round(requests / task.mean_calls)))
         columns = session_calls(alone, starts, lambda name: d.rng(alone.id, name), math.inf)
-    return columns["input_tokens"].astype(np.int64), columns["output_tokens"].astype(np.int64)
+    names = ("input_tokens", "output_tokens", "follower", "chain")
+    prompts, answers, follower, chain = (columns[name].astype(np.int64) for name in names)
+    return Lengths(
+        prompts, answers, tokens_before(follower, chain, prompts), np.asarray(columns["gap_s"], dtype=np.float64)
+    )
 
 
 def _draw(workload: Workload, seed: int, window: Window, share: float, year: int, flat: bool) -> _Draw:

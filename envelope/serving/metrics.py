@@ -33,6 +33,10 @@ class Measured:
     client: Ints
     hit: Ints
     """Prompt tokens that the cache of the replica held."""
+    before: Ints
+    """Prompt tokens of the call before in the same dialogue."""
+    gap_s: Floats
+    """Time between the answer to it and this request."""
     arrival_s: Floats
     ttft_s: Floats
     tpot_s: Floats
@@ -91,7 +95,7 @@ def measured(
         flags=q[:, k.Q_FLAGS], input_tokens=q[:, k.Q_INPUT], output_tokens=output,
         hosted_hit=np.minimum(q[:, k.Q_HOSTED_HIT], q[:, k.Q_INPUT]), attempts=q[:, k.Q_ATTEMPTS],
         preemptions=q[:, k.Q_PREEMPTIONS], restarts=q[:, k.Q_RESTARTS], left=q[:, k.Q_LEFT],
-        client=q[:, k.Q_SEAT], hit=q[:, k.Q_HIT],
+        client=q[:, k.Q_SEAT], hit=q[:, k.Q_HIT], before=q[:, k.Q_BEFORE], gap_s=x[:, k.F_GAP],
         arrival_s=x[:, k.F_ARRIVAL], ttft_s=ttft, tpot_s=tpot, e2e_s=e2e,
         good=done & _within(classes, task, ttft, tpot, e2e),
         solved=done & ~_late(classes, task, ttft) & _solved(fleet, classes, q[:, k.Q_SERVER], task, x[:, k.F_UNIFORM]),

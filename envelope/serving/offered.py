@@ -1,14 +1,16 @@
 """What a workload offers on average: tokens of a request by class, whatever a simulated hour happened to draw."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envelope.serving.arrivals import class_lengths
+from envelope.serving.arrivals import Lengths, class_lengths
 from envelope.serving.requests import Ints
+from envelope.serving.strata import held_tokens
 from envelope.spec.workload import TaskClass, Workload
 
 REQUESTS = 120_000
@@ -24,33 +26,55 @@ class OfferedClass:
     """Means of one class over its requests."""
 
     tokens: NDArray[np.float64]
-    """[bands, 2] prompt and answer tokens of a mean request that come from prompts of each band's length."""
+    """[2, bands, 3] prompt and answer tokens of a mean request from prompts of each band's length, and the part
+    of the prompts that continues earlier ones; first of one that begins a dialogue, then of one that continues one."""
+    continues_frac: float
+    """Share of the requests that continue a dialogue."""
     prompt_cv: float
     """Coefficient of variation of the prompts."""
 
-    @property
-    def mean_tokens(self) -> tuple[float, float]:
-        """Prompt and answer tokens of a mean request."""
-        prompt, answer = self.tokens.sum(axis=0)
-        return float(prompt), float(answer)
 
-
-def offered_classes(workload: Workload, starts: Sequence[int] = (0,)) -> tuple[OfferedClass, ...] | None:
+def offered_classes(
+    workload: Workload, starts: Sequence[int] = (0,), cache_s: float = math.inf
+) -> tuple[OfferedClass, ...] | None:
     """Return what each class offers, by bands of prompt length that begin above ``starts``.
+
+    A dialogue that rests for longer than ``cache_s`` counts as one that begins anew.
 
     The same for every candidate, seed and year. ``None`` for a recorded log, which is its own mean.
     """
     if workload.trace is not None:
         return None
-    found = []
-    for task in workload.tasks:
-        text = task.model_dump_json(exclude={"share", "slo", "difficulty", "sensitivity", "priority"})
-        clients = workload.daily_requests if task.clients is not None else 0.0
-        prompts, answers = _lengths(_Of(text, clients, task, workload))
-        band = np.searchsorted(np.asarray(starts)[1:], prompts, side="left")
-        sums = [np.bincount(band, tokens, len(starts)) / len(prompts) for tokens in (prompts, answers)]
-        found.append(OfferedClass(np.stack(sums, axis=1), float(prompts.std() / prompts.mean())))
-    return tuple(found)
+    clients = workload.daily_requests
+    return tuple(
+        _offered(
+            _Of(
+                task.model_dump_json(exclude={"share", "slo", "difficulty", "sensitivity", "priority"}),
+                clients if task.clients is not None else 0.0,
+                task,
+                workload,
+            ),
+            tuple(starts),
+            cache_s,
+        )
+        for task in workload.tasks
+    )
+
+
+@lru_cache(maxsize=256)
+def _offered(of: "_Of", starts: tuple[int, ...], cache_s: float) -> OfferedClass:
+    drawn = _lengths(of)
+    prompts, before = drawn.prompts, held_tokens(drawn.before, drawn.gap_s, cache_s)
+    band, later = np.searchsorted(np.asarray(starts)[1:], prompts, side="left"), before > 0
+    parts = [
+        _means(band[rows], [x[rows] for x in (prompts, drawn.answers, before)], len(starts)) for rows in (~later, later)
+    ]
+    return OfferedClass(np.stack(parts), float(later.mean()), float(prompts.std() / prompts.mean()))
+
+
+def _means(band: Ints, columns: Sequence[Ints], bands: int) -> NDArray[np.float64]:
+    count = max(len(band), 1)
+    return np.stack([np.bincount(band, tokens, bands) / count for tokens in columns], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +89,8 @@ class _Of:
 
 
 @lru_cache(maxsize=64)
-def _lengths(of: _Of) -> tuple[Ints, Ints]:
-    """Return prompt and answer tokens of many requests of a class."""
+def _lengths(of: _Of) -> Lengths:
+    """Return the lengths of many requests of a class."""
     count = REQUESTS // _ROUNDS
     parts = [class_lengths(of.workload, of.task, seed=_SEED + i, requests=count) for i in range(_ROUNDS)]
-    return np.concatenate([p for p, _ in parts]), np.concatenate([a for _, a in parts])
+    return Lengths(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Lengths)))

@@ -32,6 +32,16 @@ class ClassInfo:
     """Share of the class's requests that are private, likewise."""
 
 
+def tokens_before(follower: Ints, chain: Ints, input_tokens: Ints) -> Ints:
+    """Return the prompt tokens of the call that each continues in the same dialogue, 0 for one that begins it."""
+    found = np.zeros(len(follower), dtype=np.int64)
+    before = np.flatnonzero(follower >= 0)
+    after = follower[before]
+    same = (chain[before] == chain[after]) & (chain[before] >= 0)
+    found[after] = np.where(same, np.minimum(input_tokens[before], input_tokens[after]), 0)
+    return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Requests:
     """Columns of equal length, one entry per request (call of a model)."""
@@ -74,6 +84,11 @@ class Requests:
 
     def __len__(self) -> int:
         return len(self.input_tokens)
+
+    @property
+    def before_tokens(self) -> Ints:
+        """Prompt tokens of the call before in the same dialogue, which a cache may hold; 0 for one that begins it."""
+        return tokens_before(self.follower, self.chain, self.input_tokens)
 
     @property
     def chains(self) -> int:

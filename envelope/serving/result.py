@@ -104,7 +104,8 @@ class ClassResult(Frozen):
 
 
 class Stratum(Frozen):
-    """Requests of one class that the fleet's own model would fail or not, and that are private or not.
+    """Requests of one class that the fleet's own model would fail or not, that are private or not, and that begin a
+    dialogue or continue one.
 
     How many of each there are is chance in a short run, though the workload says it; so what happens *within* a
     stratum is taken from the run and its weight from the workload (post-stratification: W. G. Cochran, *Sampling
@@ -116,6 +117,8 @@ class Stratum(Frozen):
     hard: bool
     """Whether the own model (the hosted one, if there is no other) fails them."""
     private: bool
+    continues: bool
+    """Whether their prompts continue those of the calls before, so that a cache can hold most of them."""
     weight_frac: float
     """Share of all requests as the workload means it; as drawn where it does not say."""
     offered: int
@@ -124,8 +127,9 @@ class Stratum(Frozen):
     """Served by the hosted API."""
     outside: int
     """Entered anything outside the building."""
-    offered_tokens: tuple[tuple[int, int], ...]
-    """Prompt and answer tokens of the offered requests by band of prompt length (``HostedUsage.bands``)."""
+    offered_tokens: tuple[tuple[int, int, int], ...]
+    """Prompt and answer tokens of the offered requests by band of prompt length (``HostedUsage.bands``), and the part
+    of the prompts that continues those of the calls before."""
     served_tokens: tuple[int, int]
     hosted_tokens: tuple[tuple[int, int, int], ...]
     """Prompt tokens at the full price, cached ones, and answer tokens that the hosted API bills, by band."""

@@ -109,6 +109,7 @@ def request_arrays(requests: Requests, level: Ints) -> tuple[Ints, Floats]:
         k.Q_PATH_LEN: np.diff(requests.path_start),
         k.Q_FOLLOWER: requests.follower,
         k.Q_SEAT: requests.seat,
+        k.Q_BEFORE: requests.before_tokens,
     }
     for at, column in columns.items():
         rq[:, at] = column

@@ -8,12 +8,12 @@ import numpy as np
 from envelope.serving.fleet import Fleet
 from envelope.serving.kernel import layout as k
 from envelope.serving.metrics import Measured, own_tier
-from envelope.serving.requests import ClassInfo, Ints
+from envelope.serving.requests import ClassInfo, Floats, Ints
 from envelope.serving.result import Stratum
 from envelope.spec.workload import Difficulty
 
-_KINDS = 4
-"""Easy and hard, each private or not."""
+_KINDS = 8
+"""Easy and hard, each private or not, each beginning a dialogue or continuing one."""
 
 
 @dataclass(slots=True)
@@ -23,21 +23,27 @@ class Strata:
     requests: Ints
     """[…, 4] offered, served, hosted, entered anything outside."""
     offered: Ints
-    """[…, bands, 2] prompt and answer tokens."""
+    """[…, bands, 3] prompt and answer tokens, and the part of the prompts that continues earlier ones."""
     served: Ints
     """[…, 2] prompt and answer tokens."""
     hosted: Ints
     """[…, bands, 3] prompt tokens at the full price, cached ones, answer tokens."""
 
-    def add(self, m: Measured, starts: Sequence[int]) -> None:
-        """Count measured requests; ``starts`` are the prompt lengths above which the bands begin."""
-        row = m.task * _KINDS + 2 * m.hard + (m.sensitivity == k.PRIVATE)
+    def add(self, m: Measured, starts: Sequence[int], cache_s: float) -> None:
+        """Count measured requests; ``starts`` are the prompt lengths above which the bands begin.
+
+        A dialogue that rests for longer than ``cache_s`` begins anew as far as the hosted API's cache goes.
+        """
+        before = held_tokens(m.before, m.gap_s, cache_s)
+        later = before > 0
+        row = m.task * _KINDS + 4 * m.hard + 2 * (m.sensitivity == k.PRIVATE) + later
         band = np.searchsorted(np.asarray(starts)[1:], m.input_tokens, side="left")
         rows, bands = self.offered.shape[:2]
         for column, mask in enumerate((np.ones(len(row), dtype=np.bool_), m.served, m.hosted, m.outside)):
             self.requests[:, column] += np.bincount(row[mask], minlength=rows)
-        for column, tokens in enumerate((m.input_tokens, m.output_tokens)):
+        for column, tokens in enumerate((m.input_tokens, m.output_tokens, before)):
             self.offered[:, :, column] += _summed(row * bands + band, tokens, (rows, bands))
+        for column, tokens in enumerate((m.input_tokens, m.output_tokens)):
             self.served[:, column] += _summed(row[m.served], tokens[m.served], (rows,))
         out = m.hosted
         fresh = (m.input_tokens - m.hosted_hit)[out]
@@ -51,6 +57,11 @@ class Strata:
         return Strata(**{name: np.sum([getattr(s, name) for s in every], axis=0) for name in names})
 
 
+def held_tokens(before: Ints, gap_s: Floats, cache_s: float) -> Ints:
+    """Return the part of each prompt that a cache holds which keeps prompts for ``cache_s``."""
+    return np.where(gap_s <= cache_s, before, 0)
+
+
 def _summed(places: Ints, tokens: Ints, shape: tuple[int, ...]) -> Ints:
     return np.bincount(places, tokens, int(np.prod(shape))).astype(np.int64).reshape(shape)
 
@@ -58,7 +69,7 @@ def _summed(places: Ints, tokens: Ints, shape: tuple[int, ...]) -> Ints:
 def empty_strata(classes: int, bands: int) -> Strata:
     """Return the strata of no requests."""
     rows = classes * _KINDS
-    zeros = (np.zeros(s, dtype=np.int64) for s in ((rows, 4), (rows, bands, 2), (rows, 2), (rows, bands, 3)))
+    zeros = (np.zeros(s, dtype=np.int64) for s in ((rows, 4), (rows, bands, 3), (rows, 2), (rows, bands, 3)))
     return Strata(*zeros)
 
 
@@ -72,26 +83,32 @@ def strata_of(found: Strata, classes: Sequence[ClassInfo], fleet: Fleet) -> tupl
         share = mine.sum() / total if info.share is None else info.share
         fails = getattr(info.difficulty, own_tier(fleet))
         for kind in range(_KINDS):
-            hard, private = divmod(kind, 2)
+            hard, private, later = kind >> 2, kind >> 1 & 1, kind & 1
             chance = fails if hard else 1.0 - fails
             if info.private_frac is not None:
                 chance *= info.private_frac if private else 1.0 - info.private_frac
             else:
-                chance *= mine[private::2].sum() / max(mine.sum(), 1)
+                chance *= mine[_private(private)].sum() / max(mine.sum(), 1)
+            chance *= mine[later::2].sum() / max(mine.sum(), 1)
             row = task * _KINDS + kind
             if chance * share == 0 and mine[kind] == 0:
                 continue
             offered, served, hosted, outside = (int(n) for n in found.requests[row])
             records.append(
                 Stratum(
-                    task=task, hard=bool(hard), private=bool(private), weight_frac=float(chance * share),
+                    task=task, hard=bool(hard), private=bool(private), continues=bool(later),
+                    weight_frac=float(chance * share),
                     offered=offered, served=served, hosted=hosted, outside=outside,
-                    offered_tokens=tuple((int(a), int(b)) for a, b in found.offered[row]),
+                    offered_tokens=tuple((int(a), int(b), int(c)) for a, b, c in found.offered[row]),
                     served_tokens=(int(found.served[row, 0]), int(found.served[row, 1])),
                     hosted_tokens=tuple((int(a), int(b), int(c)) for a, b, c in found.hosted[row]),
                 )
             )  # fmt: skip
     return tuple(records)
+
+
+def _private(private: int) -> list[int]:
+    return [kind for kind in range(_KINDS) if kind >> 1 & 1 == private]
 
 
 def solved_frac(strata: Sequence[Stratum], difficulty: Sequence[Difficulty], fleet: Fleet) -> float:
@@ -119,8 +136,9 @@ def solved_frac(strata: Sequence[Stratum], difficulty: Sequence[Difficulty], fle
 
 
 def part_like(part: Stratum, pool: Sequence[Stratum], strata: Sequence[Stratum]) -> Sequence[Stratum]:
-    """Return what is known of a stratum: itself, or if none of it occurred its class, or all."""
-    return next((group for group in ([part], pool) if sum(s.offered for s in group)), strata)
+    """Return what is known of a stratum: itself, or if none occurred those like it of its class, the class, or all."""
+    alike = [s for s in pool if s.continues == part.continues]
+    return next((group for group in ([part], alike, pool) if sum(s.offered for s in group)), strata)
 
 
 def _shares(strata: Sequence[Stratum], *, apart: bool) -> list[tuple[Stratum, float, float]]:
@@ -131,7 +149,7 @@ def _shares(strata: Sequence[Stratum], *, apart: bool) -> list[tuple[Stratum, fl
     found = []
     for part in strata:
         pool = [s for s in strata if s.task == part.task]
-        alike = [part] if apart else [s for s in pool if s.private == part.private]
+        alike = [s for s in pool if s.private == part.private and (s.hard == part.hard or not apart)]
         like = next((group for group in (alike, pool) if sum(s.offered for s in group)), strata)
         offered = max(sum(s.offered for s in like), 1)
         found.append((part, sum(s.served for s in like) / offered, sum(s.hosted for s in like) / offered))

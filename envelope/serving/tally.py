@@ -101,7 +101,8 @@ class RunTally:
         self.hosted_attempts += int(m.attempts.sum())
         self.outside += int(m.outside.sum())
         self.private_left += int(np.sum(m.outside & (m.sensitivity == k.PRIVATE)))
-        self.strata.add(m, band_starts(self.fleet))
+        hosted = self.fleet.hosted
+        self.strata.add(m, band_starts(self.fleet), math.inf if hosted is None else hosted.cache_ttl_s)
 
 
 def empty_tally(fleet: Fleet, classes: Sequence[ClassInfo]) -> RunTally:
@@ -110,8 +111,13 @@ def empty_tally(fleet: Fleet, classes: Sequence[ClassInfo]) -> RunTally:
 
 
 def band_starts(fleet: Fleet) -> list[int]:
-    """Return the prompt lengths above which the bands of the tariff begin."""
-    return [0, *sorted(set(fleet.hosted.input_thresholds if fleet.hosted else ()) - {0})]
+    """Return the prompt lengths above which bands begin: where the tariff changes, and where a prompt is sent out since
+    the fleet's own replicas hold no longer one.
+    """
+    if fleet.hosted is None:
+        return [0]
+    own = {n for pool in fleet.pools if (n := pool.replica.max_context_tokens) is not None}
+    return [0, *sorted({*fleet.hosted.input_thresholds, *own} - {0})]
 
 
 def joined(tallies: Sequence[Tally]) -> Tally:

@@ -12,9 +12,9 @@ from envelope.tco.carbon import carbon_kg_by_month
 from envelope.tco.cashflow import discount_factors
 from envelope.tco.commitment import COMMITMENT, shortfall_by_month
 from envelope.tco.derived import parents
-from envelope.tco.draws import DRAWS, line_draws, sample
+from envelope.tco.draws import DRAWS, LineDraws, line_draws, sample
 from envelope.tco.inputs import Values, point_values
-from envelope.tco.lines import Line, amounts
+from envelope.tco.lines import Line, amounts, mean_amounts
 from envelope.tco.model import Model, build, complete
 from envelope.tco.result import LineResult, TcoResult, UnitCosts, by_year
 from envelope.tco.surface import Surface, surface_months
@@ -78,12 +78,25 @@ def expected_costs(candidate: Model | Surface, *, draws: int = DRAWS, seed: int 
     the middle of every range. A candidate given as a surface follows an uncertain ``demand_factor`` with its machines.
     """
     if isinstance(candidate, Model):
-        common = sample([candidate], draws, seed)
-        values = common.values(candidate)
-        return _result(candidate, monthly_costs(candidate, values), values)
+        values = sample([candidate], draws, seed).values(candidate)
+        if _follows_lines(candidate):
+            return _result(candidate, monthly_costs(candidate, values), values)
+        return _result(candidate, _mean_months(candidate, values), values, line_draws(candidate, values))
     common = sample(candidate.models, draws, seed)
     planned = candidate.models[candidate.factors.index(1.0)]
     return _result(planned, surface_months(candidate, common, monthly_costs), common.values(planned))
+
+
+def _follows_lines(model: Model) -> bool:
+    """Return whether some line follows from the others draw by draw: tax saved, or spend promised but not used."""
+    spreads = (model.inputs[name].spread for name in ("tax_rate_frac", "hosted_commitment_usd_per_year"))
+    return any(max(spread.point, *spread.bounds) > 0 for spread in spreads)
+
+
+def _mean_months(model: Model, values: Values) -> dict[str, Floats]:
+    """Return the mean cost of each line by month, [1, H + 1]; prices hold for a year, so that few means are taken."""
+    full = complete(model, values)
+    return {line.id: mean_amounts(line, full, model.horizon_months)[None, :] for line in model.lines}
 
 
 def expected_npv_usd(model: Model, *, draws: int = DRAWS, seed: int = 1) -> float:
@@ -92,12 +105,18 @@ def expected_npv_usd(model: Model, *, draws: int = DRAWS, seed: int = 1) -> floa
     return float(line_draws(model, common.values(model)).cost_npv_usd.mean())
 
 
-def _result(model: Model, costs: Mapping[str, Floats], values: Values) -> TcoResult:
-    """Return means over the draws of monthly costs, [draws or 1, H + 1] of each line."""
+def _result(model: Model, costs: Mapping[str, Floats], values: Values, priced: LineDraws | None = None) -> TcoResult:
+    """Return means over the draws of monthly costs, [draws or 1, H + 1] of each line.
+
+    ``priced`` has their present values where the months hold means only.
+    """
     rates = values["discount_rate_frac_per_year"]
     factors = discount_factors(rates, model.horizon_months)
     known = {line.id: line for line in model.lines}
-    present = {ident: np.sum(cost * factors, axis=1) for ident, cost in costs.items()}
+    if priced is None:
+        present = {ident: np.sum(cost * factors, axis=1) for ident, cost in costs.items()}
+    else:
+        present = {ident: priced.present_usd[:, i] for i, ident in enumerate(priced.line_ids)}
     lines = []
     for ident, cost in costs.items():
         months, usd = cost.mean(axis=0), float(present[ident].mean())

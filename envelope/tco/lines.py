@@ -3,7 +3,6 @@
 One formula of this shape serves the point estimate, thousands of draws and the spreadsheet.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,9 +110,18 @@ def amounts(line: Line, values: Values, horizon_months: int) -> Floats:
     return total
 
 
-def all_input_names(lines: Iterable[Line]) -> tuple[str, ...]:
-    """Return the names of the inputs of several lines, each once."""
-    return tuple(dict.fromkeys(name for line in lines for name in line.input_names))
+def mean_amounts(line: Line, values: Values, horizon_months: int) -> Floats:
+    """Return the mean over the draws of ``amounts``, [H + 1]."""
+    total: Floats = np.zeros(horizon_months + 1)
+    for term in line.terms:
+        year = month_years(horizon_months) if term.price_year is None else term.price_year
+        unit = price(term, values)
+        means: Floats = np.full(int(year.max(initial=0)) + 1, unit.mean())
+        if term.growth is not None:
+            growth = 1.0 + np.asarray(values[term.growth], dtype=np.float64)
+            means = (unit[:, None] * growth[:, None] ** np.arange(len(means))).mean(axis=0)
+        total = total + term.quantity * means[year]
+    return total
 
 
 def _term_text(term: Term, unit: str) -> str:

@@ -1,5 +1,6 @@
 """The usage of each year that the cost model prices, from what a request uses and the machines in service."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from envelope.plan.case.case import Case
@@ -138,4 +139,13 @@ def _hosted(case: Case, traffic: Traffic, requests: float, year: int) -> tuple[H
                     request_input_tokens=length,
                     pinned_region=bool(case.scenario.constraints.hosted_regions),
                 )
-    return tuple(lines)
+    return tuple(_merged(lines))
+
+
+def _merged(lines: Sequence[HostedTokens]) -> Iterator[HostedTokens]:
+    """Yield one line for each line of the tariff, whose tokens may come from several bands of length."""
+    tokens: dict[str, float] = {}
+    for line in lines:
+        tokens[line.line_id] = tokens.get(line.line_id, 0.0) + line.tokens
+    for ident, first in {line.line_id: line for line in reversed(lines)}.items():
+        yield HostedTokens(**{**dict(first), "tokens": tokens[ident]})

@@ -1,7 +1,8 @@
 """What one offered request uses on average: from a simulated hour, weighed by the work that the workload means."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ from envelope.units import DAYS_PER_YEAR
 
 Floats = NDArray[np.float64]
 
-_KINDS: tuple[tuple[TokenKind, int], ...] = (("input", 0), ("cached_input", 0), ("output", 1))
-"""Kinds of hosted tokens in the order of ``Stratum.hosted_tokens``, each a part of prompt (0) or answer (1) tokens."""
+_KINDS: tuple[TokenKind, ...] = ("input", "cached_input", "output")
+"""Kinds of hosted tokens in the order of ``Stratum.hosted_tokens``."""
 
 
 def traffic(case: Case, peak: Peak, down: Downtime) -> Traffic:
@@ -35,7 +36,9 @@ def traffic(case: Case, peak: Peak, down: Downtime) -> Traffic:
     """
     result = peak.result
     starts = tuple(band.above_input_tokens for band in result.hosted.bands)
-    work = _Work(result, offered_classes(case.scenario.workload, starts))
+    hosted = peak.fleet.hosted
+    means = offered_classes(case.scenario.workload, starts, math.inf if hosted is None else hosted.cache_ttl_s)
+    work = _Work(result, means, asks_difficulty=peak.fleet.router.policy == "escalate")
     per_seed = max(result.overall.offered, 1) / len(result.seeds)
     idle_j = case.device_idle_w * peak.share_frac * result.window_s * result.running_frac
     running = running_fracs(case.scenario, case.candidate, result.running_frac)
@@ -47,7 +50,7 @@ def traffic(case: Case, peak: Peak, down: Downtime) -> Traffic:
         served_frac=result.overall.served_frac,
         # Remembered simulations may be of other difficulties, where the route does not ask for them.
         solved_frac=solved_frac(result.strata, [t.difficulty for t in case.scenario.workload.tasks], peak.fleet),
-        dynamic_j=max(result.energy_j - idle_j, 0.0) / per_seed * _effort_ratio(case, result, prompt, answer),
+        dynamic_j=max(result.energy_j - idle_j, 0.0) / per_seed * _effort_ratio(case, result, work),
         idle_w=case.mean_idle_w(running),
         own_idle_w=case.mean_idle_w(running, own=True),
         running_fracs=running,
@@ -61,29 +64,52 @@ def traffic(case: Case, peak: Peak, down: Downtime) -> Traffic:
     )
 
 
-def _effort_ratio(case: Case, result: SimulationResult, prompt: float, answer: float) -> float:
-    """Return what a mean request of the workload takes of the first pool's machines, over what the drawn ones took."""
-    overall = result.overall
-    if not case.replicas or overall.mean_input_tokens <= 0 or overall.mean_output_tokens <= 0:
+def _effort_ratio(case: Case, result: SimulationResult, work: "_Work") -> float:
+    """Return what the workload's requests take of the first pool's machines, over what the drawn ones took.
+
+    Of what continues earlier prompts, caches hold the share that they held in the run.
+    """
+    drawn, meant = work.local_drawn(), work.local()
+    if not case.replicas or min(*drawn[:3], *meant[:3]) <= 0:
         return 1.0
-    fresh = 1.0 - result.prefix_hit_frac
-    meant, drawn = (
-        saturated_s_per_request(case.replicas[0], max(p, 1.0), max(a, 1.0), fresh)
-        for p, a in ((prompt, answer), (overall.mean_input_tokens, overall.mean_output_tokens))
-    )
-    return meant / drawn
+    held = min(result.prefix_hit_frac * drawn.prompt / drawn.before, 1.0) if drawn.before else 0.0
+    each = [
+        x.requests
+        * saturated_s_per_request(
+            case.replicas[0],
+            max(x.prompt / x.requests, 1.0),
+            max(x.answer / x.requests, 1.0),
+            1.0 - held * x.before / x.prompt,
+        )
+        for x in (meant, drawn)
+    ]
+    return each[0] / each[1]
+
+
+class _Local(NamedTuple):
+    """What own machines serve, per offered request."""
+
+    requests: float
+    prompt: float
+    answer: float
+    before: float
+    """Tokens of the prompts that continue earlier ones."""
 
 
 class _Work:
     """The strata of a simulation with what the workload offers in each."""
 
-    def __init__(self, result: SimulationResult, means: Sequence[OfferedClass] | None) -> None:
+    def __init__(
+        self, result: SimulationResult, means: Sequence[OfferedClass] | None, *, asks_difficulty: bool = False
+    ) -> None:
         self._strata = result.strata
-        total = sum(s.weight_frac for s in self._strata) or 1.0
-        self._weights = [s.weight_frac / total for s in self._strata]
+        self._asks_difficulty = asks_difficulty
+        self._weights = _weights(result.strata, means)
         self._pools = [[o for o in self._strata if o.task == s.task] for s in self._strata]
         self._spread = [0.0 if means is None else means[s.task].prompt_cv ** 2 for s in self._strata]
-        self._means: list[Floats] = [_per_request([s]) if means is None else means[s.task].tokens for s in self._strata]
+        self._means: list[Floats] = [
+            _per_request([s]) if means is None else means[s.task].tokens[int(s.continues)] for s in self._strata
+        ]
 
     def tokens(self) -> tuple[float, float]:
         """Return prompt and answer tokens of a mean request."""
@@ -101,30 +127,68 @@ class _Work:
     def served(self) -> tuple[float, float]:
         """Return prompt and answer tokens that are served, per offered request."""
         found = np.zeros(2)
-        for part, weight, pool, mean in zip(self._strata, self._weights, self._pools, self._means, strict=True):
-            like = part_like(part, pool, self._strata)
-            offered = np.sum([s.offered_tokens for s in like], axis=(0, 1))
+        for like, weight, mean in self._parts():
+            offered = np.sum([s.offered_tokens for s in like], axis=(0, 1))[:2]
             served = np.sum([s.served_tokens for s in like], axis=0)
-            found += weight * mean.sum(axis=0) * served / np.maximum(offered, 1)
+            found += weight * mean.sum(axis=0)[:2] * served / np.maximum(offered, 1)
         return float(found[0]), float(found[1])
 
+    def local(self) -> _Local:
+        """Return what own machines serve of the requests that the workload means."""
+        found = np.zeros(4)
+        for like, weight, mean in self._parts():
+            offered = np.sum([[s.offered, *np.sum(s.offered_tokens, axis=0)] for s in like], axis=0)
+            per_request = np.array([1.0, *mean.sum(axis=0)])
+            found += weight * per_request * np.sum([_local(s) for s in like], axis=0) / np.maximum(offered, 1)
+        return _Local(*found.tolist())
+
+    def local_drawn(self) -> _Local:
+        """Return what they served of those that were drawn."""
+        offered = max(sum(s.offered for s in self._strata), 1)
+        found = np.sum([_local(s) for s in self._strata], axis=0) / offered if self._strata else np.zeros(4)
+        return _Local(*found.tolist())
+
     def hosted(self, starts: Sequence[int]) -> dict[tuple[TokenKind, int], float]:
-        """Return the tokens that the hosted API bills per offered request, by kind and band."""
+        """Return the tokens that the hosted API bills per offered request, by kind and band.
+
+        Which share of the prompts and answers is sent out, and of what continues earlier prompts is cached, is taken
+        from the run; how long prompts and what they continue are on average, from the workload.
+        """
         found = np.zeros((len(starts), len(_KINDS)))
-        for part, weight, pool, mean in zip(self._strata, self._weights, self._pools, self._means, strict=True):
-            like = part_like(part, pool, self._strata)
+        for position, (like, weight, mean) in enumerate(self._parts()):
             offered = np.sum([s.offered_tokens for s in like], axis=0)
-            hosted = np.sum([s.hosted_tokens for s in like], axis=0)
-            for column, (_, side) in enumerate(_KINDS):
-                whole = hosted[:, column].sum() / max(offered[:, side].sum(), 1)
-                ratios = np.where(offered[:, side] > 0, hosted[:, column] / np.maximum(offered[:, side], 1), whole)
-                found[:, column] += weight * mean[:, side] * ratios
+            fresh, cached, answers = np.sum([s.hosted_tokens for s in like], axis=0).T
+            sent = _ratio(fresh + cached, offered[:, 0])
+            kept = self._sent_before(position) * sent if self._asks_difficulty else _ratio(cached, offered[:, 2])
+            held = np.minimum(mean[:, 2] * kept, mean[:, 0] * sent)
+            answered = mean[:, 1] * _ratio(answers, offered[:, 1])
+            found += weight * np.stack([mean[:, 0] * sent - held, held, answered], axis=1)
         return {
             (kind, start): float(found[row, column])
             for row, start in enumerate(starts)
-            for column, (kind, _) in enumerate(_KINDS)
+            for column, kind in enumerate(_KINDS)
             if found[row, column] > 0
         }
+
+    def _sent_before(self, position: int) -> Floats:
+        """Return by band the share of the calls before those of a stratum that were sent out, so that they are cached.
+
+        Each call of a session is hard or easy for itself, so that the one before is as hard as any of its kind.
+        """
+        part = self._strata[position]
+        total, found = 0.0, np.zeros(len(part.hosted_tokens))
+        for other, (like, weight, _) in zip(self._strata, self._parts(), strict=True):
+            if (other.task, other.private, other.continues) == (part.task, part.private, True):
+                offered = np.sum([s.offered_tokens for s in like], axis=0)[:, 0]
+                sent = np.sum([s.hosted_tokens for s in like], axis=0)[:, :2].sum(axis=1)
+                total += weight
+                found += weight * _ratio(sent, offered)
+        return found / total if total else found
+
+    def _parts(self) -> Iterator[tuple[Sequence[Stratum], float, Floats]]:
+        """Yield for each stratum what is known of it, its weight and the tokens of a mean request."""
+        for part, weight, pool, mean in zip(self._strata, self._weights, self._pools, self._means, strict=True):
+            yield part_like(part, pool, self._strata), weight, mean
 
     def hosted_error_frac(self, work: Workload) -> float:
         """Return the relative standard error of the hosted tokens.
@@ -139,13 +203,43 @@ class _Work:
             like = part_like(part, pool, self._strata)
             offered = max(sum(s.offered for s in like), 1)
             p = sum(s.hosted for s in like) / offered
-            tokens = weight * float(mean.sum())
+            tokens = weight * float(mean[:, :2].sum())
             sent += tokens * p
             variance += tokens**2 * p * (1.0 - p) * (1.0 + cv2) / max(offered / work.tasks[part.task].mean_calls, 1.0)
         return math.sqrt(variance) / sent if sent > 0 else 0.0
 
 
+def _weights(strata: Sequence[Stratum], means: Sequence[OfferedClass] | None) -> list[float]:
+    """Return the share of each stratum in the requests, with as many that continue a dialogue as the workload means."""
+    total = sum(s.weight_frac for s in strata) or 1.0
+    if means is None:
+        return [s.weight_frac / total for s in strata]
+    found = []
+    for part in strata:
+        both = [s for s in strata if (s.task, s.hard, s.private) == (part.task, part.hard, part.private)]
+        share = means[part.task].continues_frac
+        # Of a kind that did not occur nothing is known, so that the other stands for both.
+        own = 1.0 if len(both) == 1 else share if part.continues else 1.0 - share
+        found.append(sum(s.weight_frac for s in both) / total * own)
+    return found
+
+
+def _local(part: Stratum) -> Floats:
+    """Return requests, prompt, answer and continued tokens of a stratum that own machines served."""
+    out = np.sum(part.hosted_tokens, axis=0)
+    served = np.array([part.served, *part.served_tokens], dtype=np.float64)
+    own = np.maximum(served - np.array([part.hosted, out[0] + out[1], out[2]]), 0.0)
+    prompt, _, before = np.sum(part.offered_tokens, axis=0)
+    return np.array([*own, own[1] * before / max(prompt, 1)])
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """Return the share by band; a band without any requests is like all of them."""
+    overall = part.sum() / max(whole.sum(), 1)
+    return np.asarray(np.where(whole > 0, part / np.maximum(whole, 1), overall), dtype=np.float64)
+
+
 def _per_request(strata: Sequence[Stratum]) -> Floats:
-    """Return the drawn tokens of a mean request, [bands, 2]."""
+    """Return the drawn tokens of a mean request, [bands, 3]."""
     tokens = np.sum([s.offered_tokens for s in strata], axis=0)
     return np.asarray(tokens / max(sum(s.offered for s in strata), 1), dtype=np.float64)

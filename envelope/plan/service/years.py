@@ -13,6 +13,10 @@ from envelope.plan.service.traffic import traffic
 MOST_TIMES = 64
 """Multiple of the replicas that is tried at most."""
 
+_NEAR, _LITTLE = 0.5, 0.9
+"""More replicas are no help if the service misses its limit by less than the one, and twice as many leave more than
+the other of that."""
+
 Tick = Callable[[str], object]
 
 
@@ -98,11 +102,18 @@ def may_buy(case: Case) -> bool:
     return bool(pools) and not case.on_seats and case.scenario.capacity.growth == "buy"
 
 
+def _missing(year: ServedYear) -> float:
+    """Return by how much a year misses the limits of the service, the larger of the two."""
+    rules, level = year.case.scenario.constraints, year.level
+    return max(rules.slo_attainment_min_frac - level.slo_attainment_frac, rules.served_min_frac - level.served_frac)
+
+
 def enough_replicas(case: Case, *, seeds: int, year: int, known: ServedYear | None = None) -> ServedYear | None:
     """Return the year with the fewest replicas, not fewer than now, that keep its service.
 
     Replicas are doubled until the service is kept, then the interval is halved; ``None`` if ``MOST_TIMES`` the
-    replicas do not help. ``known`` is the year on the machines as they are.
+    replicas do not help, or if doubling them changes nothing, as where requests are too long for the model. ``known``
+    is the year on the machines as they are.
     """
     now = case.candidate.pools[0].replicas
     found = known or served_year(case, seeds=seeds, year=year)
@@ -110,8 +121,10 @@ def enough_replicas(case: Case, *, seeds: int, year: int, known: ServedYear | No
     while not found.keeps:
         if replicas >= MOST_TIMES * now:
             return None
-        too_few, replicas = replicas, replicas * 2
+        too_few, replicas, before = replicas, replicas * 2, found
         found = served_year(case.with_replicas(replicas), seeds=seeds, year=year)
+        if not found.keeps and _missing(before) < _NEAR and _missing(found) > _LITTLE * _missing(before):
+            return None
     while replicas - too_few > 1:
         middle = (too_few + replicas) // 2
         smaller = served_year(case.with_replicas(middle), seeds=seeds, year=year)

@@ -315,7 +315,9 @@ Q_RESTARTS = 21
 Q_HOSTED_HIT = 22
 Q_ADAPTER = 23
 """Adapter (LoRA) that it needs on the shared base model, or −1."""
-Q_SIZE = 24
+Q_BEFORE = 24
+"""Prompt tokens of the call before it in the same dialogue, which a cache may hold; 0 for one that begins it."""
+Q_SIZE = 25
 
 STATUS_UNBORN = 0
 STATUS_QUEUED = 1
