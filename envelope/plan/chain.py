@@ -5,6 +5,7 @@ case → rules without simulation → service of every year → cost → rules o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -19,12 +20,13 @@ from envelope.plan.rules.static import static_rules
 from envelope.plan.service.node_failure import NodeFailure, node_failure
 from envelope.plan.service.years import ServedYear, enough_replicas, may_buy, served_years
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.evaluate import expected_costs
+from envelope.tco.evaluate import expected_costs, expected_totals
 from envelope.tco.model import Model, build
-from envelope.tco.result import TcoResult
+from envelope.tco.result import TcoResult, Totals
 from envelope.tco.surface import Surface
 
 Tick = Callable[[str], object]
+Until = Literal["static", "service", "the end"]
 
 
 def silent(_what: str) -> None:
@@ -40,8 +42,15 @@ class Priced:
     """Of the planned demand."""
     surface: Surface | None
     """Cost models over multiples of the planned demand, if several were simulated."""
-    cost: TcoResult
-    """Expected costs over the ranges of all inputs."""
+    totals: Totals
+    """Expected costs over the ranges of all inputs: with all lines, unless the case is a quick one."""
+
+    @property
+    def cost(self) -> TcoResult:
+        """Expected costs line by line. Raises ``TypeError`` for a quick case, of which only totals are known."""
+        if not isinstance(self.totals, TcoResult):
+            raise TypeError("a quick case has no cost lines")
+        return self.totals
 
     @property
     def priced(self) -> Model | Surface:
@@ -84,40 +93,48 @@ def judged(
     *,
     seeds: int,
     tick: Tick = silent,
-    static_first: bool = False,
+    until: Until = "the end",
     quick: bool = False,
     demand_factors: Sequence[float] = (),
 ) -> Judged:
     """Return everything about one candidate of a scenario; ``tick`` is told what is being done.
 
-    With ``static_first`` a candidate that a rule without simulation keeps out is not simulated; ``quick`` simulates
-    shortly. ``demand_factors`` are multiples of the planned demand that are simulated as well; by default they span
-    the range of ``demand_factor``, if it has one. Raises ``InputError`` for unknown names and missing prices.
+    ``until`` says after which rules a candidate that breaks one is done with: those without simulation, or those on
+    the service too, after which it is not priced. ``quick`` simulates shortly. ``demand_factors`` are multiples of the
+    planned demand that are simulated as well; by default they span the range of ``demand_factor``, if it has one.
+    Raises ``InputError`` for unknown names and missing prices.
     """
     case = case_of(scenario, candidate, quick=quick)
     rules = static_rules(case)
-    if not case.runs or (static_first and not all(rule.satisfied for rule in rules)):
+    if not case.runs or (until != "the end" and not _kept(rules)):
         return Judged(case, tuple(rules))
     tick(f"{candidate.name}: service")
     years = served_years(case, seeds=seeds, tick=tick)
+    rules = _with_service(case, rules, years)
+    if until == "service" and not _kept(rules):
+        return Judged(case, tuple(rules), years)
     tick(f"{candidate.name}: cost")
     money = _priced(years, demand_factors or _spanned(scenario), tick)
+    rules += budget_rules(scenario, money.totals)
     first = years[0]
-    shown = exposures(Exposed(case, first.use, first.level, first.down, money.model, money.cost))
-    return Judged(case, _rules(case, rules, years, money), years, money, shown, node_failure(case, first.peak))
+    shown = exposures(Exposed(case, first.use, first.level, first.down, money.model, money.totals))
+    return Judged(case, tuple(rules), years, money, shown, node_failure(case, first.peak))
 
 
-def _rules(
-    case: Case, static: Sequence[ConstraintResult], years: Sequence[ServedYear], money: Priced
-) -> tuple[ConstraintResult, ...]:
+def _kept(rules: Sequence[ConstraintResult]) -> bool:
+    return all(rule.satisfied for rule in rules)
+
+
+def _with_service(
+    case: Case, static: Sequence[ConstraintResult], years: Sequence[ServedYear]
+) -> list[ConstraintResult]:
     first, basis = years[0], difficulty_basis(case.evidence)
     growth = growth_rule(years)
-    return (
+    return [
         *_on_later_machines(static, years),
         *service_constraints(case.scenario, first.level, first.use.solved_frac, basis),
         *([growth] if growth else []),
-        *budget_rules(case.scenario, money.cost),
-    )
+    ]
 
 
 def _on_later_machines(static: Sequence[ConstraintResult], years: Sequence[ServedYear]) -> list[ConstraintResult]:
@@ -137,7 +154,8 @@ def _on_later_machines(static: Sequence[ConstraintResult], years: Sequence[Serve
 def _priced(years: Sequence[ServedYear], factors: Sequence[float], tick: Tick) -> Priced:
     model = _model(years)
     surface = _surface(years, model, factors, tick) if factors else None
-    return Priced(model, surface, expected_costs(surface or model))
+    priced = surface or model
+    return Priced(model, surface, expected_totals(priced) if years[0].case.quick else expected_costs(priced))
 
 
 def _model(years: Sequence[ServedYear]) -> Model:

@@ -126,6 +126,40 @@ def _column(dimension: str, draws: int, seed: int) -> Floats:
     return column
 
 
+def present_draws(model: Model, values: Values) -> Floats:
+    """Return the present value of each line for every draw, [draws, lines], as ``line_draws`` does with its years."""
+    if follows_lines(model):
+        return line_draws(model, values).present_usd
+    full = complete(model, values)
+    factors = discount_factors(full[RATE], model.horizon_months)
+    present = np.zeros((max((len(v) for v in values.values()), default=1), len(model.lines)))
+    for i, line in enumerate(model.lines):
+        present[:, i] = _present(line, full, factors)
+    return present
+
+
+def follows_lines(model: Model) -> bool:
+    """Return whether some line follows from the others draw by draw: tax saved, or spend promised but not used."""
+    spreads = (model.inputs[name].spread for name in ("tax_rate_frac", "hosted_commitment_usd_per_year"))
+    return any(max(spread.point, *spread.bounds) > 0 for spread in spreads)
+
+
+def _present(line: Line, values: Values, factors: Floats) -> Floats:
+    """Return the present value of a line, [draws or 1]."""
+    horizon, present = factors.shape[1] - 1, np.zeros(1)
+    for term in line.terms:
+        unit_price = price(term, values)
+        price_year = month_years(horizon) if term.price_year is None else term.price_year
+        if term.growth is None:
+            present = present + unit_price * (factors @ term.quantity)
+            continue
+        growth = 1.0 + values[term.growth]
+        for year in np.unique(price_year[np.nonzero(term.quantity)]):
+            quantity = np.where(price_year == year, term.quantity, 0.0)
+            present = present + unit_price * growth ** int(year) * (factors @ quantity)
+    return present
+
+
 def line_draws(model: Model, values: Values) -> LineDraws:
     """Return the cost of each line for every draw of ``values``.
 

@@ -1,6 +1,7 @@
 """From usage and economics to a result: price the lines and sum them up."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,11 @@ from envelope.tco.carbon import carbon_kg_by_month
 from envelope.tco.cashflow import discount_factors
 from envelope.tco.commitment import COMMITMENT, shortfall_by_month
 from envelope.tco.derived import parents
-from envelope.tco.draws import DRAWS, LineDraws, line_draws, sample
+from envelope.tco.draws import DRAWS, follows_lines, present_draws, sample
 from envelope.tco.inputs import Values, point_values
 from envelope.tco.lines import Line, amounts, mean_amounts
 from envelope.tco.model import Model, build, complete
-from envelope.tco.result import LineResult, TcoResult, UnitCosts, by_year
+from envelope.tco.result import LineResult, TcoResult, Totals, UnitCosts, by_year
 from envelope.tco.surface import Surface, surface_months
 from envelope.tco.tax import TAX, tax_by_month
 from envelope.tco.usage import AnnualUsage
@@ -75,22 +76,17 @@ def expected_costs(candidate: Model | Surface, *, draws: int = DRAWS, seed: int 
     """Return the expected costs over the ranges of all inputs, with the quantiles of their present value.
 
     Every figure is the mean over the draws, which is what finance discounts; ``plan_npv_usd`` is the present value at
-    the middle of every range. A candidate given as a surface follows an uncertain ``demand_factor`` with its machines.
+    the middle of every range.  A candidate given as a surface follows an uncertain ``demand_factor`` with its machines.
     """
     if isinstance(candidate, Model):
         values = sample([candidate], draws, seed).values(candidate)
-        if _follows_lines(candidate):
+        if follows_lines(candidate):
             return _result(candidate, monthly_costs(candidate, values), values)
-        return _result(candidate, _mean_months(candidate, values), values, line_draws(candidate, values))
+        months, present = _mean_months(candidate, values), present_draws(candidate, values)
+        return _result(candidate, months, values, present)
     common = sample(candidate.models, draws, seed)
     planned = candidate.models[candidate.factors.index(1.0)]
     return _result(planned, surface_months(candidate, common, monthly_costs), common.values(planned))
-
-
-def _follows_lines(model: Model) -> bool:
-    """Return whether some line follows from the others draw by draw: tax saved, or spend promised but not used."""
-    spreads = (model.inputs[name].spread for name in ("tax_rate_frac", "hosted_commitment_usd_per_year"))
-    return any(max(spread.point, *spread.bounds) > 0 for spread in spreads)
 
 
 def _mean_months(model: Model, values: Values) -> dict[str, Floats]:
@@ -102,13 +98,39 @@ def _mean_months(model: Model, values: Values) -> dict[str, Floats]:
 def expected_npv_usd(model: Model, *, draws: int = DRAWS, seed: int = 1) -> float:
     """Return the present value of ``expected_costs`` alone, which is quicker."""
     common = sample([model], draws, seed)
-    return float(line_draws(model, common.values(model)).cost_npv_usd.mean())
+    return float(present_draws(model, common.values(model)).sum(axis=1).mean())
 
 
-def _result(model: Model, costs: Mapping[str, Floats], values: Values, priced: LineDraws | None = None) -> TcoResult:
+def expected_totals(candidate: Model | Surface, *, draws: int = DRAWS, seed: int = 1) -> Totals:
+    """Return the totals of ``expected_costs``, which is quicker than all lines."""
+    if isinstance(candidate, Surface) or follows_lines(candidate):
+        return expected_costs(candidate, draws=draws, seed=seed)
+    values = sample([candidate], draws, seed).values(candidate)
+    months = list(_mean_months(candidate, values).values())
+    each = np.concatenate(months) if months else np.zeros((1, candidate.horizon_months + 1))
+    return Totals(**_sums(each, present_draws(candidate, values).sum(axis=1)))
+
+
+def _sums(months: Floats, drawn: Floats) -> dict[str, Any]:
+    """Return the fields of ``Totals`` from mean monthly costs, [lines, H + 1], and drawn present values, [draws]."""
+    total, paid = months.sum(axis=0), np.maximum(months, 0.0).sum(axis=0)
+    p10, p50, p90 = (float(q) for q in np.quantile(drawn, (0.1, 0.5, 0.9)))
+    return {
+        "total_usd": float(total.sum()),
+        "cost_npv_usd": float(drawn.mean()),
+        "p10_npv_usd": p10,
+        "p50_npv_usd": p50,
+        "p90_npv_usd": p90,
+        "signature_usd": float(paid[0]),
+        "cash_usd": float(np.cumsum(total).max(initial=0.0)),
+        "paid_by_year_usd": _paid_by_year(paid),
+    }
+
+
+def _result(model: Model, costs: Mapping[str, Floats], values: Values, priced: Floats | None = None) -> TcoResult:
     """Return means over the draws of monthly costs, [draws or 1, H + 1] of each line.
 
-    ``priced`` has their present values where the months hold means only.
+    ``priced`` has their present values, [draws, lines], where the months hold means only.
     """
     rates = values["discount_rate_frac_per_year"]
     factors = discount_factors(rates, model.horizon_months)
@@ -116,7 +138,7 @@ def _result(model: Model, costs: Mapping[str, Floats], values: Values, priced: L
     if priced is None:
         present = {ident: np.sum(cost * factors, axis=1) for ident, cost in costs.items()}
     else:
-        present = {ident: priced.present_usd[:, i] for i, ident in enumerate(priced.line_ids)}
+        present = {ident: priced[:, i] for i, ident in enumerate(costs)}
     lines = []
     for ident, cost in costs.items():
         months, usd = cost.mean(axis=0), float(present[ident].mean())
@@ -124,25 +146,17 @@ def _result(model: Model, costs: Mapping[str, Floats], values: Values, priced: L
             _line_result(known[ident], months, usd, model) if ident in known else _computed(ident, months, usd, model)
         )
     drawn = np.sum(np.broadcast_arrays(*present.values()), axis=0) if present else np.zeros(1)
-    total = np.sum([line.by_month_usd for line in lines], axis=0) if lines else np.zeros(model.horizon_months + 1)
-    paid = np.sum([np.maximum(line.by_month_usd, 0.0) for line in lines], axis=0) if lines else np.zeros_like(total)
+    rows = [line.by_month_usd for line in lines] or [(0.0,) * (model.horizon_months + 1)]
+    sums = _sums(np.array(rows), drawn)
     carbon = carbon_kg_by_month(model, values).mean(axis=0)
-    p10, p50, p90 = (float(q) for q in np.quantile(drawn, (0.1, 0.5, 0.9)))
-    npv_usd = sum(line.present_value_usd for line in lines)
+    npv_usd = sums["cost_npv_usd"]
     return TcoResult(
+        **sums,
         horizon_months=model.horizon_months,
         discount_rate_frac_per_year=float(rates.mean()),
         lines=tuple(lines),
-        by_year_usd=tuple(by_year(total).tolist()),
-        total_usd=float(total.sum()),
-        cost_npv_usd=npv_usd,
-        p10_npv_usd=p10,
-        p50_npv_usd=p50,
-        p90_npv_usd=p90,
+        by_year_usd=tuple(by_year(np.sum(rows, axis=0)).tolist()),
         plan_npv_usd=npv_usd if len(drawn) == 1 else _plan_npv_usd(model),
-        signature_usd=float(paid[0]),
-        cash_usd=float(np.cumsum(total).max(initial=0.0)),
-        paid_by_year_usd=_paid_by_year(paid),
         capex_usd=sum(line.total_usd for line in lines if line.capex),
         opex_usd=sum(line.total_usd for line in lines if not line.capex),
         unit_costs=_unit_costs(model, npv_usd, factors.mean(axis=0)),
@@ -153,7 +167,7 @@ def _result(model: Model, costs: Mapping[str, Floats], values: Values, priced: L
 
 
 def _plan_npv_usd(model: Model) -> float:
-    return float(line_draws(model, point_values(model.inputs)).cost_npv_usd[0])
+    return float(present_draws(model, point_values(model.inputs)).sum())
 
 
 def _paid_by_year(paid: Floats) -> tuple[float, ...]:

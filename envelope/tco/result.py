@@ -64,14 +64,11 @@ class UnitCosts(Frozen):
     usd_per_solved_task: float | None
 
 
-class TcoResult(Frozen):
-    """Costs of one candidate over the horizon, nominal dollars, a cost positive."""
+class Totals(Frozen):
+    """What a candidate costs over the horizon in all, nominal dollars, a cost positive."""
 
-    horizon_months: int
-    discount_rate_frac_per_year: float
-    lines: tuple[LineResult, ...]
-    by_year_usd: tuple[float, ...]
     total_usd: float
+    """Nominal sum of all payments, less what the machines fetch at the end."""
     cost_npv_usd: float
     """Present value of all costs at month 0 (positive); of expected costs, their mean over the draws."""
     p10_npv_usd: float
@@ -80,14 +77,23 @@ class TcoResult(Frozen):
     """Half of the draws lie below."""
     p90_npv_usd: float
     """Nine of ten draws lie below."""
-    plan_npv_usd: float
-    """Present value at the middle of every range, as the workbook's formulas compute it."""
     signature_usd: float
     """Cash at signature: what is bought and paid at month 0."""
     cash_usd: float
     """The most money that has gone out at any time, nominal; a later resale helps nobody to pay."""
     paid_by_year_usd: tuple[float, ...]
     """Payments of years 1, 2 …, without what comes back; the first holds what is bought at signature."""
+
+
+class TcoResult(Totals):
+    """Costs of one candidate over the horizon, line by line."""
+
+    horizon_months: int
+    discount_rate_frac_per_year: float
+    lines: tuple[LineResult, ...]
+    by_year_usd: tuple[float, ...]
+    plan_npv_usd: float
+    """Present value at the middle of every range, as the workbook's formulas compute it."""
     capex_usd: float
     """Capital expenditure: what is bought and lasts."""
     opex_usd: float

@@ -1,4 +1,4 @@
-"""Trying changes of a scenario: each set is evaluated once, and none is simulated that a plain limit rules out."""
+"""Trying changes of a scenario: each set is judged once, and no further than to the rules that keep it out."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -82,7 +82,7 @@ class Trials:
             candidate = next(c for c in scenario.candidates if c.id == self.ident)
             said = next((change.text for change in reversed(changes) if change.text), "")
             self.tick(f"{candidate.name}: {said}?" if said else candidate.name)
-            found = judged(scenario, candidate, seeds=self.seeds, tick=self.tick, static_first=True)
+            found = judged(scenario, candidate, seeds=self.seeds, tick=self.tick, until="service")
             return candidate_result(found)
         except InputError:
             return None  # Not an answer: no price for such devices, a split that cannot be.

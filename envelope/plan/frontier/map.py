@@ -206,7 +206,7 @@ def _path(
 
 def _today(scenario: Scenario, chosen: Sequence[Candidate]) -> str | None:
     repeats = scenario.simulation.seeds
-    found = [candidate_result(judged(scenario, c, seeds=repeats, static_first=True)) for c in chosen]
+    found = [candidate_result(judged(scenario, c, seeds=repeats, until="service")) for c in chosen]
     return verdict(scenario, found).recommended
 
 

@@ -12,14 +12,14 @@ from envelope.plan.chain import judged
 from envelope.plan.frontier.axes import Axis
 from envelope.plan.rules.rule import ConstraintResult
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.draws import Sample, line_draws, sample
+from envelope.tco.draws import Sample, present_draws, sample
 from envelope.tco.model import Model
 
 Floats = NDArray[np.float64]
 
 FIRST_KNOTS = 5
 """Points of each axis at which a candidate is evaluated first."""
-MEAN_DRAWS = 128
+MEAN_DRAWS = 32
 """Draws behind the mean of a cell where prices are an axis."""
 ROUNDS = 2
 """Halvings of an interval in which the feasibility of a candidate flips."""
@@ -47,12 +47,12 @@ class Node:
 
 def node(scenario: Scenario, candidate: Candidate) -> Node:
     """Return what the chain says of a candidate in a scenario, after short simulations."""
-    found = judged(scenario, candidate, seeds=1, static_first=True, quick=True)
+    found = judged(scenario, candidate, seeds=1, until="static", quick=True)
     margins = {rule.id: _margin(rule) for rule in found.rules if not _is_of_cell(scenario, rule)}
     if found.money is None:
         return Node(margins, None)
     shown = {e.failure: e.value for e in found.exposures}
-    cost = found.money.cost
+    cost = found.money.totals
     return Node(margins, found.money.model, cost.cost_npv_usd, cost.p90_npv_usd, shown[scenario.failure_not_affordable])
 
 
@@ -274,7 +274,7 @@ def _along(table: Floats, dim: int, axis: Axis, shares: Floats, knots: list[floa
 def _expected(known: Node, model: Model, drawn: Floats) -> Floats:
     """Return the means of priced draws, [ys, xs, 1], moved by what so few draws miss of the expected cost."""
     common = sample([model], MEAN_DRAWS)
-    few = float(line_draws(model, common.values(model)).cost_npv_usd.mean())
+    few = float(present_draws(model, common.values(model)).sum(axis=1).mean())
     means: Floats = drawn.mean(axis=2, keepdims=True) + (known.cost_usd - few)
     return means
 
@@ -290,7 +290,7 @@ def _priced(model: Model, x: Axis, y: Axis, xs: Floats, ys: Floats, common: Samp
     for axis, grid in ((x, grid_x), (y, grid_y)):
         if axis.kind == "money":
             _override(values, axis, grid.ravel(), model)
-    cost = np.broadcast_to(line_draws(model, values).cost_npv_usd, size)
+    cost = np.broadcast_to(present_draws(model, values).sum(axis=1), size)
     return np.asarray(cost.reshape(grid_x.shape))
 
 

@@ -11,7 +11,7 @@ from envelope.provenance import Evidence, Frozen, weakest
 from envelope.spec.scenario import Failure
 from envelope.tco.draws import DRAWS, uncertain_names
 from envelope.tco.model import Model
-from envelope.tco.result import TcoResult
+from envelope.tco.result import Totals
 from envelope.units import DAYS_PER_YEAR
 
 
@@ -44,7 +44,7 @@ class Exposed:
     """Of the first year."""
     down: Downtime
     model: Model
-    cost: TcoResult
+    cost: Totals
     """Expected costs."""
 
 

@@ -2,12 +2,12 @@
 
 from envelope.plan.rules.rule import ConstraintResult
 from envelope.spec.scenario import Scenario
-from envelope.tco.result import TcoResult
+from envelope.tco.result import Totals
 
 _OF = {"present_value": "expected present value", "cash": "most cash out at any time"}
 
 
-def budget_rules(scenario: Scenario, cost: TcoResult) -> list[ConstraintResult]:
+def budget_rules(scenario: Scenario, cost: Totals) -> list[ConstraintResult]:
     """Return the rules on money, if the scenario has a budget; expected costs are held against it."""
     budget = scenario.constraints.spending
     if budget is None:

@@ -53,7 +53,7 @@ def served_year(case: Case, *, seeds: int, year: int = 0) -> ServedYear:
 
 
 def served_years(case: Case, *, seeds: int, tick: Tick) -> tuple[ServedYear, ...]:
-    """Return every year of the horizon.
+    """Return every year of the horizon; ``seeds`` are those of the first, the later ones are simulated once.
 
     If the work changes and the first year keeps the service, the last one is simulated on the same machines. If it
     keeps the service too, the years between lie between the two by their load. Else they are simulated one by one:
@@ -65,24 +65,24 @@ def served_years(case: Case, *, seeds: int, tick: Tick) -> tuple[ServedYear, ...
     if last < 1 or case.scenario.workload.growth_frac_per_year == 0 or not first.keeps:
         return tuple(replace(first, year=year, simulated=year == 0) for year in range(case.years))
     tick(f"{case.candidate.name}: year {last + 1}")
-    end = served_year(case, seeds=seeds, year=last)
+    end = served_year(case, seeds=1, year=last)
     if end.keeps:
         return (first, *(_between(first, end, year) for year in range(1, last)), end)
     years = [first]
     for year in range(1, case.years):
-        years.append(_following(years[-1], year, seeds, tick))
+        years.append(_following(years[-1], year, tick))
     return tuple(years)
 
 
-def _following(last: ServedYear, year: int, seeds: int, tick: Tick) -> ServedYear:
+def _following(last: ServedYear, year: int, tick: Tick) -> ServedYear:
     """Return the year after ``last``, on further replicas if it takes them and they may be bought."""
     if not last.keeps:
         return replace(last, year=year, simulated=False)
     tick(f"{last.case.candidate.name}: year {year + 1}")
-    now = served_year(last.case, seeds=seeds, year=year)
+    now = served_year(last.case, seeds=1, year=year)
     if now.keeps or not may_buy(last.case):
         return now
-    return enough_replicas(last.case, seeds=seeds, year=year, known=now) or now
+    return enough_replicas(last.case, seeds=1, year=year, known=now) or now
 
 
 def _between(first: ServedYear, end: ServedYear, year: int) -> ServedYear:

@@ -33,6 +33,8 @@ class Sized(Frozen):
     candidate: Candidate
     """As it would stand in a scenario, its spare replicas under ``operations``."""
     text: str
+    seeds: int
+    """Repetitions of its simulation: all of the scenario's for one that was the cheapest so far, else one."""
     feasible: bool
     broken: tuple[str, ...]
     cost_npv: float
@@ -154,7 +156,10 @@ def _search(
             pruned[_FAILED] = pruned.get(_FAILED, 0) + 1
             continue
         tell(len(found) / limits.simulations, f"{kinds[index].case.candidate.name} × {count}")
-        one = _judged(scenario, kinds[index].case.with_replicas(count).candidate, limits.spare)
+        candidate = kinds[index].case.with_replicas(count).candidate
+        one = _judged(scenario, candidate, limits.spare, seeds=1)
+        if one.feasible and (best is None or one.cost_npv < best.cost_npv):
+            one = _judged(scenario, candidate, limits.spare)
         found.append(one)
         if not one.feasible and set(one.broken) <= _LOAD:
             too_few[index] = max(too_few.get(index, 0.0), count)
@@ -238,12 +243,9 @@ def _lower_bound_usd(kind: _Kind, count: int, known: dict[tuple[object, ...], fl
     return known[key]
 
 
-def _judged(scenario: Scenario, candidate: Candidate, spares: int) -> Sized:
-    """Return a configuration as ``compare`` judges it; those that one seed finds feasible with all seeds."""
-    found = judged(scenario, candidate, seeds=1)
-    if found.feasible and scenario.simulation.seeds > 1:
-        found = judged(scenario, candidate, seeds=scenario.simulation.seeds)
-    return _sized(found, spares)
+def _judged(scenario: Scenario, candidate: Candidate, spares: int, seeds: int | None = None) -> Sized:
+    """Return a configuration as ``compare`` judges it; with one seed if it is only to be known whether it may do."""
+    return _sized(judged(scenario, candidate, seeds=seeds or scenario.simulation.seeds), spares)
 
 
 def _sized(found: Judged, spares: int) -> Sized:
@@ -252,8 +254,9 @@ def _sized(found: Judged, spares: int) -> Sized:
     level, peak = found.years[0].level, found.years[0].peak
     more = f" + {spares} spare" if spares else ""
     return Sized(
-        candidate=candidate, text=f"{candidate.pools[0].replicas}{more} × {candidate.name}", feasible=found.feasible,
-        broken=found.broken, cost_npv=cost.cost_npv_usd, cost_p10_usd=cost.p10_npv_usd, cost_p90_usd=cost.p90_npv_usd,
+        candidate=candidate, text=f"{candidate.pools[0].replicas}{more} × {candidate.name}",
+        seeds=len(peak.result.seeds), feasible=found.feasible, broken=found.broken,
+        cost_npv=cost.cost_npv_usd, cost_p10_usd=cost.p10_npv_usd, cost_p90_usd=cost.p90_npv_usd,
         slo_attainment_frac=level.slo_attainment_frac, latency_p95_s=level.e2e.p95_s if level.e2e else None,
         goodput_per_s=peak.result.goodput_per_s.mean / peak.share_frac, power_max_w=found.case.max_w,
         too_long_frac=peak.result.overall.refused_length / max(peak.result.overall.offered, 1),

@@ -34,9 +34,9 @@ def candidate_result(
         "evidence_notes": notes,
         "error_bands": error_bands(case.replicas[0]) if case.replicas else {},
     }
-    if found.money is None:
-        return CandidateResult(**plain)
-    return CandidateResult(**plain, **_service_figures(found, found.years[0]), **_money_figures(found.money))
+    service = _service_figures(found, found.years[0]) if found.years else {}
+    money = _money_figures(found.money) if found.money is not None else {}
+    return CandidateResult(**plain, **service, **money)
 
 
 def _service_figures(found: Judged, first: ServedYear) -> dict[str, object]:
