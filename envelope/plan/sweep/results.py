@@ -52,7 +52,8 @@ class Sweep(Displayed):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows in the order of their numbers."""
-        return self._journal.rows()
+        # A generator of its own keeps the sweep alive, and with it the folder that holds its rows.
+        yield from self._journal.rows()
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield the rows as flat records, one key for each value that varies."""
