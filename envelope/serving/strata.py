@@ -120,7 +120,7 @@ def solved_frac(strata: Sequence[Stratum], difficulty: Sequence[Difficulty], fle
     """
     own, hosted = own_tier(fleet), fleet.hosted.tier if fleet.hosted else "frontier"
     asks = fleet.router.policy == "escalate"
-    total = solved = 0.0
+    meant = solved = 0.0
     for part, served, out in _shares(strata, apart=asks):
         fails_own, fails_out = (getattr(difficulty[part.task], tier) for tier in (own, hosted))
         if not asks:
@@ -130,15 +130,23 @@ def solved_frac(strata: Sequence[Stratum], difficulty: Sequence[Difficulty], fle
         else:
             inside = served - out
             answered = min((1.0 - fails_out) / (1.0 - fails_own), 1.0) if fails_own < 1 else 0.0
-        total += part.weight_frac
+        meant += part.weight_frac * served
         solved += part.weight_frac * (inside + out * answered)
-    return min(solved / total, 1.0) if total > 0 else 0.0
+    # Of those that were served as many are solved as the mix says.
+    drawn = sum(s.served for s in strata) / max(sum(s.offered for s in strata), 1)
+    return min(solved / meant, 1.0) * drawn if meant > 0 else 0.0
 
 
-def part_like(part: Stratum, pool: Sequence[Stratum], strata: Sequence[Stratum]) -> Sequence[Stratum]:
-    """Return what is known of a stratum: itself, or if none occurred those like it of its class, the class, or all."""
-    alike = [s for s in pool if s.continues == part.continues]
-    return next((group for group in ([part], alike, pool) if sum(s.offered for s in group)), strata)
+def part_like(part: Stratum, strata: Sequence[Stratum]) -> Sequence[Stratum]:
+    """Return what is known of a stratum: itself, or if none of it occurred those most like it.
+
+    Private requests are like private ones as long as any are known, since they are the ones that may not leave.
+    """
+    mine = [s for s in strata if s.task == part.task]
+    private = [s for s in strata if s.private == part.private]
+    both = [s for s in mine if s.private == part.private]
+    groups = ([part], [s for s in both if s.continues == part.continues], both, private, mine)
+    return next((group for group in groups if sum(s.offered for s in group)), strata)
 
 
 def _shares(strata: Sequence[Stratum], *, apart: bool) -> list[tuple[Stratum, float, float]]:
@@ -148,9 +156,12 @@ def _shares(strata: Sequence[Stratum], *, apart: bool) -> list[tuple[Stratum, fl
     """
     found = []
     for part in strata:
-        pool = [s for s in strata if s.task == part.task]
-        alike = [s for s in pool if s.private == part.private and (s.hard == part.hard or not apart)]
-        like = next((group for group in (alike, pool) if sum(s.offered for s in group)), strata)
+        alike = [
+            s
+            for s in strata
+            if s.task == part.task and s.private == part.private and (s.hard == part.hard or not apart)
+        ]
+        like = alike if sum(s.offered for s in alike) else part_like(part, strata)
         offered = max(sum(s.offered for s in like), 1)
         found.append((part, sum(s.served for s in like) / offered, sum(s.hosted for s in like) / offered))
     return found

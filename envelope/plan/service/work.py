@@ -72,10 +72,9 @@ class Work:
     def _lend(self) -> None:
         """Let strata that did not occur take what is known of those like them."""
         places = {id(s): i for i, s in enumerate(self._strata)}
-        pools = [[o for o in self._strata if o.task == s.task] for s in self._strata]
         like = np.zeros((len(self._strata),) * 2)
-        for i, (part, pool) in enumerate(zip(self._strata, pools, strict=True)):
-            for other in part_like(part, pool, self._strata):
+        for i, part in enumerate(self._strata):
+            for other in part_like(part, self._strata):
                 like[i, places[id(other)]] = 1.0
         self._counts, self._served = like @ self._counts, like @ self._served
         self._offered, self._hosted = (np.einsum("ij,jbk->ibk", like, x) for x in (self._offered, self._hosted))
@@ -98,7 +97,9 @@ class Work:
         """Return the share of the requests that leave the building, and of those that are private and leave it."""
         shares = self._weights * self._counts[:, 3] / np.maximum(self._counts[:, 0], 1)
         private = np.array([s.private for s in self._strata], dtype=np.bool_)
-        return float(shares.sum()), float(shares[private].sum())
+        # Without a private request in the run nothing is known of them, and those that may leave are not like them.
+        known = any(s.private and s.offered for s in self._strata)
+        return float(shares.sum()), float(shares[private].sum()) if known else 0.0
 
     def served(self) -> tuple[float, float]:
         """Return prompt and answer tokens that are served, per offered request."""
