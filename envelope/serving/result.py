@@ -130,7 +130,8 @@ class Stratum(Frozen):
     offered_tokens: tuple[tuple[int, int, int], ...]
     """Prompt and answer tokens of the offered requests by band of prompt length (``HostedUsage.bands``), and the part
     of the prompts that continues those of the calls before."""
-    served_tokens: tuple[int, int]
+    served_tokens: tuple[tuple[int, int], ...]
+    """Prompt and answer tokens of the served requests, by band."""
     hosted_tokens: tuple[tuple[int, int, int], ...]
     """Prompt tokens at the full price, cached ones, and answer tokens that the hosted API bills, by band."""
 

@@ -25,7 +25,7 @@ class Strata:
     offered: Ints
     """[…, bands, 3] prompt and answer tokens, and the part of the prompts that continues earlier ones."""
     served: Ints
-    """[…, 2] prompt and answer tokens."""
+    """[…, bands, 2] prompt and answer tokens."""
     hosted: Ints
     """[…, bands, 3] prompt tokens at the full price, cached ones, answer tokens."""
 
@@ -44,7 +44,7 @@ class Strata:
         for column, tokens in enumerate((m.input_tokens, m.output_tokens, before)):
             self.offered[:, :, column] += _summed(row * bands + band, tokens, (rows, bands))
         for column, tokens in enumerate((m.input_tokens, m.output_tokens)):
-            self.served[:, column] += _summed(row[m.served], tokens[m.served], (rows,))
+            self.served[:, :, column] += _summed((row * bands + band)[m.served], tokens[m.served], (rows, bands))
         out = m.hosted
         fresh = (m.input_tokens - m.hosted_hit)[out]
         for column, tokens in enumerate((fresh, m.hosted_hit[out], m.output_tokens[out])):
@@ -69,7 +69,7 @@ def _summed(places: Ints, tokens: Ints, shape: tuple[int, ...]) -> Ints:
 def empty_strata(classes: int, bands: int) -> Strata:
     """Return the strata of no requests."""
     rows = classes * _KINDS
-    zeros = (np.zeros(s, dtype=np.int64) for s in ((rows, 4), (rows, bands, 3), (rows, 2), (rows, bands, 3)))
+    zeros = (np.zeros(s, dtype=np.int64) for s in ((rows, 4), (rows, bands, 3), (rows, bands, 2), (rows, bands, 3)))
     return Strata(*zeros)
 
 
@@ -100,7 +100,7 @@ def strata_of(found: Strata, classes: Sequence[ClassInfo], fleet: Fleet) -> tupl
                     weight_frac=float(chance * share),
                     offered=offered, served=served, hosted=hosted, outside=outside,
                     offered_tokens=tuple((int(a), int(b), int(c)) for a, b, c in found.offered[row]),
-                    served_tokens=(int(found.served[row, 0]), int(found.served[row, 1])),
+                    served_tokens=tuple((int(a), int(b)) for a, b in found.served[row]),
                     hosted_tokens=tuple((int(a), int(b), int(c)) for a, b, c in found.hosted[row]),
                 )
             )  # fmt: skip

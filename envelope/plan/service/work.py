@@ -76,17 +76,18 @@ class Work:
         for i, part in enumerate(self._strata):
             for other in part_like(part, self._strata):
                 like[i, places[id(other)]] = 1.0
-        self._counts, self._served = like @ self._counts, like @ self._served
-        self._offered, self._hosted = (np.einsum("ij,jbk->ibk", like, x) for x in (self._offered, self._hosted))
+        self._counts = like @ self._counts
+        self._offered, self._served, self._hosted = (
+            np.einsum("ij,jbk->ibk", like, x) for x in (self._offered, self._served, self._hosted)
+        )
 
     @staticmethod
-    def _own(counts: Floats, served: Floats, hosted: Floats, offered: Floats) -> Floats:
-        """Return requests, prompt, answer and continued tokens that own machines served, [strata, 4]."""
-        out = hosted.sum(axis=1)
-        sent = np.stack([counts[:, 2], out[:, 0] + out[:, 1], out[:, 2]], axis=1)
-        own = np.maximum(np.column_stack([counts[:, 1], served]) - sent, 0.0)
-        whole = offered.sum(axis=1)
-        return np.column_stack([own, own[:, 1] * whole[:, 2] / np.maximum(whole[:, 0], 1)])
+    def _own(counts: Floats, served: Floats, hosted: Floats, offered: Floats) -> tuple[Floats, Floats]:
+        """Return what own machines served: requests [strata]; prompt, answer, continued tokens [strata, bands, 3]."""
+        sent = np.stack([hosted[:, :, 0] + hosted[:, :, 1], hosted[:, :, 2]], axis=2)
+        own = np.maximum(served - sent, 0.0)
+        before = own[:, :, 0] * offered[:, :, 2] / np.maximum(offered[:, :, 0], 1)
+        return np.maximum(counts[:, 1] - counts[:, 2], 0.0), np.dstack([own, before])
 
     def tokens(self) -> tuple[float, float]:
         """Return prompt and answer tokens of a mean request."""
@@ -103,21 +104,24 @@ class Work:
 
     def served(self) -> tuple[float, float]:
         """Return prompt and answer tokens that are served, per offered request."""
-        offered = np.maximum(self._offered.sum(axis=1)[:, :2], 1)
-        found = self._weights @ (self._mean.sum(axis=1)[:, :2] * self._served / offered)
-        return float(found[0]), float(found[1])
+        shares = (self._ratio(self._served[:, :, i], self._offered[:, :, i]) for i in (0, 1))
+        found = (float(self._weights @ (self._mean[:, :, i] * x).sum(axis=1)) for i, x in enumerate(shares))
+        prompt, answer = found
+        return prompt, answer
 
     def local(self) -> Local:
         """Return what own machines serve of the requests that the workload means."""
-        own = self._own(self._counts, self._served, self._hosted, self._offered)
-        offered = np.maximum(np.column_stack([self._counts[:, 0], self._offered.sum(axis=1)]), 1)
-        mean = np.column_stack([np.ones(len(own)), self._mean.sum(axis=1)])
-        return Local(*(self._weights @ (mean * own / offered)).tolist())
+        requests, tokens = self._own(self._counts, self._served, self._hosted, self._offered)
+        each = self._weights @ (requests / np.maximum(self._counts[:, 0], 1))
+        shares = (self._ratio(tokens[:, :, i], self._offered[:, :, i]) for i in range(3))
+        found = (float(self._weights @ (self._mean[:, :, i] * x).sum(axis=1)) for i, x in enumerate(shares))
+        return Local(float(each), *found)
 
     def local_drawn(self) -> Local:
         """Return what they served of those that were drawn."""
         offered = max(sum(s.offered for s in self._strata), 1)
-        return Local(*(self._own_drawn.sum(axis=0) / offered).tolist())
+        requests, tokens = self._own_drawn
+        return Local(float(requests.sum() / offered), *(tokens.sum(axis=(0, 1)) / offered).tolist())
 
     def hosted(self) -> dict[tuple[TokenKind, int], float]:
         """Return the tokens that the hosted API bills per offered request, by kind and band.
@@ -143,19 +147,22 @@ class Work:
     def _ratio(self, part: Floats, whole: Floats) -> Floats:
         """Return the share of each stratum by band, [strata, bands].
 
-        A band of which nothing was drawn is like that of requests as hard and as private. Prompts that own machines do
-        not hold go where hard ones go. Else it is like the stratum's other bands.
+        A band of which nothing was drawn is like that of requests as hard and as private; one of prompts that own
+        machines do not hold is like that of others as private, or goes where hard ones go. Else it is like the
+        stratum's other bands.
         """
         overall = part.sum(axis=1) / np.maximum(whole.sum(axis=1), 1)
         found = np.where(whole > 0, part / np.maximum(whole, 1), overall[:, None])
         private, hard = (np.array([getattr(s, name) for s in self._strata]) for name in ("private", "hard"))
         for i, band in zip(*np.nonzero(whole == 0), strict=True):
             like = (private == private[i]) & (hard == hard[i])
-            others = (private == private[i]) & hard
-            if whole[like, band].sum() > 0:
-                found[i, band] = part[like, band].sum() / whole[like, band].sum()
-            elif self._starts[band] >= self._own_tokens and whole[others].sum() > 0:
-                found[i, band] = part[others].sum() / whole[others].sum()
+            pools = [(like, band)]
+            if self._starts[band] >= self._own_tokens:
+                pools += [(private == private[i], band), ((private == private[i]) & hard, slice(None))]
+            for pool in pools:
+                if whole[pool].sum() > 0:
+                    found[i, band] = part[pool].sum() / whole[pool].sum()
+                    break
         return found
 
     def _sent(self) -> Floats:
