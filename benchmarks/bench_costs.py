@@ -2,10 +2,10 @@
 
 import time
 
+from envelope.money import AnnualUsage, HostedTokens, OwnedAsset
+from envelope.money.model import build
+from envelope.money.uncertainty import DRAWS, uncertainty
 from envelope.spec.economics import Economics
-from envelope.tco import AnnualUsage, HostedTokens, OwnedAsset
-from envelope.tco.model import build
-from envelope.tco.uncertainty import DRAWS, uncertainty
 
 CANDIDATES, LIMIT_S = 10, 3.0
 

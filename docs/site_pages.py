@@ -16,7 +16,8 @@ from envelope.display import Displayed
 
 _MODULES = (
     "envelope.perf.roofline", "envelope.perf.gemm", "envelope.perf.moe", "envelope.perf.comms", "envelope.perf.memory",
-    "envelope.perf.power", "envelope.tco.cashflow", "envelope.tco.lines", "envelope.tco.uncertainty", "envelope.units",
+    "envelope.perf.power", "envelope.money.cashflow", "envelope.money.lines", "envelope.money.uncertainty",
+    "envelope.units",
 )  # fmt: skip
 """Modules whose formulas the Python page documents beside the public functions."""
 

@@ -11,7 +11,6 @@
 
 import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from envelope.display import draw_with
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from envelope.plan.service.simulate import simulate
     from envelope.plan.size.search import size
     from envelope.plan.sweep.run import sweep
-    from envelope.probe.machine import probe
+    from envelope.sensors.machine import probe
     from envelope.spec.scenario import Scenario
     from envelope.validation.validate import validate
 
@@ -43,7 +42,7 @@ _HOME = {
     "estimate": "envelope.plan.deployment.estimate",
     "frontier": "envelope.plan.frontier.map",
     "load_scenario": "envelope.plan.case.scenarios",
-    "probe": "envelope.probe.machine",
+    "probe": "envelope.sensors.machine",
     "simulate": "envelope.plan.service.simulate",
     "size": "envelope.plan.size.search",
     "sweep": "envelope.plan.sweep.run",
@@ -64,40 +63,12 @@ def _artist() -> Any:
 draw_with(_artist)
 
 
-def _public(name: str) -> Any:
-    return getattr(import_module(_HOME[name]), name)
-
-
 def __getattr__(name: str) -> Any:
     """Return a public name."""
     if name not in _HOME:
         raise AttributeError(f"module 'envelope' has no attribute {name!r}")
-    return _public(name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Room(ModuleType):
-    """A room whose name is that of a public function too: ``envelope.tco`` holds modules and can be called."""
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return _public(self.__name__.removeprefix("envelope."))(*args, **options)
-
-    @property
-    def __wrapped__(self) -> Any:
-        """The function, for ``help`` and ``inspect.signature``."""
-        return _public(self.__name__.removeprefix("envelope."))
-
-
-class _Package(ModuleType):
-    """Python sets rooms as attributes when they are imported, where they would hide functions of the same name."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in _HOME and isinstance(value, ModuleType):
-            value.__class__ = _Room
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

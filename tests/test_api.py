@@ -34,7 +34,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "size": lambda: envelope.size(TUTOR, ONE, tp=[1], replicas=[4], acquire=["purchase"], explore=0),
     "frontier": lambda: envelope.frontier(TUTOR, "requests_per_day", "api_price", cells=3, draws=8),
     "validate": lambda: envelope.validate(select=lambda row: row.id in FEW, workers=1),
-    # What ``probe`` returns is a profile; measuring one takes half a minute and is tested in tests/probe.
+    # What ``probe`` returns is a profile; measuring one takes half a minute and is tested in tests/sensors.
     "probe": lambda: load(HardwareProfile, "hardware_profiles", "nvidia-l40s-48gb", file="test", path=""),
 }  # fmt: skip
 FEW = {row.id for row in shipped_facts().rows[:4]}
@@ -53,7 +53,7 @@ def test_an_unknown_name_is_no_attribute() -> None:
 
 def test_functions_with_the_name_of_a_room_can_be_called_in_whatever_order_things_are_imported() -> None:
     script = (
-        "import envelope; import envelope.tco.model as m; import envelope.probe.save; import inspect\n"
+        "import envelope; import envelope.money.model as m; import envelope.sensors.save; import inspect\n"
         "assert 'baseline' in inspect.signature(envelope.tco).parameters, inspect.signature(envelope.tco)\n"
         "assert 'quick' in inspect.signature(envelope.probe).parameters\n"
         "try: envelope.tco(envelope.load_scenario('field-devices'), only=['nobody'])\n"
@@ -61,7 +61,7 @@ def test_functions_with_the_name_of_a_room_can_be_called_in_whatever_order_thing
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "'nobody' unknown" in told.stdout
-    assert "envelope.tco.model" in told.stdout
+    assert "envelope.money.model" in told.stdout
 
 
 @pytest.mark.parametrize("name", RESULTS)

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
 
 def run(options: argparse.Namespace, command: str) -> int:
     """Describe a log, or write the synthetic workload whose statistics match it."""
-    from envelope.serving.logs import Usage, describe, read_log
+    from envelope.logs import Usage, describe, read_log
 
     found = read_log(
         Path(options.log), format=options.format, mapping=_mapping(options.map), time_unit=options.time_unit
@@ -60,7 +60,7 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 def _import(found: Any, options: argparse.Namespace) -> int:
     import yaml
 
-    from envelope.serving.logs import Usage, describe, fit_twin, workload_of_usage
+    from envelope.logs import Usage, describe, fit_twin, workload_of_usage
 
     if isinstance(found, Usage):
         workload = workload_of_usage(found, options.shape)

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
 
 
 def _check(options: argparse.Namespace, today: date) -> int:
-    from envelope.tco.prices import price_ages, stale_prices
+    from envelope.money.prices import price_ages, stale_prices
 
     stale = stale_prices(today, days=options.days)
     if options.json:
@@ -43,9 +43,9 @@ def _check(options: argparse.Namespace, today: date) -> int:
 def _refresh(options: argparse.Namespace, today: date) -> int:
     from pathlib import Path
 
+    from envelope.money.refresh import changes, refreshed, save_tariffs
     from envelope.spec.hosted import HostedModel
     from envelope.spec.load import load_all
-    from envelope.tco.refresh import changes, refreshed, save_tariffs
 
     known = {model.id: model for model in load_all(HostedModel, "hosted")}
     found = refreshed(known.values(), today)

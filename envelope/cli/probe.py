@@ -78,7 +78,7 @@ def run(options: argparse.Namespace, command: str) -> int:
 
 def _machine(options: argparse.Namespace) -> int:
     _require_runtime()
-    from envelope.probe.machine import probe
+    from envelope.sensors.machine import probe
 
     if options.quick and options.full:
         raise InputError(Problem("command line", "--quick", None, "cannot be combined with --full"))
@@ -102,29 +102,29 @@ def _machine(options: argparse.Namespace) -> int:
 
 
 def _with_llama(profile: Any, program: str, report: Any) -> Any:
-    from envelope.probe.cores import core_limit
-    from envelope.probe.llama_bench import LlamaBench
-    from envelope.probe.llama_rates import with_llama_rates
+    from envelope.sensors.cores import core_limit
+    from envelope.sensors.llama_bench import LlamaBench
+    from envelope.sensors.llama_rates import with_llama_rates
 
     return with_llama_rates(profile, LlamaBench(Path(program), core_limit().threads), report)
 
 
 def _require_writable(kind: str, options: argparse.Namespace) -> None:
-    from envelope.probe.save import require_writable
+    from envelope.sensors.save import require_writable
 
     if not options.no_save:
         require_writable(kind)
 
 
 def _save(record: Any, kind: str, options: argparse.Namespace) -> Path | None:
-    from envelope.probe.save import save_record
+    from envelope.sensors.save import save_record
 
     return None if options.no_save else save_record(record, kind, record.id, force=options.force)
 
 
 def _gpus(options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
     """Probe each kind of GPU once, or the one that was asked for; return notes for the user."""
-    from envelope.probe.gpu import gpu_facts, kinds
+    from envelope.sensors.gpu import gpu_facts, kinds
 
     facts = gpu_facts()
     if isinstance(facts, str):
@@ -140,10 +140,10 @@ def _gpus(options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
 
 def _one_gpu(gpu: Any, options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
     """Time the kernels of one GPU, write its profile and return notes."""
-    from envelope.probe.gpu import gpu_watts
-    from envelope.probe.gpu_kernels import backend
-    from envelope.probe.gpu_measure import FULL_GPU, QUICK_GPU, loaded_watts, measure_gpu
-    from envelope.probe.gpu_profile import gpu_id, gpu_profile
+    from envelope.sensors.gpu import gpu_watts
+    from envelope.sensors.gpu_kernels import backend
+    from envelope.sensors.gpu_measure import FULL_GPU, QUICK_GPU, loaded_watts, measure_gpu
+    from envelope.sensors.gpu_profile import gpu_id, gpu_profile
 
     # A slice under MIG has an id of its own, which the driver does not list here.
     kernels = backend(gpu.index, "" if gpu.mig else gpu.uuid)
@@ -189,9 +189,9 @@ def _show_machine(profile: Any, saved: list[Path], notes: list[str]) -> None:
 
 
 def _endpoint(options: argparse.Namespace) -> int:
-    from envelope.probe.endpoint_client import Endpoint
-    from envelope.probe.endpoint_load import LoadPlan, probe_endpoint
-    from envelope.probe.endpoint_profile import hosted_record
+    from envelope.sensors.endpoint_client import Endpoint
+    from envelope.sensors.endpoint_load import LoadPlan, probe_endpoint
+    from envelope.sensors.endpoint_profile import hosted_record
 
     missing = [
         Problem("command line", f"--{n}", None, "is required") for n in ("url", "model") if not getattr(options, n)
@@ -255,7 +255,7 @@ def _prices(options: argparse.Namespace, like: Any) -> tuple[float, float] | Non
 
 
 def _caps(options: argparse.Namespace, prices: tuple[float, float] | None) -> Any:
-    from envelope.probe.endpoint_budget import Caps
+    from envelope.sensors.endpoint_budget import Caps
 
     problems = [
         Problem("command line", f"--{name}", getattr(options, name.replace("-", "_")), "must be positive")
@@ -300,8 +300,8 @@ def _show_endpoint(result: Any) -> None:
 
 def _calibrate(options: argparse.Namespace) -> int:
     from envelope.perf.replica import resolve
-    from envelope.probe.calibrate import calibrate, calibrated_engine
-    from envelope.probe.endpoint_load import EndpointResult
+    from envelope.sensors.calibrate import calibrate, calibrated_engine
+    from envelope.sensors.endpoint_load import EndpointResult
     from envelope.spec import load
     from envelope.spec.deployment import Parallelism
 

@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 def run(options: argparse.Namespace, _command: str) -> int:
     """Price the candidates of a scenario and print what they cost."""
     from envelope.cli.compare import out_dir
+    from envelope.money.prices import with_price_file
     from envelope.plan.case.scenarios import load_scenario
     from envelope.plan.cost.models import cost_models
     from envelope.plan.cost.study import cost_study
-    from envelope.tco.prices import with_price_file
 
     out = out_dir(options.out)
     scenario = load_scenario(options.scenario)

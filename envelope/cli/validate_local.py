@@ -9,7 +9,7 @@ from envelope.cli.output import print_table, progress, write_json
 from envelope.errors import ExitCode, InputError, Problem
 
 if TYPE_CHECKING:
-    from envelope.probe.llama_bench import LlamaBench
+    from envelope.sensors.llama_bench import LlamaBench
     from envelope.spec.hardware import HardwareProfile
     from envelope.spec.load import Reporter
     from envelope.validation.local import LocalResult
@@ -89,14 +89,14 @@ def _cpu(options: argparse.Namespace, report: "Reporter") -> "LocalResult":
 
 
 def _given_profile(options: argparse.Namespace) -> "HardwareProfile | None":
-    from envelope.probe.save import load_probed
+    from envelope.sensors.save import load_probed
 
     return load_probed(Path(options.profile)) if options.profile else None
 
 
 def _llama_bench(options: argparse.Namespace) -> "LlamaBench | None":
-    from envelope.probe.cores import core_limit
-    from envelope.probe.llama_bench import LlamaBench
+    from envelope.sensors.cores import core_limit
+    from envelope.sensors.llama_bench import LlamaBench
 
     return LlamaBench(Path(options.llama_bench), core_limit().threads) if options.llama_bench else None
 

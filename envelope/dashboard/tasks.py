@@ -14,6 +14,7 @@ from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
 
 if TYPE_CHECKING:
+    from envelope.money.prices import PriceAge
     from envelope.plan.chain import Judged
     from envelope.plan.cost.assumptions import Assumption
     from envelope.plan.cost.difference import CostDifference
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from envelope.plan.cost.study import CostStudy
     from envelope.plan.frontier.map import Frontier
     from envelope.plan.verdict.results import CandidateResult
-    from envelope.tco.prices import PriceAge
 
 
 def candidate(scenario: Scenario, ident: str, *, progress: Reporter) -> "CandidateResult":
@@ -81,7 +81,7 @@ def assumptions(scenario: Scenario, *, progress: Reporter) -> "tuple[Assumption,
 
 def stale_prices(days: int, *, progress: Reporter) -> "list[PriceAge]":
     """Return the prices of the catalog that are older than so many days."""
-    from envelope.tco.prices import stale_prices as old
+    from envelope.money.prices import stale_prices as old
 
     progress(0.0, "reading the catalog")
     return old(datetime.now(UTC).date(), days=days)

@@ -128,6 +128,6 @@ def probe(_attempt: int, *, progress: Reporter) -> HardwareProfile:
     """
     if find_spec("onnxruntime") is None or find_spec("onnx") is None:
         raise MissingExtraError("onnxruntime", "probe")
-    from envelope.probe.machine import probe as measure
+    from envelope.sensors.machine import probe as measure
 
     return measure(quick=True, progress=progress)

@@ -9,6 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from envelope.money.evaluate import expected_costs, expected_totals
+from envelope.money.model import Model, build
+from envelope.money.result import TcoResult, Totals
+from envelope.money.surface import Surface
 from envelope.plan.case.case import Case, case_of
 from envelope.plan.case.measured import difficulty_basis
 from envelope.plan.case.usage import year_usage
@@ -20,10 +24,6 @@ from envelope.plan.rules.static import static_rules
 from envelope.plan.service.node_failure import NodeFailure, node_failure
 from envelope.plan.service.years import ServedYear, enough_replicas, may_buy, served_years
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.evaluate import expected_costs, expected_totals
-from envelope.tco.model import Model, build
-from envelope.tco.result import TcoResult, Totals
-from envelope.tco.surface import Surface
 
 Tick = Callable[[str], object]
 Until = Literal["static", "service", "the end"]

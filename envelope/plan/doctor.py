@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from envelope.errors import InputError
-from envelope.probe.conditions import probed_name, processor_name
-from envelope.probe.gpu import gpu_facts
+from envelope.money.prices import price_ages
+from envelope.processor import processor_name
 from envelope.provenance import Frozen, Sourced
+from envelope.sensors.conditions import probed_name
+from envelope.sensors.gpu import gpu_facts
 from envelope.serving.compiled import available, is_ready
 from envelope.spec import load
 from envelope.spec.engine import Engine
@@ -21,7 +23,6 @@ from envelope.spec.hardware import HardwareProfile, ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.licence import Licence
 from envelope.spec.model import Model
-from envelope.tco.prices import price_ages
 from envelope.version import __version__
 
 _DISTRIBUTION = "deployment-envelope"

@@ -2,11 +2,11 @@
 
 from html import escape
 
+from envelope.money.difference import QUANTITY, Step, Waterfall
 from envelope.plan.cost.difference import CostDifference
 from envelope.report.cost_page import STYLE
 from envelope.report.svg import waterfall_bars
 from envelope.report.text import money
-from envelope.tco.difference import QUANTITY, Step, Waterfall
 
 _LABEL = 28
 SHOWN = 12

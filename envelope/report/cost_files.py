@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from envelope.errors import MissingExtraError
+from envelope.money.breakeven import BreakEven
 from envelope.plan.cost.difference import KEY, CostDifference, saved_run
 from envelope.plan.cost.models import CostModels
 from envelope.plan.cost.study import CandidateCosts, CostStudy
@@ -16,7 +17,6 @@ from envelope.report.cost_document import write_document
 from envelope.report.cost_page import cost_page, lead
 from envelope.report.files import csv_text, write_text
 from envelope.report.workbook import Drawn, Headline, Title, write_workbook
-from envelope.tco.breakeven import BreakEven
 
 _LINE = (
     "candidate", "line", "label", "group", "kind", "payer", "total_usd", "present_value_usd", "quantity", "unit",

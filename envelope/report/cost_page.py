@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from envelope.money.breakeven import BreakEven
 from envelope.plan.rules.rule import in_words
 from envelope.plan.verdict.choice import CLOSE_FRAC
 from envelope.report.svg import ranges, stacked_bars, tornado_bars
 from envelope.report.text import money, percent
 from envelope.spec.economics import facts
-from envelope.tco.breakeven import BreakEven
 
 if TYPE_CHECKING:
     from envelope.plan.cost.study import CandidateCosts, CostStudy

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envelope.errors import MissingExtraError
+from envelope.money.breakeven import BreakEven, break_even_factor, break_even_month
+from envelope.money.cashflow import irr
+from envelope.money.draws import DRAWS
+from envelope.money.evaluate import evaluate_model
+from envelope.money.model import Model
+from envelope.money.result import TcoResult
+from envelope.money.uncertainty import Quantiles, SobolIndex, Uncertainty, tornado, uncertainty
 from envelope.report.workbook_candidate import MONEY, CandidateSheet, Placed, UsageSheet, cell, sheet_name
 from envelope.report.workbook_inputs import write_assumptions
-from envelope.tco.breakeven import BreakEven, break_even_factor, break_even_month
-from envelope.tco.cashflow import irr
-from envelope.tco.draws import DRAWS
-from envelope.tco.evaluate import evaluate_model
-from envelope.tco.model import Model
-from envelope.tco.result import TcoResult
-from envelope.tco.uncertainty import Quantiles, SobolIndex, Uncertainty, tornado, uncertainty
 
 Floats = NDArray[np.float64]
 

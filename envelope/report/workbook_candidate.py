@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envelope.money.commitment import COMMITMENT
+from envelope.money.lines import Line, Term, month_years
+from envelope.money.model import Model
+from envelope.money.result import LineResult, TcoResult
+from envelope.money.tax import TAX, is_bought, write_off_matrix
 from envelope.report.workbook_inputs import Names
-from envelope.tco.commitment import COMMITMENT
-from envelope.tco.lines import Line, Term, month_years
-from envelope.tco.model import Model
-from envelope.tco.result import LineResult, TcoResult
-from envelope.tco.tax import TAX, is_bought, write_off_matrix
 from envelope.units import MTOK
 
 Floats = NDArray[np.float64]

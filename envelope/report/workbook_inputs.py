@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from envelope.tco.acquire import LEASE_PAYMENT
-from envelope.tco.derived import RESIDUAL_YEARS, parents
-from envelope.tco.inputs import Input
-from envelope.tco.model import Model
-from envelope.tco.running import TARIFF_SHARE
+from envelope.money.acquire import LEASE_PAYMENT
+from envelope.money.derived import RESIDUAL_YEARS, parents
+from envelope.money.inputs import Input
+from envelope.money.model import Model
+from envelope.money.running import TARIFF_SHARE
 
 SHEET = "Assumptions"
 _ALWAYS = ("discount_rate_frac_per_year", "tax_rate_frac", "hosted_commitment_usd_per_year")
@@ -86,7 +86,7 @@ def _derived_rows(models: Mapping[str, Model], cells: dict[tuple[str, str], str]
 
 
 def _derived_formula(name: str, of: Mapping[str, str], lease_months: int) -> str:
-    """Return the spreadsheet formula of a derived input; the Python one is in ``envelope.tco.derived``."""
+    """Return the spreadsheet formula of a derived input; the Python one is in ``envelope.money.derived``."""
     if name == TARIFF_SHARE:
         return f"=1-{of['hosted_discount_frac']}"
     if name == LEASE_PAYMENT:

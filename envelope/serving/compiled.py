@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from envelope.probe.conditions import processor_flags, processor_name
+from envelope.processor import processor_flags, processor_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 

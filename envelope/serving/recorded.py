@@ -1,13 +1,11 @@
 """A recorded log as the requests of a workload: the busiest part of it, thinned and grown as asked."""
 
-from pathlib import Path
-
 import numpy as np
 
 from envelope.errors import InputError, Problem
 from envelope.serving.arrivals import Window, sensitivities, stream
-from envelope.serving.logs.trace import Trace, part, requests_of
 from envelope.serving.requests import ClassInfo, Ints, Requests, replace_columns
+from envelope.serving.trace import Trace, part, requests_of
 from envelope.spec.workload import Workload
 from envelope.units import SECONDS_PER_DAY
 
@@ -16,7 +14,7 @@ _HOUR_S = 3600.0
 
 def recorded(
     work: Workload,
-    log: Path,
+    trace: Trace,
     *,
     seed: int,
     max_requests: int,
@@ -24,22 +22,18 @@ def recorded(
     share: float = 1.0,
     year: int = 0,
 ) -> Requests:
-    """Return requests of a log as requests of the workload's first task class.
+    """Return requests of a recorded log as requests of the workload's first task class.
 
     The class gives limits, difficulty and sensitivity; lengths and times are the log's. Later calls of a session
     wait for the answer before. Of a log longer than an hour the busiest hour is taken (or ``window``, if the log has
     dates), of that at most ``max_requests`` requests. ``share`` keeps that share of the sessions, whole; growth until
     ``year`` lets the same requests arrive in less time.
     """
-    from envelope.serving.logs.detect import read_log
-
-    trace = read_log(log)
-    if not isinstance(trace, Trace):
-        raise InputError(Problem("workload", "trace", str(log), "holds totals, not single requests"))
+    log = work.trace or trace.format
     rows = _in_window(trace, window, log)
     rows = rows[_kept(trace, rows, share, seed)][:max_requests]
     if len(rows) == 0:
-        raise InputError(Problem("workload", "trace", str(log), "holds no requests in the window"))
+        raise InputError(Problem("workload", "trace", log, "holds no requests in the window"))
     made = requests_of(
         part(trace, rows, faster=work.rate_in_year(year)), closed_sessions=trace.session is not None, seed=seed
     )
@@ -53,7 +47,7 @@ def recorded(
     )
 
 
-def _in_window(trace: Trace, window: Window | None, log: Path) -> Ints:
+def _in_window(trace: Trace, window: Window | None, log: str) -> Ints:
     """Return the requests in the window, or in the busiest hour."""
     times = trace.arrival_s
     if window is None:
@@ -61,9 +55,7 @@ def _in_window(trace: Trace, window: Window | None, log: Path) -> Ints:
         first = int(np.argmax(upto - np.arange(len(times))))
         return np.arange(first, upto[first])
     if trace.start_unix_s is None:
-        raise InputError(
-            Problem("workload", "trace", str(log), "has no dates, so that no part of the week can be chosen")
-        )
+        raise InputError(Problem("workload", "trace", log, "has no dates, so that no part of the week can be chosen"))
     # 1970-01-01 was a Thursday: three days after Monday 00:00.
     in_week = (trace.start_unix_s + 3 * SECONDS_PER_DAY + times) % (7 * SECONDS_PER_DAY)
     week = np.floor((trace.start_unix_s + 3 * SECONDS_PER_DAY + times) / (7 * SECONDS_PER_DAY))

@@ -14,6 +14,7 @@ from envelope.serving.result import SimulationResult
 from envelope.serving.run import Run, run_stream
 from envelope.serving.summary import summarise
 from envelope.serving.tally import RunTally, empty_tally
+from envelope.serving.trace import Trace
 from envelope.spec.load import Reporter
 from envelope.spec.workload import Workload
 
@@ -25,6 +26,7 @@ def simulate(
     fleet: Fleet,
     work: Workload | Requests,
     *,
+    trace: Trace | None = None,
     seed: int = 1,
     seeds: int = 1,
     max_requests: int = 20_000,
@@ -41,13 +43,14 @@ def simulate(
 
     A workload is simulated in its busiest hour (or ``window``), at most about ``max_requests`` requests per seed,
     with ``share`` of its load and the growth until ``year``; ``seeds`` independent repetitions give the
-    confidence intervals. Requests given as columns are served as they stand, once. After the window everything
-    in flight is served to its end, so that no latency is cut off. ``table`` (``.csv`` or ``.parquet``) takes one row
-    per counted request of the first seed; ``request_table.COLUMNS`` says what is in it.
+    confidence intervals. With ``trace`` the workload's requests are those of a recorded log. Requests given as columns
+    are served as they stand, once. After the window everything in flight is served to its end, so that no latency is
+    cut off. ``table`` (``.csv`` or ``.parquet``) takes one row per counted request of the first seed;
+    ``request_table.COLUMNS`` says what is in it.
 
     Requests are drawn and loaded ``block`` at a time, and percentiles of more than 200,000 values come from sketches
     that are exact to 0.1 %, so that memory does not grow with their number. Raises ``InputError`` for a share out of
-    range, an unreadable trace or a table with another suffix.
+    range, a trace without requests in the window or a table with another suffix.
     """
     runs: list[Run] = []
     tallies: list[RunTally] = []
@@ -56,7 +59,7 @@ def simulate(
         stream = (
             stream_of(work, block)
             if isinstance(work, Requests)
-            else _drawn(work, number, window, max_requests, share, year, flat, block)
+            else _drawn(work, trace, number, window, max_requests, share, year, flat, block)
         )
         run, tally = _served(fleet, stream, number, warmup_frac, table if i == 0 else None)
         runs.append(run)
@@ -68,6 +71,7 @@ def simulate(
 
 def _drawn(
     work: Workload,
+    trace: Trace | None,
     seed: int,
     window: Window | None,
     max_requests: int,
@@ -78,10 +82,8 @@ def _drawn(
 ) -> Stream:
     if not 0 < share <= 1:
         raise InputError(Problem("simulation", "share", share, "must be above 0 and at most 1"))
-    if work.trace is not None:
-        made = recorded(
-            work, Path(work.trace), seed=seed, max_requests=max_requests, window=window, share=share, year=year
-        )
+    if trace is not None:
+        made = recorded(work, trace, seed=seed, max_requests=max_requests, window=window, share=share, year=year)
         return stream_of(made, block)
     chosen = window or window_of(work, max_requests=max_requests, share=share * work.rate_in_year(year))
     return drawn_stream(work, seed=seed, window=chosen, share=share, year=year, flat=flat, block=block)

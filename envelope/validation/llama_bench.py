@@ -12,7 +12,7 @@ from typing import Any
 
 from envelope.errors import EnvelopeError
 from envelope.perf.replica import ReplicaSpec, resolve
-from envelope.probe.decoder_shape import (
+from envelope.sensors.decoder_shape import (
     GRANITE_MOE,
     LLAMA_1B,
     QWEN_HALF_B,
@@ -21,8 +21,8 @@ from envelope.probe.decoder_shape import (
     model_record,
     prefill_s,
 )
-from envelope.probe.llama_bench import BenchTest, LlamaBench, typical_s
-from envelope.probe.random_gguf import random_gguf
+from envelope.sensors.llama_bench import BenchTest, LlamaBench, typical_s
+from envelope.sensors.random_gguf import random_gguf
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import Reporter
 from envelope.spec.model import Model

@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from envelope.probe.conditions import cpu_clock, noise_between
-from envelope.probe.cores import core_limit, memory_available_bytes
-from envelope.probe.cpu import FULL, QUICK, patient, probe_cpu
-from envelope.probe.cpu_profile import cpu_profile, default_id
-from envelope.probe.decoder_shape import GRANITE_MOE, LLAMA_1B, QWEN_HALF_B, DecoderShape
-from envelope.probe.llama_bench import LlamaBench
-from envelope.probe.llama_rates import with_llama_rates
-from envelope.probe.power import assumed_power
-from envelope.probe.timing import LONG_S, TURNS, Effort, Sample, joined, of_one_turn, timed, wait_for_quiet
 from envelope.provenance import Frozen
+from envelope.sensors.conditions import cpu_clock, noise_between
+from envelope.sensors.cores import core_limit, memory_available_bytes
+from envelope.sensors.cpu import FULL, QUICK, patient, probe_cpu
+from envelope.sensors.cpu_profile import cpu_profile, default_id
+from envelope.sensors.decoder_shape import GRANITE_MOE, LLAMA_1B, QWEN_HALF_B, DecoderShape
+from envelope.sensors.llama_bench import LlamaBench
+from envelope.sensors.llama_rates import with_llama_rates
+from envelope.sensors.power import assumed_power
+from envelope.sensors.timing import LONG_S, TURNS, Effort, Sample, joined, of_one_turn, timed, wait_for_quiet
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import Reporter
 from envelope.validation.local_decoder import Decoder, build

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envelope.probe.attention import add_attention, add_length_inputs, length_values
-from envelope.probe.decoder_shape import DecoderShape
-from envelope.probe.elementwise import add_gate, add_norm
-from envelope.probe.experts import add_experts
-from envelope.probe.gemm import FORMATS
-from envelope.probe.onnx_graph import Bound, Graph, Session, Weights, io_value
+from envelope.sensors.attention import add_attention, add_length_inputs, length_values
+from envelope.sensors.decoder_shape import DecoderShape
+from envelope.sensors.elementwise import add_gate, add_norm
+from envelope.sensors.experts import add_experts
+from envelope.sensors.gemm import FORMATS
+from envelope.sensors.onnx_graph import Bound, Graph, Session, Weights, io_value
 
 _OWN_ROUTING = np.float32(1e-6)
 """Share of the router's own logits that is kept beside random ones of size 1: next to nothing.

@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from envelope.errors import EnvelopeError
 from envelope.perf.replica import ReplicaSpec, resolve
-from envelope.probe.attention import HeadShape
-from envelope.probe.decoder_shape import DecoderShape, decode_s, model_record, prefill_s
-from envelope.probe.gpu import GpuFacts, gpu_facts
-from envelope.probe.gpu_kernels import timed_kernel
-from envelope.probe.gpu_measure import FULL_GPU, QUICK_GPU, measure_gpu
-from envelope.probe.gpu_profile import gpu_id, gpu_profile
-from envelope.probe.timing import Effort
 from envelope.provenance import Evidence, Source
+from envelope.sensors.attention import HeadShape
+from envelope.sensors.decoder_shape import DecoderShape, decode_s, model_record, prefill_s
+from envelope.sensors.gpu import GpuFacts, gpu_facts
+from envelope.sensors.gpu_kernels import timed_kernel
+from envelope.sensors.gpu_measure import FULL_GPU, QUICK_GPU, measure_gpu
+from envelope.sensors.gpu_profile import gpu_id, gpu_profile
+from envelope.sensors.timing import Effort
 from envelope.spec.deployment import EngineSettings
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile
@@ -72,7 +72,7 @@ def validate_gpu(report: Reporter, *, profile: HardwareProfile | None, quick: bo
 
 
 def _probed(torch: Any, device: Any, facts: GpuFacts, quick: bool, report: Reporter) -> HardwareProfile:
-    from envelope.probe.gpu_torch import TorchBackend
+    from envelope.sensors.gpu_torch import TorchBackend
 
     found = measure_gpu(TorchBackend(torch, device), QUICK_GPU if quick else FULL_GPU, report)
     return gpu_profile(facts, found, gpu_id(facts), idle_w=None, loaded_w=None)

@@ -8,7 +8,7 @@ import numpy as np
 from envelope.errors import InputError, Problem
 from envelope.perf import cpu_probe
 from envelope.perf.moe import distinct_experts
-from envelope.probe.decoder_shape import DecoderShape
+from envelope.sensors.decoder_shape import DecoderShape
 from envelope.spec.hardware import EfficiencyCurve, HardwareProfile
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import computed_field
 
-from envelope.probe.timing import QUIET_FRAC
 from envelope.provenance import Frozen
+from envelope.sensors.timing import QUIET_FRAC
 
 Phase = Literal["decode", "prefill"]
 Group = Literal["decode", "prefill", "experts"]

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from envelope.perf import cpu_probe
-from envelope.probe.bandwidth import read_rate
-from envelope.probe.cores import memory_available_bytes
+from envelope.sensors.bandwidth import read_rate
+from envelope.sensors.cores import memory_available_bytes
 from envelope.spec.hardware import HardwareProfile
 
 _MOST_BYTES = 4e9

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from envelope.errors import MissingExtraError
-from envelope.probe.decoder_shape import DecoderShape
+from envelope.sensors.decoder_shape import DecoderShape
 
 
 def torch_module() -> Any:
@@ -115,6 +115,6 @@ class TorchDecoder:
 
         if self._device.type != "cuda":
             return inference
-        from envelope.probe.gpu_torch import captured
+        from envelope.sensors.gpu_torch import captured
 
         return captured(torch, inference)

@@ -3,11 +3,11 @@
 import pytest
 
 from envelope.errors import InputError
+from envelope.money.inputs import resolve
 from envelope.provenance import Evidence
 from envelope.spec.cloud import CloudPrices, rental_price
 from envelope.spec.economics import Economics, facts
 from envelope.spec.load import ids, load_all, validate
-from envelope.tco.inputs import resolve
 
 
 @pytest.mark.parametrize("name", facts().defaults)

@@ -10,7 +10,7 @@ import pytest
 
 from envelope.cli import main
 from envelope.plan.doctor import examine
-from envelope.probe.conditions import processor_name
+from envelope.processor import processor_name
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import forget, load_all, to_yaml
 

@@ -1,7 +1,7 @@
 """Every command and every Python example of the documentation runs, page by page, in one folder per page.
 
 Left out are what needs a quiet machine or a service elsewhere (``probe``, ``calibrate``, ``validate --local``), which run small
-in ``tests/probe/test_probing_page.py``; cost runs take 64 draws in place of 4,096.
+in ``tests/sensors/test_probing_page.py``; cost runs take 64 draws in place of 4,096.
 """
 
 import json

@@ -9,6 +9,9 @@ import pytest
 
 from envelope import cli
 from envelope.errors import InputError
+from envelope.money.draws import line_draws
+from envelope.money.evaluate import evaluate_model
+from envelope.money.inputs import point_values
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.cost.models import CostModels, cost_models, money
 from envelope.plan.cost.study import cost_study
@@ -19,9 +22,6 @@ from envelope.report.cost_document import MAX_PAGES, write_document
 from envelope.report.cost_files import write_cost_study
 from envelope.report.cost_page import answer, break_even_rows, cost_page, risks, shown, table_rows
 from envelope.spec.economics import Economics
-from envelope.tco.draws import line_draws
-from envelope.tco.evaluate import evaluate_model
-from envelope.tco.inputs import point_values
 
 ONLY = ("hosted-mistral", "own-llama-8b")
 

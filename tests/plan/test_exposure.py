@@ -80,8 +80,8 @@ def test_only_an_unpinned_api_may_change_in_silence() -> None:
 
 
 def test_overrun_is_the_p90_beyond_the_budget() -> None:
+    from envelope.money.uncertainty import uncertainty
     from envelope.plan.cost.study import cost_models
-    from envelope.tco.uncertainty import uncertainty
 
     scenario = load_scenario("math-tutor")
     p90 = (

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from envelope.money.evaluate import expected_costs
+from envelope.money.model import build
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.case.usage import year_usage
 from envelope.plan.chain import judged
@@ -15,8 +17,6 @@ from envelope.plan.cost.study import cost_study
 from envelope.plan.service.simulate import simulate
 from envelope.spec.ranges import Spread
 from envelope.spec.scenario import Scenario
-from envelope.tco.evaluate import expected_costs
-from envelope.tco.model import build
 from tests.plan.drawn import HOSTED, SCENARIOS, TUTOR
 
 checked = settings(

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from envelope.errors import InputError
+from envelope.money.evaluate import evaluate_model
+from envelope.money.model import build
 from envelope.plan.case.case import Case, case_of
 from envelope.plan.case.fleet import build_fleet
 from envelope.plan.case.paid import economics_of
@@ -16,8 +18,6 @@ from envelope.plan.service.traffic import traffic
 from envelope.spec.hosted import HostedModel, TariffLine
 from envelope.spec.load import load, validate
 from envelope.spec.scenario import Acquisition, Candidate, HostedUse, Pool, Scenario
-from envelope.tco.evaluate import evaluate_model
-from envelope.tco.model import build
 
 SCENARIO = load_scenario("math-tutor")
 USE = Traffic(

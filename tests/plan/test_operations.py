@@ -4,6 +4,9 @@ import math
 
 import pytest
 
+from envelope.money import AnnualUsage
+from envelope.money.evaluate import evaluate_model
+from envelope.money.model import build
 from envelope.plan.case.case import Case, case_of
 from envelope.plan.case.fleet import build_fleet
 from envelope.plan.case.operations import Clock, startup_s
@@ -16,9 +19,6 @@ from envelope.plan.service.level import service_level
 from envelope.plan.service.simulate import simulate
 from envelope.plan.service.traffic import traffic
 from envelope.spec.scenario import Scenario
-from envelope.tco import AnnualUsage
-from envelope.tco.evaluate import evaluate_model
-from envelope.tco.model import build
 from envelope.units import HOURS_PER_YEAR
 
 SCENARIO = load_scenario("coding-assistant").replace("simulation.seeds", 1)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from envelope.money import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices
+from envelope.money.evaluate import evaluate_model
+from envelope.money.model import Model, build
 from envelope.report.workbook import Headline, Title, draw, write_workbook
 from envelope.report.workbook_candidate import sheet_name
 from envelope.spec.economics import Economics
-from envelope.tco import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices
-from envelope.tco.evaluate import evaluate_model
-from envelope.tco.model import Model, build
 
 pytest.importorskip("xlsxwriter", reason="needs the extra 'report'")
 openpyxl = pytest.importorskip("openpyxl", reason="reads the workbook back")

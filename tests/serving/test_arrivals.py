@@ -37,7 +37,7 @@ def test_weibull_shape_inverts_the_variation() -> None:
 
 
 def test_bursts_have_the_lengths_asked_for() -> None:
-    from envelope.serving.logs.describe import burstiness
+    from envelope.logs.describe import burstiness
 
     arrivals = Arrivals(kind="on_off", on_s=9.0, off_s=27.0)
     times = start_times(arrivals, 2.5, 0.0, 200_000.0, np.random.default_rng(3), FLAT)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from envelope.logs import read_log, requests_of
 from envelope.serving.fleet import Faults, Fleet, PoolConfig, ReplicaConfig
 from envelope.serving.kernel import layout as k
-from envelope.serving.logs import read_log, requests_of
 from envelope.serving.prefixes import reuse_frac
 from envelope.serving.requests import Requests
 from envelope.serving.run import Run, run_once

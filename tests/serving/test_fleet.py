@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from envelope.logs import read_log
 from envelope.serving.compiled import available
 from envelope.serving.fleet import (
     POLICIES,
@@ -305,7 +306,7 @@ def test_a_workload_with_a_recorded_trace_replays_it(tmp_path: Path) -> None:
         hosted=HostedConfig(ttft_p50_s=1.0, tokens_per_s_p50=50),
         router=RouterPolicy(policy="by_sensitivity", leave_up_to="public"),
     )
-    result = simulate(fleet, work, seeds=2, warmup_frac=0.0)
+    result = simulate(fleet, work, trace=read_log(log), seeds=2, warmup_frac=0.0)
     assert result.requests == 600
     assert result.overall.mean_input_tokens == 100
     assert result.hosted.requests == pytest.approx(300, abs=60)

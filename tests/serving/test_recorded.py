@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from envelope.errors import InputError
+from envelope.logs import read_log
 from envelope.serving.arrivals import Window
 from envelope.serving.recorded import recorded
+from envelope.serving.trace import Trace
 from envelope.spec.workload import Workload
 
 HOUR = 3600.0
@@ -35,8 +37,14 @@ def sessions(folder: Path, count: int) -> Path:
     return path
 
 
+def read(log: Path) -> Trace:
+    found = read_log(log)
+    assert isinstance(found, Trace)
+    return found
+
+
 def lengths(log: Path, **more: object) -> list[int]:
-    return sorted(recorded(workload(), log, seed=1, max_requests=1000, **more).input_tokens - 100)  # type: ignore[arg-type]
+    return sorted(recorded(workload(), read(log), seed=1, max_requests=1000, **more).input_tokens - 100)  # type: ignore[arg-type]
 
 
 def test_the_busiest_hour_is_taken(tmp_path: Path) -> None:
@@ -67,14 +75,14 @@ def test_a_share_keeps_whole_sessions(tmp_path: Path) -> None:
 
 
 def test_no_more_requests_than_asked_for(tmp_path: Path) -> None:
-    made = recorded(workload(), sessions(tmp_path, 50), seed=1, max_requests=30)
+    made = recorded(workload(), read(sessions(tmp_path, 50)), seed=1, max_requests=30)
     assert len(made) == 30
 
 
 def test_growth_packs_the_same_requests(tmp_path: Path) -> None:
     log = azure(tmp_path, [0.0, 100.0, 300.0])
     grown = workload(growth_frac_per_year=0.5)
-    now, later = (recorded(grown, log, seed=1, max_requests=10, year=year) for year in (0, 2))
+    now, later = (recorded(grown, read(log), seed=1, max_requests=10, year=year) for year in (0, 2))
     assert now.arrival_s.tolist() == [0.0, 100.0, 300.0]
     assert later.arrival_s == pytest.approx(np.array([0.0, 100.0, 300.0]) / 1.5**2)
     assert later.input_tokens.tolist() == now.input_tokens.tolist()

@@ -11,15 +11,15 @@ import numpy as np
 
 from envelope.cli import validate_local as validate_local_command
 from envelope.errors import InputError
-from envelope.probe.attention import HeadShape
-from envelope.probe.cpu import Plan, probe_cpu
-from envelope.probe.cpu_profile import cpu_profile
-from envelope.probe.decoder_shape import GRANITE_MOE, LLAMA_1B, QWEN_HALF_B, DecoderShape, model_record
-from envelope.probe.experts import ExpertShape
-from envelope.probe.gemm import QUICK_PAIRS
-from envelope.probe.llama_bench import parse_llama_bench
-from envelope.probe.power import assumed_power
-from envelope.probe.timing import Effort
+from envelope.sensors.attention import HeadShape
+from envelope.sensors.cpu import Plan, probe_cpu
+from envelope.sensors.cpu_profile import cpu_profile
+from envelope.sensors.decoder_shape import GRANITE_MOE, LLAMA_1B, QWEN_HALF_B, DecoderShape, model_record
+from envelope.sensors.experts import ExpertShape
+from envelope.sensors.gemm import QUICK_PAIRS
+from envelope.sensors.llama_bench import parse_llama_bench
+from envelope.sensors.power import assumed_power
+from envelope.sensors.timing import Effort
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 from envelope.validation import llama_bench

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from envelope.errors import InputError, Problem, unknown_name
 from envelope.perf.params import param_counts, weight_bytes
-from envelope.probe.save import save_record
 from envelope.provenance import Evidence, Frozen, Source
+from envelope.sensors.save import save_record
 from envelope.spec import load
 from envelope.spec.checkpoint.architecture import Traits
 from envelope.spec.checkpoint.config_json import Imported, Naming, ident_of, model_from_config, slug

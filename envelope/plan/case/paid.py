@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from envelope.errors import InputError, Problem
+from envelope.money.usage import OwnedAsset, RentedDevices
 from envelope.perf.replica import ReplicaSpec
 from envelope.provenance import Source
 from envelope.spec.acquisition import Acquisition
@@ -13,7 +14,6 @@ from envelope.spec.hardware import Price, ServerProfile
 from envelope.spec.load import load
 from envelope.spec.ranges import Spread, named
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.usage import OwnedAsset, RentedDevices
 from envelope.units import DAYS_PER_YEAR
 
 

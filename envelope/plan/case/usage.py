@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from envelope.money.tariff import billed_kinds, hosted_tokens
+from envelope.money.usage import AnnualUsage, HostedTokens
 from envelope.plan.case.case import Case
 from envelope.plan.case.paid import owned_assets, rented_devices
 from envelope.spec.hosted import Processing, TokenKind
-from envelope.tco.tariff import billed_kinds, hosted_tokens
-from envelope.tco.usage import AnnualUsage, HostedTokens
 from envelope.units import J_PER_KWH, SECONDS_PER_YEAR
 
 

@@ -2,12 +2,12 @@
 
 from datetime import date as Date
 
+from envelope.money.inputs import Input
+from envelope.money.prices import age_days
 from envelope.plan.cost.models import CostModels, money
 from envelope.provenance import Evidence, Frozen
 from envelope.spec.economics import Economics
 from envelope.spec.scenario import Scenario
-from envelope.tco.inputs import Input
-from envelope.tco.prices import age_days
 
 
 class Assumption(Frozen):

@@ -8,15 +8,15 @@ from pathlib import Path
 from pydantic import Field
 
 from envelope.errors import InputError, Problem
+from envelope.money.difference import Waterfall, waterfall
+from envelope.money.inputs import Input
+from envelope.money.model import Model, build
+from envelope.money.usage import AnnualUsage
 from envelope.plan.cost.models import CostModels
 from envelope.provenance import Frozen
 from envelope.spec.economics import Economics
 from envelope.spec.load import validate
 from envelope.spec.ranges import Range, Spread
-from envelope.tco.difference import Waterfall, waterfall
-from envelope.tco.inputs import Input
-from envelope.tco.model import Model, build
-from envelope.tco.usage import AnnualUsage
 
 KEY = "run"
 """Key of the saved run in ``tco.json``."""

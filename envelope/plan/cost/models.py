@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from envelope.money.model import Model
 from envelope.plan.case.scenarios import chosen_candidates
 from envelope.plan.chain import Judged, Priced, judged
 from envelope.plan.cost.volume import Volume, volume_costs
@@ -13,7 +14,6 @@ from envelope.plan.verdict.figures import candidate_result
 from envelope.plan.verdict.results import Comparison
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Scenario
-from envelope.tco.model import Model
 
 
 @dataclass(frozen=True, slots=True, eq=False)

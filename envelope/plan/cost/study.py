@@ -3,16 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from envelope.errors import InputError, Problem, unknown_name
-from envelope.plan.cost.models import CostModels, cost_models, money
-from envelope.plan.verdict.results import CandidateResult, CostFigures, YearFigures
-from envelope.provenance import Frozen
-from envelope.result import Result
-from envelope.spec.load import Reporter
-from envelope.spec.scenario import Scenario
-from envelope.tco.breakeven import TARIFFS, BreakEven, break_even_factor, break_even_month
-from envelope.tco.draws import DRAWS
-from envelope.tco.result import Comparison, TcoResult, compare
-from envelope.tco.uncertainty import (
+from envelope.money.breakeven import TARIFFS, BreakEven, break_even_factor, break_even_month
+from envelope.money.draws import DRAWS
+from envelope.money.result import Comparison, TcoResult, compare
+from envelope.money.uncertainty import (
     Quantiles,
     SobolIndex,
     TornadoBar,
@@ -21,6 +15,12 @@ from envelope.tco.uncertainty import (
     tornado,
     uncertainty,
 )
+from envelope.plan.cost.models import CostModels, cost_models, money
+from envelope.plan.verdict.results import CandidateResult, CostFigures, YearFigures
+from envelope.provenance import Frozen
+from envelope.result import Result
+from envelope.spec.load import Reporter
+from envelope.spec.scenario import Scenario
 from envelope.version import __version__
 
 _SOBOL_DRAWS = 1024

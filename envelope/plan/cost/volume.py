@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from envelope.money.model import Model, build
+from envelope.money.surface import Surface
+from envelope.money.usage import AnnualUsage
 from envelope.plan.case.case import Case
 from envelope.plan.case.usage import year_usage
 from envelope.plan.chain import Judged
 from envelope.plan.service.busiest import simulate_peak
 from envelope.plan.service.level import keeps_service, service_level
 from envelope.plan.service.years import ServedYear
-from envelope.tco.model import Model, build
-from envelope.tco.surface import Surface
-from envelope.tco.usage import AnnualUsage
 
 HIGHEST = 16.0
 """Multiple of the planned demand up to which break-even is searched."""

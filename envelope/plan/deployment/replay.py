@@ -7,6 +7,7 @@ from typing import Any, Self, TypedDict
 from pydantic import Field, model_validator
 
 from envelope.errors import InputError, Problem
+from envelope.logs import Usage, read_log, requests_of
 from envelope.perf.checks import blocking_reasons
 from envelope.perf.memory import fit
 from envelope.plan.bring.trace_file import read_trace
@@ -15,7 +16,6 @@ from envelope.plan.deployment.estimate import EstimateQuery, Whole, resolve_quer
 from envelope.plan.service.prepare import announce
 from envelope.provenance import Frozen
 from envelope.serving.fleet import ReplicaConfig
-from envelope.serving.logs import Usage, read_log, requests_of
 from envelope.serving.replay import load_test, replay_trace, served
 from envelope.serving.requests import Requests
 from envelope.spec.load import validate

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from envelope.errors import InputError, Problem
+from envelope.money.inputs import resolve as resolve_inputs
 from envelope.perf.checks import blocking_reasons
 from envelope.perf.estimate import estimate
 from envelope.perf.memory import fit
@@ -17,7 +18,6 @@ from envelope.spec.deployment import Parallelism
 from envelope.spec.lengths import mean_of
 from envelope.spec.scenario import Scenario
 from envelope.spec.workload import Session
-from envelope.tco.inputs import resolve as resolve_inputs
 from envelope.units import DAYS_PER_YEAR
 
 BATCHES = (1, 4, 16, 64, 256)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from envelope.errors import InputError, Problem, nearest
+from envelope.money.inputs import resolve
 from envelope.spec.economics import facts
 from envelope.spec.ranges import Spread
 from envelope.spec.replace import value_at, with_value
 from envelope.spec.scenario import Scenario
 from envelope.spec.workload import Difficulty, TaskClass
-from envelope.tco.inputs import resolve
 
 Kind = Literal["work", "money", "limit"]
 """``work`` changes what is simulated, ``money`` prices only, ``limit`` the constraints only."""

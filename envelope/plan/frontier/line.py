@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from envelope.money.draws import sample
 from envelope.plan.frontier.axes import Axis
 from envelope.plan.frontier.grid import Grid, grid_on
 from envelope.plan.frontier.surface import CandidateSurface, costs_on
@@ -12,7 +13,6 @@ from envelope.plan.frontier.words import most_broken
 from envelope.plan.rules.rule import in_words
 from envelope.provenance import Frozen
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.draws import sample
 
 Floats = NDArray[np.float64]
 

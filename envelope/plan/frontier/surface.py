@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from envelope.money.draws import Sample, present_draws, sample
+from envelope.money.model import Model
 from envelope.plan.chain import judged
 from envelope.plan.frontier.axes import Axis
 from envelope.plan.rules.rule import ConstraintResult
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.draws import Sample, present_draws, sample
-from envelope.tco.model import Model
 
 Floats = NDArray[np.float64]
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+from envelope.money.draws import DRAWS, uncertain_names
+from envelope.money.model import Model
+from envelope.money.result import Totals
 from envelope.plan.case.case import Case
 from envelope.plan.case.measured import candidate_records, failure_rate
 from envelope.plan.case.usage import Traffic
@@ -9,9 +12,6 @@ from envelope.plan.service.downtime import Downtime
 from envelope.plan.service.level import ServiceLevel
 from envelope.provenance import Evidence, Frozen, weakest
 from envelope.spec.scenario import Failure
-from envelope.tco.draws import DRAWS, uncertain_names
-from envelope.tco.model import Model
-from envelope.tco.result import Totals
 from envelope.units import DAYS_PER_YEAR
 
 

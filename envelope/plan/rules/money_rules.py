@@ -1,8 +1,8 @@
 """Rules on money: the budget, on the present value or on the cash that goes out, and on single years."""
 
+from envelope.money.result import Totals
 from envelope.plan.rules.rule import ConstraintResult
 from envelope.spec.scenario import Scenario
-from envelope.tco.result import Totals
 
 _OF = {"present_value": "expected present value", "cash": "most cash out at any time"}
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from envelope.money.running import DEVICES_PER_NODE
 from envelope.perf.checks import Reason
 from envelope.plan.case.case import Case
 from envelope.plan.case.paid import Share
@@ -15,7 +16,6 @@ from envelope.spec.licence import Licence
 from envelope.spec.load import load
 from envelope.spec.model import Model
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.running import DEVICES_PER_NODE
 
 
 @dataclass(frozen=True, slots=True)

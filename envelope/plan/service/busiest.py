@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from envelope.errors import InputError, Problem
 from envelope.perf.replica import ReplicaSpec
 from envelope.plan.case.case import Case
 from envelope.plan.case.fleet import build_fleet
@@ -12,6 +13,7 @@ from envelope.plan.service.period import MOST_REQUESTS, Period, usual_period
 from envelope.serving.fleet import Fleet
 from envelope.serving.result import SimulationResult
 from envelope.serving.simulate import simulate
+from envelope.serving.trace import Trace
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import Reporter
 
@@ -81,6 +83,15 @@ def _peak(busiest: _Busiest) -> Peak:
     return simulated(busiest.case, usual_period(busiest.case, busiest.year), seeds=busiest.seeds)
 
 
+def _trace(log: str) -> Trace:
+    from envelope.logs.detect import read_log
+
+    found = read_log(Path(log))
+    if not isinstance(found, Trace):
+        raise InputError(Problem("workload", "trace", log, "holds totals, not single requests"))
+    return found
+
+
 def simulations() -> int:
     """Return how many simulations of a usual period this process has run; what is remembered does not count."""
     return _peak.cache_info().misses
@@ -99,10 +110,12 @@ def simulated(
     fleet = fleet or build_fleet(case, period.share, period.clock)
     scenario = case.scenario
     # A recorded log has a busiest hour of its own, whatever the rate of the workload says.
-    recorded = scenario.workload.trace is not None
+    log = scenario.workload.trace
+    recorded = log is not None
     result = simulate(
         fleet,
         scenario.workload,
+        trace=None if log is None else _trace(log),
         seed=scenario.simulation.seed,
         seeds=seeds,
         max_requests=case.max_requests if recorded else MOST_REQUESTS,

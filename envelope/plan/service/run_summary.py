@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from envelope.money import AnnualUsage, bill_usd
 from envelope.plan.case.case import Case
 from envelope.plan.case.usage import year_usage
 from envelope.plan.service.busiest import Peak
@@ -11,7 +12,6 @@ from envelope.plan.service.run_result import CostDriver, Count, Energy, Left, Ru
 from envelope.plan.service.traffic import traffic
 from envelope.serving.result import ClassResult, Curves, FleetEvent, SimulationResult
 from envelope.spec.hosted import TokenKind
-from envelope.tco import AnnualUsage, bill_usd
 from envelope.units import J_PER_KWH
 
 _KINDS: tuple[TokenKind, ...] = ("input", "cached_input", "output")

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 from envelope.errors import InputError, Problem
+from envelope.money.evaluate import expected_npv_usd
+from envelope.money.model import build
 from envelope.plan.case.case import Case, case_of
 from envelope.plan.case.operations import running_fracs
 from envelope.plan.case.usage import Traffic, year_usage
@@ -20,8 +22,6 @@ from envelope.provenance import Frozen
 from envelope.result import Result
 from envelope.spec.load import Reporter, validate
 from envelope.spec.scenario import Candidate, Scenario
-from envelope.tco.evaluate import expected_npv_usd
-from envelope.tco.model import build
 from envelope.units import DAYS_PER_YEAR
 
 __all__ = ["Grid", "Sized", "Sizing", "configurations", "grid_for", "least_seconds_per_request", "size"]

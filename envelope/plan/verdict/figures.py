@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from envelope.money.result import LineResult, TcoResult
 from envelope.perf.breakdown import evidence_of
 from envelope.perf.estimate import error_bands
 from envelope.plan.chain import Judged, Priced
@@ -10,7 +11,6 @@ from envelope.plan.service.level import cost_warning
 from envelope.plan.service.years import ServedYear
 from envelope.plan.verdict.results import CandidateResult, CostFigures, CostLine, Fix, YearFigures
 from envelope.provenance import Evidence, weakest
-from envelope.tco.result import LineResult, TcoResult
 from envelope.units import HOURS_PER_YEAR, J_PER_KWH
 
 
