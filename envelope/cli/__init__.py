@@ -38,6 +38,7 @@ COMMANDS = {
     "licences": "list licences, or show one",
     "formats": "list number formats, or show one",
     "engines": "list serving engines, or show one",
+    "presets": "list kinds of work with lengths measured on traces, or show one",
     "scenarios": "list the scenarios that ship with the package",
     "schema": "print the JSON Schema of a kind of data file",
     "doctor": "what is installed, what is measured, what is stale",
@@ -53,7 +54,7 @@ MODULES = {
     "probe": "probe", "calibrate": "probe", "model": "model",
     "doctor": "doctor", "completion": "completion",
     "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",
-    "licences": "catalog", "formats": "catalog", "engines": "catalog", "scenarios": "catalog",
+    "licences": "catalog", "formats": "catalog", "engines": "catalog", "presets": "catalog", "scenarios": "catalog",
 }  # fmt: skip
 
 
@@ -153,6 +154,6 @@ def _use_data_dirs(dirs: list[str]) -> None:
     if dirs:
         from pathlib import Path
 
-        from envelope.spec.load import set_data_dirs
+        from envelope.spec.folders import set_data_dirs
 
         set_data_dirs(tuple(Path(d) for d in dirs))

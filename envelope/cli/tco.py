@@ -124,6 +124,8 @@ def _print(study: "CostStudy") -> None:
                f"saved against {study.baseline}", "served", "SLO", "fits")  # fmt: skip
     print_table(columns, rows, title=f"{study.name}: {study.horizon_months} months")
     print(answer(study))
+    for warning in study.warnings:
+        print(f"⚠ {warning}")
 
 
 def _power_of_two(text: str) -> int:

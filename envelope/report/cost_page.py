@@ -9,7 +9,7 @@ from envelope.plan.rules.rule import in_words
 from envelope.plan.verdict.choice import CLOSE_FRAC
 from envelope.report.svg import ranges, stacked_bars, tornado_bars
 from envelope.report.text import money, percent
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 
 if TYPE_CHECKING:
     from envelope.plan.cost.study import CandidateCosts, CostStudy
@@ -111,12 +111,13 @@ def _broken_words(c: "CandidateCosts") -> str:
 
 
 def legend(study: "CostStudy") -> str:
-    """Return what the marks of the table of candidates mean."""
-    return (
+    """Return what the marks of the table of candidates mean, and what the scenario says in vain."""
+    marks = (
         f"★ recommended, as envelope compare says. Saved: expected present value against {study.baseline}. ✘ (grey): "
         "breaks the rules that are named, so that its cost is no alternative. Unit costs are per request served and "
         "task solved."
     )
+    return " ".join([marks, *(f"⚠ {warning}." for warning in study.warnings)])
 
 
 def table_rows(study: "CostStudy") -> tuple[Sequence[str], list[tuple[str, list[str]]]]:

@@ -47,6 +47,8 @@ class Title:
     date: str
     version: str
     recommended: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What the scenario says in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ def _headlines(book: Any, sheet: Any, title: Title, heads: Mapping[str, Headline
     sheet.write_string(1, 0, title.question)
     sheet.write_string(2, 0, f"{title.date}; envelope {title.version}; nominal US dollars before value-added tax")
     sheet.write_string(3, 0, f"Recommended: {title.recommended or 'no candidate keeps every rule'}")
+    if title.warnings:
+        sheet.write_string(4, 0, "; ".join(title.warnings))
     sheet.write_row(5, 0, ["Expected, over the ranges of all inputs (values)", *heads], bold)
     every = list(heads.values())
     rows: list[tuple[str, list[float | str | None], Any]] = [

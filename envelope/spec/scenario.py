@@ -13,6 +13,7 @@ from envelope.spec.evidence import EvidenceSet
 from envelope.spec.hosted import Processing
 from envelope.spec.ledger import LedgerRules
 from envelope.spec.operations import Operations
+from envelope.spec.presets import Look
 from envelope.spec.ranges import Range
 from envelope.spec.references import check_names
 from envelope.spec.replace import replaced
@@ -260,6 +261,12 @@ class Scenario(Frozen):
     evidence: EvidenceSet = EvidenceSet()
     """Results of one's own evaluations; also read from ``evidence/<id>.yaml`` beside the scenario's file."""
     candidates: tuple[Candidate, ...] = Field(min_length=1)
+
+    @classmethod
+    def with_presets(cls, data: Any, look: Look) -> Any:
+        """Return the fields of a file with those of the presets that its workload names."""
+        work = data.get("workload") if isinstance(data, Mapping) else None
+        return data if work is None else {**data, "workload": Workload.with_presets(work, look.inside("workload"))}
 
     @model_validator(mode="after")
     def _ids_differ(self) -> Self:

@@ -10,7 +10,7 @@ from envelope.errors import InputError
 from envelope.perf.replica import resolve
 from envelope.plan.deployment.tuning import TRAINED, TuningBench, TuningQuery, TuningRow, tuning_bench
 from envelope.plan.deployment.tuning_cost import adapter_params
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 
 QUERY = TuningQuery(model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb", requests_per_day=20_000)
 

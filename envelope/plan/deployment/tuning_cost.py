@@ -8,7 +8,7 @@ from envelope.perf.replica import ReplicaSpec
 from envelope.perf.work import operators, param_counts
 from envelope.provenance import Frozen
 from envelope.spec.cloud import rental_price
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 
