@@ -73,8 +73,12 @@ def training_run(query: "TuningQuery", replica: ReplicaSpec, method: "Method") -
 
 
 def adapter_params(replica: ReplicaSpec, rank: int) -> float:
-    """Return the parameters of adapters on all linear layers but the head: rank·(n + k) each (Hu et al., 2021)."""
-    return float(sum(rank * (x.n + x.k) * x.layers for x in operators(replica.model).linears if x.part != "lm_head"))
+    """Return the parameters of adapters on all linear layers but the head: rank·(n + k) each (Hu et al., 2021).
+
+    Matrices that engines fuse into one product keep adapters of their own, as peft trains them.
+    """
+    linears = [x for x in operators(replica.model).linears if x.part != "lm_head"]
+    return float(sum(rank * (x.n + x.matrices * x.k) * x.layers for x in linears))
 
 
 def _memory_bytes(query: "TuningQuery", replica: ReplicaSpec, method: "Method", total: float, trained: float) -> float:
