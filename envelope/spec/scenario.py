@@ -17,6 +17,7 @@ from envelope.spec.presets import Look
 from envelope.spec.ranges import Range
 from envelope.spec.references import check_names
 from envelope.spec.replace import replaced
+from envelope.spec.routing import Routing as Routing
 from envelope.spec.workload import Workload
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
@@ -146,18 +147,6 @@ class HostedUse(Frozen):
     """Spend promised to this provider; ``None`` is the promise of the scenario's economics."""
     discount_frac: Range | None = None
     """Discount on the tariff that the promise brings; ``None`` is that of the scenario's economics."""
-
-
-class Routing(Frozen):
-    """Which request goes where. Whatever the policy, a private request stays inside when it must."""
-
-    policy: Literal["local_only", "hosted_only", "overflow", "escalate", "by_sensitivity", "long_context"]
-    overflow_wait_s: float = Field(default=10.0, ge=0)
-    """``overflow``: expected local wait above which a request that may leave is sent out."""
-    escalate_after_failure: bool = True
-    """``escalate``: whether hard tasks are first tried locally, whose time and cost then count."""
-    long_context_tokens: int = Field(default=32_768, ge=1)
-    """``long_context``: prompt length above which a request goes to the second pool or the hosted API."""
 
 
 class Candidate(Frozen):
