@@ -46,16 +46,13 @@ COMMANDS = {
 }
 """Command → one line of help. A command's module is imported only when it is called."""
 
-MODULES = {
-    "compare": "compare", "simulate": "simulate", "estimate": "estimate", "tco": "tco", "prices": "prices",
-    "economics": "economics", "cloud": "catalog", "size": "size", "frontier": "frontier", "sweep": "sweep",
-    "sparse": "sparse", "tuning": "tuning", "evidence": "evidence", "ledger": "ledger",
-    "replay": "replay", "validate": "validate", "schema": "catalog", "workload": "logs", "import": "logs",
-    "probe": "probe", "calibrate": "probe", "model": "model",
-    "doctor": "doctor", "completion": "completion",
-    "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",
-    "licences": "catalog", "formats": "catalog", "engines": "catalog", "presets": "catalog", "scenarios": "catalog",
+_SHARED = {
+    **dict.fromkeys(("cloud", "schema", "models", "hardware", "servers", "hosted", "licences", "formats", "engines",
+                     "presets", "scenarios"), "catalog"),
+    "workload": "logs", "import": "logs", "calibrate": "probe",
 }  # fmt: skip
+MODULES = {name: _SHARED.get(name, name) for name in COMMANDS}
+"""Command → its module: the one of its name, unless it shares another's."""
 
 
 class _Parser(argparse.ArgumentParser):
