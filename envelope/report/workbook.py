@@ -300,7 +300,7 @@ def _sensitivity(book: Any, models: Mapping[str, Model], found: Drawn) -> None:
     share = book.add_format({"num_format": "0%"})
     sheet.set_column(0, 0, 44)
     sheet.set_column(1, 12, 16)
-    text = f"Drawn by Python ({drawn.draws} Sobol points, seed {drawn.seed}); these figures do not follow the sheet."
+    text = f"Drawn by Python ({drawn.draws} Latin-hypercube draws, seed {drawn.seed}); these figures do not follow the sheet."
     sheet.write_string(0, 0, text)
     sheet.write_row(2, 0, ["Present value of the costs", "P10", "P50", "P90", "mean", "cheapest in"], bold)
     row = 3
