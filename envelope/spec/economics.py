@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from envelope.provenance import DateText, Evidence, Frozen, Sourced
 from envelope.spec.ranges import Range, named, number
+from envelope.units import years_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
 
@@ -165,4 +166,4 @@ class Economics(Frozen):
     @property
     def years(self) -> int:
         """Years of the horizon, the last of which may be a part of one."""
-        return -(-self.horizon_months // 12)
+        return years_of(self.horizon_months)
