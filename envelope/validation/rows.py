@@ -9,6 +9,7 @@ from pydantic import Field
 
 from envelope.errors import InputError, Problem
 from envelope.provenance import Frozen
+from envelope.spec.engine import DEFAULT_ENGINE
 
 Quantity = Literal[
     "decode_rate", "prefill_rate", "itl", "tpot", "ttft", "ttft_unloaded", "e2e", "request_latency",
@@ -60,7 +61,7 @@ class MeasuredRow(Frozen):
     weights: str | None = None
     """Weight format as the source names it; ``None`` is the checkpoint's own."""
     kv: str | None = None
-    engine: str = "vllm"
+    engine: str = DEFAULT_ENGINE
     engine_version: str = ""
     tp: int | None = None
     pp: int | None = None
