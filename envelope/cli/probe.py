@@ -141,7 +141,7 @@ def _gpus(options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
 def _one_gpu(gpu: Any, options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
     """Time the kernels of one GPU, write its profile and return notes."""
     from envelope.sensors.gpu import gpu_watts
-    from envelope.sensors.gpu_kernels import backend
+    from envelope.sensors.gpu_backend import backend
     from envelope.sensors.gpu_measure import FULL_GPU, QUICK_GPU, loaded_watts, measure_gpu
     from envelope.sensors.gpu_profile import gpu_id, gpu_profile
 

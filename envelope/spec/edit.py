@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from envelope.errors import InputError, Problem
-from envelope.spec.load import Place, flow_text, places
+from envelope.spec.load import Place, places
+from envelope.spec.write import flow_text
 
 Step = str | int
 

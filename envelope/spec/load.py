@@ -1,4 +1,4 @@
-"""Reading data files: the only place that opens YAML, finds files by name and words the errors.
+"""Reading data files: the only place that reads YAML, finds files by name and words the errors.
 
 Every kind of record lives in one folder as one file per record, named after its id. A user's folders
 (``--data-dir``, ``ENVELOPE_DATA``) come before the packaged ones and have the same layout.
@@ -173,18 +173,6 @@ def _refuse_endless(text: str, name: str) -> None:
         if deep or total > MAX_NODES:
             what = f"nested more than {MAX_DEPTH} deep" if deep else f"more than {MAX_NODES:,} values with its aliases"
             raise InputError(Problem(name, "", None, f"is {what}", "no record needs that"))
-
-
-def to_yaml(record: BaseModel) -> str:
-    """Return a record as the text of its data file; defaults are left out."""
-    data = record.model_dump(mode="json", exclude_defaults=True)
-    return str(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110))
-
-
-def flow_text(value: Any) -> str:
-    """Return a plain value as YAML on one line."""
-    shown = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**9)
-    return str(shown).removesuffix("\n").removesuffix("\n...")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from typing import Any
 from envelope.result import Result
 from envelope.spec.load import Reporter, data_dirs, set_data_dirs
 from envelope.validation.predict import predict
-from envelope.validation.rows import MeasuredRow, RowSet, load_rows
+from envelope.validation.row_files import load_rows
+from envelope.validation.rows import MeasuredRow, RowSet
 from envelope.validation.score import PeerScore, ScoredRow, SummaryRow, ape, peer_scores, summarise, totals, worst
 from envelope.validation.target import UnmappableError, classes_of
 

@@ -12,7 +12,8 @@ from envelope.cli import main
 from envelope.plan.doctor import examine
 from envelope.processor import processor_name
 from envelope.spec.hardware import HardwareProfile
-from envelope.spec.load import forget, load_all, to_yaml
+from envelope.spec.load import forget, load_all
+from envelope.spec.write import to_yaml
 
 
 @pytest.fixture

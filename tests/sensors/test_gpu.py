@@ -10,14 +10,16 @@ from envelope.errors import EnvelopeError
 from envelope.perf.replica import resolve
 from envelope.perf.steady import context_s
 from envelope.perf.step import compile_step
-from envelope.sensors import gpu_kernels
+from envelope.sensors import gpu_backend
 from envelope.sensors.gpu import GpuFacts, gpu_facts, gpu_watts, kinds
-from envelope.sensors.gpu_kernels import AttentionShape, Unsupported, position
+from envelope.sensors.gpu_backend import position
+from envelope.sensors.gpu_kernels import AttentionShape, Unsupported
 from envelope.sensors.gpu_measure import QUICK_GPU, GpuAttention, GpuPlan, measure_gpu
 from envelope.sensors.gpu_profile import gpu_id, gpu_profile
 from envelope.sensors.timing import Effort, of_times
 from envelope.spec.hardware import HardwareProfile
-from envelope.spec.load import parse_yaml, to_yaml, validate
+from envelope.spec.load import parse_yaml, validate
+from envelope.spec.write import to_yaml
 
 FACTS = GpuFacts(
     index=0, name="NVIDIA H100 80GB HBM3", memory_bytes=85e9, architecture="9.0", sm_clock_hz=1.98e9,
@@ -218,7 +220,7 @@ def test_facts_are_records_or_one_line() -> None:
 
 
 def test_kernels_are_a_backend_or_one_line() -> None:
-    found = gpu_kernels.backend()
+    found = gpu_backend.backend()
     assert isinstance(found, str) or found.device_count() >= 1
 
 

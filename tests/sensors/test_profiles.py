@@ -16,6 +16,7 @@ from envelope.sensors.save import load_probed, require_writable, save_record
 from envelope.sensors.storage import storage_time
 from envelope.spec import load
 from envelope.spec.hardware import HardwareProfile
+from envelope.spec.write import to_yaml
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_a_probe_replaces_its_own_profile_but_no_one_elses(profile: HardwareProf
     path = save_record(profile, "hardware_profiles", profile.id)
     save_record(profile, "hardware_profiles", profile.id)
     by_hand = profile.model_copy(update={"conditions": None})
-    path.write_text(load.to_yaml(by_hand))
+    path.write_text(to_yaml(by_hand))
     with pytest.raises(InputError, match="was not written by a probe"):
         save_record(profile, "hardware_profiles", profile.id)
     save_record(profile, "hardware_profiles", profile.id, force=True)

@@ -1,6 +1,5 @@
 """The router: which replica, or the hosted API, a request goes to."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.heaps import enqueue, first_waiting
 from envelope.serving.kernel.hosted import try_hosted
 from envelope.serving.kernel.layout import (
@@ -74,6 +73,7 @@ from envelope.serving.kernel.layout import (
     X_SIZE,
 )
 from envelope.serving.kernel.leave import done, fails, may_enter
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.ranks import cut_run, wake
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
