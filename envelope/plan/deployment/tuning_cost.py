@@ -26,7 +26,6 @@ _REFERENCE_PARAMS = 8e9
 _REFERENCE_TOKENS = 1e8
 _REFERENCE_DEVICE = "nvidia-h100-sxm-80gb"
 _MEMORY_FRAC = 0.9
-_HOURS_PER_DAY = 8.0
 
 
 class TrainingRun(Frozen):
