@@ -16,7 +16,7 @@ USER envelope
 ENV PATH=/opt/envelope/bin:$PATH ENVELOPE_DATA=/data PYTHONUNBUFFERED=1
 WORKDIR /home/envelope
 # Machine code of the simulation, once, so that no visitor waits for the compiler.
-RUN python -c 'from envelope.serving.compiled import prepare; prepare()'
+RUN python -c 'from envelope.serving.warm import prepare; prepare()'
 # The page and its settings, which Streamlit reads where it is started.
 RUN python -c 'import shutil, envelope, pathlib; data = pathlib.Path(envelope.__file__).parent / "_data"; shutil.copy(data / "app.py", "."); shutil.copytree(data / ".streamlit", ".streamlit")'
 EXPOSE 8501

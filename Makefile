@@ -43,12 +43,12 @@ $(BIN)/python:
 
 $(VENV)/.run: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fast]'
-	$(BIN)/python -c 'from envelope.serving.compiled import prepare; prepare()'
+	$(BIN)/python -c 'from envelope.serving.warm import prepare; prepare()'
 	@touch $@
 
 $(VENV)/.ui: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ui,report,pdf,fast]'
-	$(BIN)/python -c 'from envelope.serving.compiled import prepare; prepare()'
+	$(BIN)/python -c 'from envelope.serving.warm import prepare; prepare()'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml

@@ -12,11 +12,12 @@ from collections.abc import Callable
 import numpy as np
 
 from envelope.serving.arrivals import Window, generate
-from envelope.serving.compiled import available, prepare
+from envelope.serving.compiled import available
 from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfig, RouterPolicy
 from envelope.serving.requests import Requests
 from envelope.serving.run import run_once
 from envelope.serving.simulate import simulate
+from envelope.serving.warm import prepare
 from envelope.spec.load import validate
 from envelope.spec.step import StepTables
 from envelope.spec.workload import Workload

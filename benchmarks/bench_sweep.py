@@ -12,7 +12,7 @@ from pathlib import Path
 
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.sweep.run import sweep
-from envelope.serving.compiled import prepare
+from envelope.serving.warm import prepare
 
 TUTOR = load_scenario("math-tutor").replace(
     {"candidates.own-qwen3-32b.pools.0.replicas": 4, "simulation.max_requests": 20_000, "workload.seats": 60_000}

@@ -5,7 +5,8 @@ import pytest
 
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the kernel once, in the process that hands out the tests."""
-    from envelope.serving.compiled import available, is_ready, prepare
+    from envelope.serving.compiled import available, is_ready
+    from envelope.serving.warm import prepare
 
     hands_out = not hasattr(config, "workerinput") and bool(getattr(config.option, "numprocesses", None))
     if hands_out and available() and not is_ready():

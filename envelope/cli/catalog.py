@@ -51,11 +51,11 @@ def run(options: argparse.Namespace, command: str) -> int:
 
 
 def _show(data: dict[str, Any]) -> None:
-    import yaml
+    from envelope.spec.yaml_text import yaml_text
 
     # What the record says comes first, where it comes from last.
     ordered = {name: value for name, value in data.items() if name != "sources"} | {"sources": data["sources"]}
-    print(yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=110), end="")
+    print(yaml_text(ordered), end="")
 
 
 Column = Callable[[Any], object]

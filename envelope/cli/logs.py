@@ -58,9 +58,8 @@ def _mapping(pairs: list[str]) -> dict[str, str]:
 
 
 def _import(found: Any, options: argparse.Namespace) -> int:
-    import yaml
-
     from envelope.logs import Usage, describe, fit_twin, workload_of_usage
+    from envelope.spec.yaml_text import yaml_text
 
     if isinstance(found, Usage):
         workload = workload_of_usage(found, options.shape)
@@ -76,7 +75,7 @@ def _import(found: Any, options: argparse.Namespace) -> int:
     if options.json:
         write_json(data)
         return ExitCode.OK
-    text = yaml.safe_dump({"workload": data}, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    text = yaml_text({"workload": data}, short_lists=True)
     if options.out is None:
         print(text, end="")
         return ExitCode.OK

@@ -63,7 +63,7 @@ def _probe_arguments(parser: argparse.ArgumentParser) -> None:
 def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("result", help="JSON of 'envelope probe endpoint --json'")
     for name, kind, default in (
-        ("model", str, None), ("hardware", str, None), ("engine", str, "vllm"), ("weights", str, "native"),
+        ("model", str, None), ("hardware", str, None), ("engine", str, None), ("weights", str, "native"),
         ("kv", str, "bf16"), ("server", str, None), ("tp", int, 1), ("pp", int, 1), ("ep", int, 1), ("dp", int, 1),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=kind, default=default, required=name in ("model", "hardware"))
@@ -141,7 +141,7 @@ def _gpus(options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
 def _one_gpu(gpu: Any, options: argparse.Namespace, saved: list[Path | None]) -> list[str]:
     """Time the kernels of one GPU, write its profile and return notes."""
     from envelope.sensors.gpu import gpu_watts
-    from envelope.sensors.gpu_kernels import backend
+    from envelope.sensors.gpu_backend import backend
     from envelope.sensors.gpu_measure import FULL_GPU, QUICK_GPU, loaded_watts, measure_gpu
     from envelope.sensors.gpu_profile import gpu_id, gpu_profile
 
@@ -304,6 +304,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from envelope.sensors.endpoint_load import EndpointResult
     from envelope.spec import load
     from envelope.spec.deployment import Parallelism
+    from envelope.spec.engine import DEFAULT_ENGINE
 
     try:
         data = json.loads(Path(options.result).read_text(encoding="utf-8"))
@@ -311,8 +312,8 @@ def _calibrate(options: argparse.Namespace) -> int:
         raise InputError(Problem(options.result, "", None, f"cannot be read as JSON: {error}")) from None
     result = load.validate(EndpointResult, data, options.result)
     replica = resolve(
-        model=options.model, hardware=options.hardware, engine=options.engine, weights=options.weights, kv=options.kv,
-        server=options.server, file="command line",
+        model=options.model, hardware=options.hardware, engine=options.engine or DEFAULT_ENGINE,
+        weights=options.weights, kv=options.kv, server=options.server, file="command line",
         parallelism=Parallelism(tp=options.tp, pp=options.pp, ep=options.ep, dp=options.dp),
     )  # fmt: skip
     found = calibrate(result, replica)

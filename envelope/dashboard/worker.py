@@ -78,7 +78,8 @@ def warm(*, progress: Callable[[float, str], object]) -> None:
     import scipy.stats  # noqa: F401  # asked for by the ranges of costs, and slow to import
 
     import envelope.plan.verdict.figures  # noqa: F401
-    from envelope.serving.compiled import LOAD_REQUESTS, prepare, worth_compiling
+    from envelope.serving.compiled import LOAD_REQUESTS, worth_compiling
+    from envelope.serving.warm import prepare
 
     if worth_compiling(LOAD_REQUESTS + 1):
         prepare()

@@ -12,9 +12,6 @@ from typing import Any, TextIO
 
 from envelope.errors import InputError, Problem
 
-MAX_BYTES = 4 * 2**30
-"""Largest log that is read (unpacked size); protects against a mistaken path."""
-
 
 def open_text(path: Path) -> TextIO:
     """Return the file as text, unpacked if its name ends in ``.gz``."""

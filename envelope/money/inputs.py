@@ -1,6 +1,6 @@
 """Inputs of the cost lines: named numbers in dollars with their ranges and sources."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -164,8 +164,3 @@ _UNITS = ("usd_per_kw_month", "usd_per_kwh", "frac_per_year", "frac")
 def _unit_of(name: str) -> str:
     suffix = next((u for u in _UNITS if name.endswith(u)), "")
     return {"usd_per_kw_month": "USD/kW-month", "usd_per_kwh": "USD/kWh", "frac_per_year": "1/year"}.get(suffix, "")
-
-
-def used_by(names: Iterable[str], inputs: Inputs) -> dict[str, Input]:
-    """Return the inputs with these names, in their order, each once."""
-    return {name: inputs[name] for name in dict.fromkeys(names)}

@@ -15,6 +15,7 @@ from envelope.errors import InputError, MissingExtraError, Problem
 from envelope.provenance import Evidence, Frozen, Source
 from envelope.spec import folders, load, yaml_text
 from envelope.spec.hosted import HostedModel, Processing, TariffLine, TokenKind, UtcHours
+from envelope.spec.yaml_text import to_yaml
 
 _KINDS: dict[str, TokenKind] = {
     "input_mtok": "input",
@@ -96,7 +97,7 @@ def save_tariffs(models: Iterable[HostedModel], folder: Path | None = None) -> l
         if folders.is_packaged(path):
             rule = "belongs to the packaged catalog, which is a dated snapshot"
             raise InputError(Problem(str(path), "", None, rule, "give a folder of your own"))
-        text = yaml_text.to_yaml(model)
+        text = to_yaml(model)
         load.validate(HostedModel, yaml_text.parse_yaml(text, str(path)), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

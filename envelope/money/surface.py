@@ -1,4 +1,4 @@
-"""Capacity surfaces: the usage of a deployment at several levels of demand, computed once by simulation.
+"""Capacity surfaces: the costs of a deployment at several levels of demand, computed once by simulation.
 
 Between two levels the work (tokens, energy) is interpolated, while machines and rented devices step up to the
 next level, because a node is bought whole.
@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from envelope.money.commitment import COMMITMENT
 from envelope.money.draws import LineDraws, Sample, line_draws
 from envelope.money.inputs import Values
-from envelope.money.model import Model, build
+from envelope.money.model import Model
 from envelope.money.tax import TAX
-from envelope.money.usage import VOLUMES, AnnualUsage, HostedTokens, OwnedAsset
-from envelope.spec.economics import Economics
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,38 +28,6 @@ class Surface:
 
     factors: tuple[float, ...]
     models: tuple[Model, ...]
-
-
-def usage_at(levels: Sequence[tuple[float, AnnualUsage]], demand: Sequence[float]) -> tuple[AnnualUsage, ...]:
-    """Return the usage of each year whose demand is ``demand[year]`` times the planned one.
-
-    ``levels`` are simulated usages at rising factors of the planned demand. Machines of a year are those of the
-    lowest level that covers it, and never fewer than the year before; work is interpolated between the levels
-    (in proportion below the first). Demand above the last level raises ``ValueError``: nothing is known there.
-    """
-    years: list[AnnualUsage] = []
-    for factor in demand:
-        usage = _between(levels, factor)
-        if years:
-            usage = usage.model_copy(update={"owned": _at_least(usage.owned, years[-1].owned)})
-        years.append(usage)
-    return tuple(years)
-
-
-def capacity_surface(
-    economics: Economics,
-    levels: Sequence[tuple[float, AnnualUsage]],
-    growth: Sequence[float],
-    factors: Sequence[float],
-) -> Surface:
-    """Return the cost models for a demand that is uncertain as a whole.
-
-    ``growth[year]`` is the planned demand of each year over that at which ``levels`` has the factor 1;
-    ``factors`` (rising) are the multiples of the whole path for which a model is built, and should span the
-    range of ``demand_factor``.
-    """
-    models = [build(economics, usage_at(levels, [factor * g for g in growth])) for factor in factors]
-    return Surface(tuple(factors), tuple(models))
 
 
 def surface_draws(surface: Surface, common: Sample) -> LineDraws:
@@ -159,35 +125,3 @@ def _combine(surface: Surface, levels: list[LineDraws], lower: Ints, upper: Ints
         near, far = cost_by_year[lower, rows], cost_by_year[upper, rows]
         by_year[:, column] = (1 - weight)[:, None] * near + weight[:, None] * far
     return LineDraws(ids, present, by_year)
-
-
-def _between(levels: Sequence[tuple[float, AnnualUsage]], factor: float) -> AnnualUsage:
-    above = next((i for i, (level, _) in enumerate(levels) if level >= factor - 1e-12), None)
-    if above is None:
-        raise ValueError(f"demand factor {factor:g} lies above the last simulated level {levels[-1][0]:g}")
-    top_level, top = levels[above]
-    if above == 0:
-        return top.grown(factor / top_level) if top_level else top
-    low_level, low = levels[above - 1]
-    share = (factor - low_level) / (top_level - low_level)
-    update: dict[str, object] = {n: _mix(getattr(low, n), getattr(top, n), share) for n in VOLUMES}
-    update["hosted"] = _mix_hosted(low.hosted, top.hosted, share)
-    return top.model_copy(update=update)
-
-
-def _mix(low: float, top: float, share: float) -> float:
-    return low + (top - low) * share
-
-
-def _mix_hosted(low: tuple[HostedTokens, ...], top: tuple[HostedTokens, ...], share: float) -> tuple[HostedTokens, ...]:
-    tokens = {h.line_id: h.tokens for h in low}
-    mixed = [h.model_copy(update={"tokens": _mix(tokens.get(h.line_id, 0.0), h.tokens, share)}) for h in top]
-    gone = [h for h in low if h.line_id not in {t.line_id for t in top}]
-    return (*mixed, *(h.model_copy(update={"tokens": h.tokens * (1 - share)}) for h in gone))
-
-
-def _at_least(now: tuple[OwnedAsset, ...], before: tuple[OwnedAsset, ...]) -> tuple[OwnedAsset, ...]:
-    """Return the machines of this year, with those of the year before that would otherwise be given up."""
-    counts = {(a.id, a.leased): a.count for a in before}
-    kept = [a.model_copy(update={"count": max(a.count, counts.pop((a.id, a.leased), 0.0))}) for a in now]
-    return (*kept, *(a for a in before if (a.id, a.leased) in counts))

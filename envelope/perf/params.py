@@ -48,6 +48,15 @@ def _by_part(ops: Operators) -> dict[str, int]:
     return {part: counts[part] for part in PARTS if counts[part]}
 
 
+def adapter_params(model: Model, rank: int) -> float:
+    """Return the parameters of adapters on all linear layers but the head: rank·(n + k) each (Hu et al., 2021).
+
+    Matrices that engines fuse into one product keep adapters of their own, as peft trains them.
+    """
+    linears = [x for x in operators(model).linears if x.part != "lm_head"]
+    return float(sum(rank * (x.n + x.matrices * x.k) * x.layers for x in linears))
+
+
 def part_format(
     model: Model, part: str, weights: NumberFormat | Literal["native"], formats: Mapping[str, NumberFormat]
 ) -> NumberFormat:

@@ -9,7 +9,7 @@ from envelope.perf.comms import Fabric, fabric
 from envelope.perf.efficiency import unmeasured
 from envelope.perf.work import part_format
 from envelope.spec.deployment import EngineSettings, Parallelism, Pool
-from envelope.spec.engine import Engine
+from envelope.spec.engine import DEFAULT_ENGINE, Engine
 from envelope.spec.hardware import HardwareProfile, MemoryDomain, ServerProfile
 from envelope.spec.load import load, load_all
 from envelope.spec.model import Model
@@ -103,7 +103,7 @@ def resolve(
     *,
     model: str | Model,
     hardware: str | HardwareProfile,
-    engine: str | Engine = "vllm",
+    engine: str | Engine = DEFAULT_ENGINE,
     weights: str = "native",
     kv: str = "bf16",
     parallelism: Parallelism | None = None,

@@ -29,11 +29,6 @@ class OpCost:
     flop: Floats
     bytes: Floats
 
-    @property
-    def roof_s(self) -> Floats:
-        """Datasheet roofline, max(FLOPs / peak, bytes / bandwidth); no operator is faster."""
-        return np.maximum(self.peak_s, self.bus_s)
-
 
 def smooth_max(a: Floats, b: Floats, p: float) -> Floats:
     """Return (aᵖ + bᵖ)^(1/p): the maximum for large p, the sum for p = 1; a, b ≥ 0.
@@ -86,9 +81,3 @@ def communication_cost(name: str, time_s: Floats, fixed_s: Floats) -> OpCost:
     time = np.maximum.accumulate(time_s)
     overhead = np.minimum(fixed_s, time)
     return OpCost(name, time, zero, zero, time - overhead, overhead, zero, zero, zero, zero)
-
-
-def overhead_cost(name: str, time_s: Floats) -> OpCost:
-    """Return the cost of something that keeps no resource of the device busy."""
-    zero = np.zeros_like(time_s)
-    return OpCost(name, time_s, zero, zero, zero, time_s, zero, zero, zero, zero)

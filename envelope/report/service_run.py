@@ -21,7 +21,6 @@ _SPARK = 36
 _SHOWN_FAULTS = 12
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _FIGURES = {"ttft_s": "TTFT", "itl_s": "ITL", "tpot_s": "TPOT", "e2e_s": "E2E"}
-_WHOLE = "all"
 
 
 def print_service(runs: Sequence[ServiceRun], *, file: TextIO | None = None, console: Console | None = None) -> None:

@@ -190,6 +190,7 @@ def calibrated_engine(calibration: Calibration, engine: Engine, ident: str, *, d
         "id": ident,
         "name": f"{engine.name}, calibrated",
         "aliases": (),
+        "default_on": (),  # a record for one endpoint stands for no class of devices
         "sources": {**engine.sources, **sources},
         "note": f"probed at {url} on {calibration.device}",
     }

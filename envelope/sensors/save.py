@@ -10,6 +10,7 @@ from envelope.errors import InputError, Problem
 from envelope.perf import cpu_probe
 from envelope.spec import folders, load, yaml_text
 from envelope.spec.hardware import HardwareProfile
+from envelope.spec.yaml_text import to_yaml
 
 
 def save_record(record: BaseModel, kind: str, ident: str, *, folder: Path | None = None, force: bool = False) -> Path:
@@ -22,7 +23,7 @@ def save_record(record: BaseModel, kind: str, ident: str, *, folder: Path | None
     if target.exists() and not force and not _is_probed(target):
         remedy = "choose another --name, or --force"
         raise InputError(Problem(str(target), "", None, "exists and was not written by a probe", remedy))
-    text = yaml_text.to_yaml(record)
+    text = to_yaml(record)
     # Read back what will be written: a profile that does not load must never reach the folder.
     load.validate(type(record), yaml_text.parse_yaml(text, str(target)), str(target))
     try:

@@ -11,11 +11,9 @@ from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from envelope.processor import processor_flags, processor_name
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 MODULES = (
     "layout", "draws", "blocks", "clock", "heaps", "adapters", "drafts", "batch", "policy", "leave", "replica", "ranks",
@@ -28,12 +26,6 @@ LOAD_REQUESTS = 2_500
 
 COMPILE_REQUESTS = 200_000
 """Runs of more requests than this gain even if the kernel must be compiled first (about 17 seconds)."""
-
-
-def kernel(function: F) -> F:
-    """Mark a function as part of the kernel, so that the compiled mode finds it."""
-    function.__kernel__ = True  # type: ignore[attr-defined]
-    return function
 
 
 @cache
@@ -54,19 +46,6 @@ def entry(name: str, *, compiled: bool) -> Callable[..., Any]:
     return found
 
 
-def prepare() -> bool:
-    """Compile the kernel now and keep it on disk, so that no later run waits; returns whether numba is there.
-
-    Takes about 17 seconds the first time and under a second afterwards.
-    """
-    if not available():
-        return False
-    from envelope.serving.warm import compile_all
-
-    compile_all()
-    return True
-
-
 def worth_compiling(requests: int, replicas: int = 1) -> bool:
     """Return whether a run of so many requests should use the compiled kernel.
 
@@ -81,17 +60,6 @@ def worth_compiling(requests: int, replicas: int = 1) -> bool:
 def is_ready() -> bool:
     """Return whether machine code is at hand, in memory or on disk, so that no run waits for the compiler."""
     return bool(_compiled.cache_info().currsize) or on_disk()
-
-
-def ready_for(requests: int) -> bool:
-    """Compile the kernel if a command that will simulate so many requests in all gains by it.
-
-    Single runs decide for themselves, but many short ones would each stay in plain mode. Returns whether the
-    kernel was compiled now.
-    """
-    if is_ready() or requests <= COMPILE_REQUESTS:
-        return False
-    return prepare()
 
 
 @cache
@@ -187,12 +155,6 @@ def _text(annotation: Any) -> str:
     if "MutableSequence" in text:
         return "Ints" if "[int]" in text else "Floats"
     return text
-
-
-def entry_point(function: F) -> F:
-    """Mark a kernel function that Python calls; its machine code is kept on disk."""
-    function.__entry__ = True  # type: ignore[attr-defined]
-    return kernel(function)
 
 
 @cache

@@ -1,14 +1,14 @@
 """One row per request of a run, as CSV or Parquet, written while the run goes on."""
 
 import csv
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from envelope.errors import InputError, MissingExtraError, Problem
+from envelope.errors import InputError, Problem
+from envelope.parquet import ParquetFile
 from envelope.serving.fleet import Fleet
 from envelope.serving.kernel import layout as k
 from envelope.serving.metrics import Measured
@@ -49,14 +49,13 @@ class RequestTable:
     def __init__(self, path: Path, fleet: Fleet, classes: tuple[ClassInfo, ...]) -> None:
         if path.suffix not in (".csv", ".parquet"):
             raise InputError(Problem(str(path), "", None, "a table of requests ends in .csv or .parquet"))
-        if path.suffix == ".parquet" and find_spec("pyarrow") is None:
-            raise MissingExtraError("pyarrow", "parquet")
         self._path, self._fleet, self._names = path, fleet, [c.id for c in classes]
+        self._parquet = ParquetFile(path) if path.suffix == ".parquet" else None
         self._writer: Any = None
         self._file: Any = None
 
     def __enter__(self) -> Self:
-        if self._path.suffix == ".csv":
+        if self._parquet is None:
             self._file = self._path.open("w", encoding="utf-8", newline="")
             self._writer = csv.writer(self._file, lineterminator="\n")
             self._writer.writerow(COLUMNS)
@@ -65,23 +64,17 @@ class RequestTable:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for opened in (self._file, self._writer if self._file is None else None):
+        for opened in (self._file, self._parquet):
             if opened is not None:
                 opened.close()
 
     def add(self, m: Measured) -> None:
         """Write some requests."""
         columns = self._columns(m)
-        if self._path.suffix == ".csv":
+        if self._parquet is None:
             self._writer.writerows(zip(*(_cells(c) for c in columns.values()), strict=True))
-            return
-        import pyarrow
-        from pyarrow import parquet
-
-        group = pyarrow.table({name: pyarrow.array(c, from_pandas=True) for name, c in columns.items()})
-        if self._writer is None:
-            self._writer = parquet.ParquetWriter(self._path, group.schema)
-        self._writer.write_table(group)
+        else:
+            self._parquet.add_columns(columns)
 
     def _columns(self, m: Measured) -> dict[str, Any]:
         served = np.where(m.done, np.where(m.hosted, "hosted", m.server.astype(str)), "")

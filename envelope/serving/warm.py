@@ -1,14 +1,37 @@
-"""A small run that touches every entry point of the kernel, so that all of it is compiled and kept on disk."""
+"""Compiling the kernel ahead, by a small run that touches every entry point, and keeping it on disk."""
 
 import numpy as np
 
+from envelope.serving.compiled import COMPILE_REQUESTS, available, is_ready
 from envelope.serving.fleet import Autoscale, Faults, Fleet, HostedConfig, PoolConfig, ReplicaConfig
 from envelope.serving.requests import open_loop
 from envelope.serving.run import run_once
 from envelope.spec.step import constant_step
 
 
-def compile_all() -> None:
+def prepare() -> bool:
+    """Compile the kernel now and keep it on disk, so that no later run waits; returns whether numba is there.
+
+    Takes about 17 seconds the first time and under a second afterwards.
+    """
+    if not available():
+        return False
+    _compile_all()
+    return True
+
+
+def ready_for(requests: int) -> bool:
+    """Compile the kernel if a command that will simulate so many requests in all gains by it.
+
+    Single runs decide for themselves, but many short ones would each stay in plain mode. Returns whether the
+    kernel was compiled now.
+    """
+    if is_ready() or requests <= COMPILE_REQUESTS:
+        return False
+    return prepare()
+
+
+def _compile_all() -> None:
     """Compile every entry point by running a few requests through a small fleet."""
     replica = ReplicaConfig(steps=constant_step(0.01), max_num_seqs=4, max_num_batched_tokens=64, kv_blocks=64)
     fleet = Fleet(

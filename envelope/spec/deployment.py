@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from envelope.provenance import Frozen
 from envelope.spec.acquisition import Acquisition
+from envelope.spec.engine import DEFAULT_ENGINE
 
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
@@ -74,7 +75,7 @@ class Pool(Frozen):
     weights: str = "native"
     """Weight format id, or ``native`` for the format the checkpoint ships in."""
     kv: str = "bf16"
-    engine: str = "vllm"
+    engine: str = DEFAULT_ENGINE
     replicas: Count = 1
     parallelism: Parallelism = Parallelism()
     settings: EngineSettings = EngineSettings()

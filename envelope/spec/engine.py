@@ -1,14 +1,17 @@
 """Serving engines as data: overheads, memory habits and abilities, never code branches."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from envelope.provenance import Sourced
 
+DEFAULT_ENGINE: Final = "vllm"
+"""Id of the engine where none is named."""
+
 
 class Engine(Sourced):
-    """What an inference engine adds to the physics."""
+    """What an inference engine adds to the physics, and what can be chosen when it runs."""
 
     id: str
     name: str
@@ -52,4 +55,26 @@ class Engine(Sourced):
     """Weight formats that it runs; empty means every format."""
     supported_classes: tuple[str, ...] = ()
     """Device classes or vendors that it runs on; empty means all."""
+    default_on: tuple[str, ...] = ()
+    """Device classes on which it is taken to be the engine where a measured row names none that is known; where two
+    engines claim a class the first by id is taken, and ``DEFAULT_ENGINE`` where none does."""
+    splits_by: Literal["tensors", "layers"] = "tensors"
+    """How it spreads a model over devices: every layer cut among them (tensor parallel), or whole layers on each
+    (pipeline parallel)."""
+    spills_to_host: bool = False
+    """Whether it keeps layers that do not fit on the device in host memory by itself."""
+    own_checkpoints: bool = False
+    """Whether it runs checkpoints converted to a file format of its own (GGUF, MLX, OpenVINO IR, ONNX). The name of
+    such a file tells its weight format best, and one in MXFP4 keeps no part of the model in 16 bits."""
+    kv_of_narrow: str | None = None
+    """Id of the KV format that it takes by itself for checkpoints below 9 bits a weight; ``None`` stays at 16 bits."""
+    lighter_weights: tuple[str, ...] = ("fp8", "awq-int4")
+    """Ids of the weight formats worth trying where memory or speed lacks, the widest first."""
+    lighter_kv: tuple[str, ...] = ("fp8",)
+    """Ids of the KV formats worth trying in place of one of 16 or more bits, the widest first."""
+    sizing_kv: tuple[str, ...] = ()
+    """Ids of the KV formats that sizing combines beside the deployment's own; empty keeps that alone."""
+    step_tokens: tuple[int, ...] = (2048, 8192, 16_384)
+    """Token limits of a step worth trying where prompts wait or answers stall, ascending; empty where it hardly
+    matters."""
     note: str = ""

@@ -68,15 +68,21 @@ def generation() -> int:
     return _generation
 
 
-def _packaged() -> tuple[Path, ...]:
-    """Return the packaged folders; a source checkout keeps profiles and scenarios beside the package."""
+_BESIDE = ("hardware_profiles", "scenarios")
+"""Kinds of record that lie beside the catalog."""
+
+
+def _packaged() -> tuple[Path, Path]:
+    """Return the packaged folders, the catalog last; a source checkout keeps the other beside the package."""
     installed = _PACKAGE / "_data"
     return (installed, _PACKAGE / "catalog") if installed.is_dir() else (_PACKAGE.parent, _PACKAGE / "catalog")
 
 
 def is_packaged(path: Path) -> bool:
-    """Return whether a file lies in a folder of the packaged data, which is read only."""
-    return any(path.resolve().is_relative_to(folder.resolve()) for folder in _packaged()[-1:])
+    """Return whether a file lies among the packaged data, which is read only."""
+    beside, catalog = _packaged()
+    shipped = (catalog, *(beside / kind for kind in _BESIDE))
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in shipped)
 
 
 def folders(kind: str) -> list[Path]:

@@ -15,7 +15,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 TokenKind = Literal["input", "cached_input", "cache_write", "cache_write_1h", "output"]
 """What a tariff line prices. The kinds are disjoint: ``input`` is the input that neither hit nor filled a cache."""
-TOKEN_KINDS: tuple[TokenKind, ...] = ("input", "cached_input", "cache_write", "cache_write_1h", "output")
 
 Processing = Literal["standard", "batch", "flex", "priority", "fast"]
 """Service class: ``batch`` answers within a day, ``flex`` when there is room, ``priority``/``fast`` sooner."""

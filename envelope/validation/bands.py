@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from envelope.provenance import Evidence, Source
 from envelope.spec.error_band import BandQuantity, ErrorBand
+from envelope.spec.yaml_text import yaml_text
 from envelope.validation.score import ScoredRow
 
 QUANTITIES: dict[str, BandQuantity] = {
@@ -86,7 +86,7 @@ def write_error_bands(rows: Iterable[ScoredRow], folder: Path, date: str) -> lis
     written: list[Path] = []
     for band in error_bands(rows, date):
         path = folder / f"{band.id}.yaml"
-        text = yaml.safe_dump(band.model_dump(mode="json"), sort_keys=False, width=118, allow_unicode=True)
+        text = yaml_text(band.model_dump(mode="json"), width=118)
         path.write_text(text, encoding="utf-8")
         written.append(path)
     return written

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from envelope.spec.engine import DEFAULT_ENGINE
 from envelope.validation.datasets import load_profiles
 from envelope.validation.rows import MeasuredRow, RowSet, Stage, number, whole
 
@@ -115,7 +116,7 @@ def _setting(record: dict[str, Any]) -> dict[str, Any]:
         "device_count": count,
         "model": str(record["model"]),
         "weights": _dtype(str(record.get("dtype") or "")),
-        "engine": str(record.get("engine") or "vllm").split()[0],
+        "engine": str(record.get("engine") or DEFAULT_ENGINE).split()[0],
         "engine_version": " ".join(str(record.get("engine") or "").split()[1:]),
         "tp": tp,
         "pp": whole(record.get("pp")) or 1,

@@ -16,7 +16,6 @@ _LOADS: dict[str, Load] = {
     "saturated_phase": "phase",
     "production": "production",
 }
-_PER_NODE_GPUS = 8
 
 
 def published_row(record: dict[str, Any]) -> MeasuredRow:

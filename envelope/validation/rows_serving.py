@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from envelope.spec.engine import DEFAULT_ENGINE
 from envelope.validation.datasets import inferred_settings
 from envelope.validation.rows import MeasuredRow, number, whole
 
@@ -61,7 +62,7 @@ def _setting(record: dict[str, Any], collection: str) -> dict[str, Any]:
         "model": str(record["model_path"]),
         "weights": _weights(record),
         "kv": str(record.get("kv_cache_dtype") or record.get("kvcache_quant_mode") or "") or None,
-        "engine": str(record.get("backend") or "vllm"),
+        "engine": str(record.get("backend") or DEFAULT_ENGINE),
         "engine_version": str(record.get("backend_version") or ""),
         "tp": tp,
         "pp": whole(record.get("pp_size")) or 1,

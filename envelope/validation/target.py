@@ -11,9 +11,9 @@ from envelope.perf.replica import ReplicaSpec, all_formats
 from envelope.perf.step import compile_step
 from envelope.perf.work import weight_bytes
 from envelope.spec.deployment import EngineSettings, Parallelism
-from envelope.spec.engine import Engine
+from envelope.spec.engine import DEFAULT_ENGINE, Engine
 from envelope.spec.hardware import HardwareProfile
-from envelope.spec.load import load
+from envelope.spec.load import load, load_all
 from envelope.spec.model import Model
 from envelope.spec.number_format import NumberFormat
 from envelope.spec.step import StepTables
@@ -21,8 +21,6 @@ from envelope.validation.model_names import FoundModel, find_model
 from envelope.validation.names import Device, find_device, find_engine, find_format
 from envelope.validation.rows import MeasuredRow
 
-_LAYER_SPLIT = ("llama.cpp", "ollama", "mlx", "openvino", "onnxruntime")
-"""Engines that spread a model over devices by layers, not by tensors."""
 _MLPERF_TP = (1, 2, 4, 8)
 
 
@@ -69,7 +67,7 @@ class Target:
     def prompt_tables(self) -> StepTables:
         """Return the tables for one prompt alone: an engine that splits by layers runs its devices one by one."""
         replica = self.replica
-        if replica.parallelism.pp == 1 or replica.engine.id not in _LAYER_SPLIT:
+        if replica.parallelism.pp == 1 or replica.engine.splits_by != "layers":
             return self.tables()
         return compile_step(replace(replica, parallelism=Parallelism()))
 
@@ -130,8 +128,8 @@ def _engine(row: MeasuredRow, hardware: HardwareProfile) -> Engine:
     found = find_engine(row.engine, row.engine_version)
     if found is not None:
         return found
-    name = "llama.cpp" if hardware.device_class in {"cpu", "edge", "unified"} else "vllm"
-    return load(Engine, "engines", name, file=row.id, path="engine")
+    usual = (e for e in load_all(Engine, "engines") if hardware.device_class in e.default_on)
+    return next(usual, None) or load(Engine, "engines", DEFAULT_ENGINE, file=row.id, path="engine")
 
 
 def _format(name: str) -> NumberFormat:
@@ -141,13 +139,13 @@ def _format(name: str) -> NumberFormat:
 def _weights(row: MeasuredRow, found: FoundModel, engine: Engine) -> tuple[NumberFormat | None, tuple[str, ...]]:
     """Return the weight format, ``None`` for the checkpoint's own mixture of formats."""
     texts = [row.weights, found.weights]
-    if engine.id in _LAYER_SPLIT:
+    if engine.own_checkpoints:
         texts.reverse()  # a GGUF name says more than the class of its format
     known = next((f for text in texts if text and (f := find_format(text)) is not None), None)
     if known is None:
         stated = next((text for text in texts if text), None)
         return None, (f"weights {stated!r} taken as the checkpoint's own",) if stated else ()
-    if engine.id in _LAYER_SPLIT and known.id == "mxfp4":
+    if engine.own_checkpoints and known.id == "mxfp4":
         known = _format("mxfp4_moe")  # a GGUF file keeps the rest in Q8_0, not in BF16
     return _as_shipped(known, found.model), ()
 
@@ -171,16 +169,16 @@ def _as_shipped(known: NumberFormat, model: Model) -> NumberFormat | None:
 def _kv(row: MeasuredRow, engine: Engine, weights: NumberFormat | None, model: Model) -> NumberFormat:
     """Return the KV format: as stated, else FP8 where the checkpoint or engine brings it, else 16 bit.
 
-    NVIDIA's FP8 and NVFP4 checkpoints carry FP8 KV scales that vLLM, SGLang and TensorRT-LLM then use; TensorRT-LLM
-    also does for models that ship narrow.
+    NVIDIA's FP8 and NVFP4 checkpoints carry FP8 KV scales that vLLM, SGLang and TensorRT-LLM then use; some engines
+    also take a narrow cache for any model that ships narrow (``Engine.kv_of_narrow``).
     """
     stated = find_format(row.kv) if row.kv else None
     if stated is not None and stated.kv:
         return stated
     requantised = weights is not None and weights.compute in {"fp8", "nvfp4"}
     narrow = requantised or (weights is None and _format(model.native_format).bits_per_weight < 9)
-    if engine.id == "tensorrt-llm" and narrow:
-        return _format("fp8")
+    if engine.kv_of_narrow is not None and narrow:
+        return _format(engine.kv_of_narrow)
     if row.collection.startswith("datacenter") and requantised and not row.kv:
         return _format("fp8")
     return _format("bf16")
@@ -222,7 +220,7 @@ def _parallelisms(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[P
     if count == 1:
         yield Parallelism()
         return
-    if base.engine.id in _LAYER_SPLIT:
+    if base.engine.splits_by == "layers":
         yield Parallelism(pp=count)
         return
     if row.tp is None and row.pp is None and row.dp is None and row.ep is None:
@@ -261,7 +259,7 @@ def _free(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[Paralleli
 
 def _fitted(replica: ReplicaSpec) -> ReplicaSpec:
     """Return the replica with as many layers in host memory as its engine would put there to make the model fit."""
-    if replica.engine.id not in {"llama.cpp", "ollama"} or replica.host_memory is None:
+    if not replica.engine.spills_to_host or replica.host_memory is None:
         return replica
     low, high = 0, replica.model.layers
     if _fits(replica, 0) or _spread_fits(replica):

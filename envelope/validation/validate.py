@@ -12,7 +12,8 @@ from envelope.result import Result
 from envelope.spec.folders import data_dirs, set_data_dirs
 from envelope.spec.load import Reporter
 from envelope.validation.predict import predict
-from envelope.validation.rows import MeasuredRow, RowSet, load_rows
+from envelope.validation.row_files import load_rows
+from envelope.validation.rows import MeasuredRow, RowSet
 from envelope.validation.score import PeerScore, ScoredRow, SummaryRow, ape, peer_scores, summarise, totals, worst
 from envelope.validation.target import UnmappableError, classes_of
 

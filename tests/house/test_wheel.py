@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from envelope.serving.compiled import prepare
+from envelope.serving.warm import prepare
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,8 @@ _RUN = """
 import sys
 import envelope
 from envelope.cli import main
-from envelope.serving.compiled import available, entry, prepare
+from envelope.serving.compiled import available, entry
+from envelope.serving.warm import prepare
 print("package", envelope.__file__, file=sys.stderr)
 code = main()
 again = sum(entry("run_until", compiled=True).stats.cache_misses.values()) if available() and prepare() else 0

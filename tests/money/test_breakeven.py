@@ -8,7 +8,7 @@ from envelope.money.breakeven import break_even_factor, break_even_month
 from envelope.money.draws import line_draws
 from envelope.money.inputs import point_values
 from envelope.money.model import build
-from envelope.money.surface import capacity_surface
+from envelope.money.surface import Surface
 from envelope.spec.economics import Economics
 
 NO_RESIDUAL = {f"residual_after_{year}y": 0.0 for year in range(1, 6)}
@@ -74,18 +74,15 @@ def test_whole_machines_move_the_break_even(bare):
     # One node (1,200) does the planned work, two do twice of it. Hosted work costs 1,000 at the planned volume:
     # the first node pays at 1.2 times the plan, where two are already needed; two nodes pay at 2.4 times.
     economics = bare(horizon_months=12, inputs=NO_RESIDUAL)
-    levels = [(1.0, owning(count=1)), (2.0, owning(count=2)), (3.0, owning(count=3))]
-    machines = capacity_surface(economics, levels, [1.0], [1.0, 2.0, 3.0])
+    machines = Surface((1.0, 2.0, 3.0), tuple(build(economics, owning(count=n)) for n in (1, 2, 3)))
     hosted = build(economics, hosting(usd_per_mtok=1000 / 12))
     assert break_even_factor(machines, hosted, low=0.5, high=3.0).point is None
-    cheaper = capacity_surface(
-        economics, [(f, owning(800.0, n)) for n, f in enumerate((1.0, 2.0, 3.0), start=1)], [1.0], [1.0, 2.0, 3.0]
-    )
+    cheaper = Surface((1.0, 2.0, 3.0), tuple(build(economics, owning(800.0, n)) for n in (1, 2, 3)))
     assert break_even_factor(cheaper, hosted, low=0.5, high=3.0).point == pytest.approx(0.8, rel=1e-3)
 
 
 def test_a_surface_is_searched_by_demand_only(economics):
-    surface = capacity_surface(economics, [(1.0, owning())], [1.0] * 3, [1.0])
+    surface = Surface((1.0,), (build(economics, owning()),))
     with pytest.raises(ValueError, match="demand_factor only"):
         break_even_factor(surface, build(economics, hosting()), "price.node")
 

@@ -10,7 +10,7 @@ from envelope.money.cashflow import discount_factors
 from envelope.money.draws import line_draws, sample, uncertain_names, uniform_draws
 from envelope.money.evaluate import monthly_costs
 from envelope.money.model import Model, build
-from envelope.money.surface import capacity_surface, usage_at
+from envelope.money.surface import Surface
 from envelope.money.uncertainty import sobol_indices, tornado, uncertainty
 from envelope.spec.economics import CostItem, Economics
 from envelope.spec.ranges import Spread
@@ -167,36 +167,13 @@ def level(nodes: int, factor: float) -> AnnualUsage:
     return AnnualUsage(owned=(node,), hosted=(tokens,), requests=100 * factor)
 
 
-LEVELS = [(0.5, level(1, 0.5)), (1.0, level(1, 1.0)), (2.0, level(2, 2.0))]
-
-
-def test_work_is_interpolated_and_machines_step_up():
-    years = usage_at(LEVELS, [0.25, 1.0, 1.2, 2.0])
-    assert [u.requests for u in years] == pytest.approx([25, 100, 120, 200])
-    assert [u.hosted[0].tokens for u in years] == pytest.approx([0.25e6, 1e6, 1.2e6, 2e6])
-    assert [u.owned[0].count for u in years] == [1, 1, 2, 2]
-
-
-def test_machines_once_bought_are_kept_when_demand_falls():
-    assert [u.owned[0].count for u in usage_at(LEVELS, [1.2, 0.5])] == [2, 2]
-
-
-def test_demand_above_what_was_simulated_is_refused():
-    with pytest.raises(ValueError, match=r"2\.1 lies above the last simulated level 2"):
-        usage_at(LEVELS, [2.1])
-
-
-def test_growth_buys_the_second_node_in_the_year_that_needs_it(bare):
-    economics = bare(horizon_months=36, hardware_price_trend_frac_per_year=-0.1)
-    result = evaluate(economics, usage_at(LEVELS, [0.8, 1.0, 1.3]))
-    bought = next(line for line in result.lines if line.id == "purchase.node")
-    assert bought.by_year_usd == pytest.approx((1000, 0, 810, 0))
+LEVELS = ((0.5, level(1, 0.5)), (1.0, level(1, 1.0)), (2.0, level(2, 2.0)))
 
 
 def test_uncertain_demand_goes_through_the_surface(bare):
     # demand 0.5…2 uniform: above 1 (two thirds of the draws) a second node; tokens in proportion: mean 1.25 x 12 $
     economics = bare(horizon_months=12, demand_factor={"low": 0.5, "high": 2.0}, inputs={"residual_after_1y": 0.0})
-    surface = capacity_surface(economics, LEVELS, [1.0], [0.5, 1.0, 2.0])
+    surface = Surface(tuple(f for f, _ in LEVELS), tuple(build(economics, usage) for _, usage in LEVELS))
     result = uncertainty({"a": surface}).candidates[0]
     nodes, _, tokens = result.lines
     assert (nodes.present_usd.p10, nodes.present_usd.p50, nodes.present_usd.p90) == pytest.approx((1000, 2000, 2000))

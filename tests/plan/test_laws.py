@@ -226,7 +226,7 @@ def test_what_is_answered_hours_late_is_not_served() -> None:
     assert late.frac > 0.2
     said = compare(coding, only=["own-v4-flash"]).candidates[0].failure
     assert said is not None
-    assert said.stops_all
+    assert said.replicas_lost >= said.replicas
     assert said.late_requests > 1000
     assert "all replicas" in said.text
 

@@ -231,6 +231,6 @@ def test_what_cannot_be_done_is_said_before_anything_runs(name: str) -> None:
 
 
 def test_a_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envelope.plan.sweep.tables.find_spec", lambda _name: None)
+    monkeypatch.setattr("envelope.parquet.find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"deployment-envelope\[parquet\]"):
         require_format("parquet")

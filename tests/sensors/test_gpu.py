@@ -10,9 +10,10 @@ from envelope.errors import EnvelopeError
 from envelope.perf.replica import resolve
 from envelope.perf.steady import context_s
 from envelope.perf.step import compile_step
-from envelope.sensors import gpu_kernels
+from envelope.sensors import gpu_backend
 from envelope.sensors.gpu import GpuFacts, gpu_facts, gpu_watts, kinds
-from envelope.sensors.gpu_kernels import AttentionShape, Unsupported, position
+from envelope.sensors.gpu_backend import position
+from envelope.sensors.gpu_kernels import AttentionShape, Unsupported
 from envelope.sensors.gpu_measure import QUICK_GPU, GpuAttention, GpuPlan, measure_gpu
 from envelope.sensors.gpu_profile import gpu_id, gpu_profile
 from envelope.sensors.timing import Effort, of_times
@@ -219,7 +220,7 @@ def test_facts_are_records_or_one_line() -> None:
 
 
 def test_kernels_are_a_backend_or_one_line() -> None:
-    found = gpu_kernels.backend()
+    found = gpu_backend.backend()
     assert isinstance(found, str) or found.device_count() >= 1
 
 

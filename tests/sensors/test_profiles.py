@@ -14,8 +14,9 @@ from envelope.sensors.cpu_profile import architecture, cpu_profile, default_id
 from envelope.sensors.power import assumed_power
 from envelope.sensors.save import load_probed, require_writable, save_record
 from envelope.sensors.storage import storage_time
-from envelope.spec import folders, load, yaml_text
+from envelope.spec import folders, load
 from envelope.spec.hardware import HardwareProfile
+from envelope.spec.yaml_text import to_yaml
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_a_probe_replaces_its_own_profile_but_no_one_elses(profile: HardwareProf
     path = save_record(profile, "hardware_profiles", profile.id)
     save_record(profile, "hardware_profiles", profile.id)
     by_hand = profile.model_copy(update={"conditions": None})
-    path.write_text(yaml_text.to_yaml(by_hand))
+    path.write_text(to_yaml(by_hand))
     with pytest.raises(InputError, match="was not written by a probe"):
         save_record(profile, "hardware_profiles", profile.id)
     save_record(profile, "hardware_profiles", profile.id, force=True)

@@ -37,6 +37,6 @@ def tables() -> StepTables:
 @pytest.fixture(scope="session", autouse=True)
 def _kernel_compiled_once() -> None:
     """Compile the kernel before the long statistical tests, if numba is there; later sessions load it from disk."""
-    from envelope.serving.compiled import prepare
+    from envelope.serving.warm import prepare
 
     prepare()

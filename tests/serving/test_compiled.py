@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from envelope.errors import InputError
-from envelope.serving.compiled import available, entry, prepare, ready_for, worth_compiling
+from envelope.serving.compiled import available, entry, worth_compiling
 from envelope.serving.fleet import Fleet, HostedConfig, PoolConfig, ReplicaConfig, RouterPolicy
 from envelope.serving.requests import open_loop
+from envelope.serving.warm import prepare, ready_for
 from envelope.spec.step import constant_step
 
 

@@ -139,3 +139,12 @@ def test_dates_stay_text() -> None:
         "day": "2026-11-23",
         "month": "2026-11",
     }
+
+
+@pytest.mark.parametrize("kind", ["hosted", "engines", "hardware_profiles", "scenarios"])
+def test_shipped_records_are_packaged_and_ones_own_are_not(kind: str, tmp_path: Path) -> None:
+    shipped = [load.path_of(kind, ident) for ident in load.ids(kind)]
+    assert shipped
+    assert all(folders.is_packaged(path) for path in shipped)
+    assert not folders.is_packaged(tmp_path / kind / shipped[0].name)
+    assert not folders.is_packaged(Path(load.__file__).parents[2] / "tests" / kind / shipped[0].name)

@@ -1,11 +1,10 @@
-"""The schema of models: what it refuses, and that foreign names find exactly one model."""
+"""The schema of models: what it refuses; every spelling finds its model."""
 
 import pytest
 
 from envelope.errors import InputError
 from envelope.spec.load import load, load_all, validate
 from envelope.spec.model import Model
-from envelope.spec.model_name import model_and_format
 
 
 def tiny(**changes: object) -> dict[str, object]:
@@ -97,35 +96,7 @@ def test_an_unknown_model_is_answered_with_the_nearest():
         load(Model, "models", "lama-3.1-8b", file="command line", path="--model")
 
 
-@pytest.mark.parametrize(
-    ("name", "model", "number_format"),
-    [
-        ("meta-llama/Llama-2-13b-chat-hf", "llama-2-13b", None),
-        ("Llama 2 13B chat", "llama-2-13b", None),
-        ("LLaMA v3.1 70B", "llama-3.1-70b", None),
-        ("llama3.1:8b-instruct-q4_K_M", "llama-3.1-8b", "q4_k_m"),
-        ("unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL", "qwen3-8b", "ud-q4_k_xl"),
-        ("Qwen3-14B-Q4_K_M.gguf", "qwen3-14b", "q4_k_m"),
-        ("mlx-community/Llama-3.2-3B-Instruct-4bit", "llama-3.2-3b", "mlx-4bit"),
-        ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int4", "qwen2.5-72b", "gptq-int4"),
-        ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "llama-3.3-70b", "fp8"),
-        ("nvidia/DeepSeek-R1-NVFP4", "deepseek-r1", "nvfp4"),
-        ("deepseek-ai/DeepSeek-V3-0324", "deepseek-v3-0324", None),
-        ("Qwen/Qwen3-30B-A3B-Instruct-2507", "qwen3-30b-a3b-2507", None),
-        ("phi-3-mini-4k-instruct", "phi-3-mini-4k", None),
-    ],
-)  # fmt: skip
-def test_foreign_names_resolve(name: str, model: str, number_format: str | None):
-    assert model_and_format(name, file="a test", path="model") == (model, number_format)
-
-
-def test_a_foreign_name_that_means_nothing_is_refused():
-    with pytest.raises(InputError, match="unknown"):
-        model_and_format("acme/warp-9b", file="a test", path="model")
-
-
 def test_every_spelling_of_a_model_finds_that_model():
     for model in load_all(Model, "models"):
         for name in (model.id, model.name, *model.aliases):
             assert load(Model, "models", name, file="a test", path="model").id == model.id
-            assert model_and_format(name, file="a test", path="model")[0] == model.id

@@ -7,7 +7,8 @@ import pytest
 
 from envelope.spec.step import constant_step, rank_tables
 from envelope.validation.predict import predict
-from envelope.validation.rows import MeasuredRow, load_rows
+from envelope.validation.row_files import load_rows
+from envelope.validation.rows import MeasuredRow
 from envelope.validation.shapes import prompt_s
 from envelope.validation.single import pipeline_share
 from envelope.validation.target import target_of

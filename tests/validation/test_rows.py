@@ -5,7 +5,7 @@ import json
 import pytest
 
 from envelope.errors import InputError
-from envelope.validation.rows import load_rows
+from envelope.validation.row_files import load_rows
 
 PUBLISHED = {
     "id": "x-1", "group": "trtllm", "kind": "serving_throughput", "load": "offline_saturated", "unit": "output tok/s/GPU",

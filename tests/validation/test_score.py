@@ -9,7 +9,7 @@ from envelope.validation import validate
 from envelope.validation.bands import error_bands, write_error_bands
 from envelope.validation.output import write_report
 from envelope.validation.publish import card, with_card
-from envelope.validation.rows import load_rows
+from envelope.validation.row_files import load_rows
 from envelope.validation.score import ScoredRow, ape, peer_scores, summarise, totals, worst
 from envelope.validation.validate import FACTS, score_row, shipped_facts
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from envelope.perf.checks import Reason
 from envelope.perf.memory import MemoryFit
+from envelope.perf.params import adapter_params
 from envelope.perf.replica import ReplicaSpec
-from envelope.plan.deployment.tuning_cost import adapter_params
 from envelope.serving.fleet import ReplicaConfig
 from envelope.spec.deployment import AdapterPlaces
 from envelope.spec.workload import Workload
@@ -80,7 +80,7 @@ def _place_blocks(replica: ReplicaSpec, memory: MemoryFit, rank: int) -> int:
 
 def device_bytes(replica: ReplicaSpec, rank: int) -> float:
     """Return the bytes of one adapter on each device: spread like the weights, a copy in each data-parallel rank."""
-    return BYTES_PER_PARAM * adapter_params(replica, rank) / (replica.parallelism.tp * replica.parallelism.pp)
+    return BYTES_PER_PARAM * adapter_params(replica.model, rank) / (replica.parallelism.tp * replica.parallelism.pp)
 
 
 def _copy_bytes_per_s(replica: ReplicaSpec) -> float:

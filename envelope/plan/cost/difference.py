@@ -123,4 +123,4 @@ def _as_it_was(item: Input, saved: Spread | None) -> Input:
 
 def _bare(spread: Spread) -> Spread:
     """Return a range without its origin."""
-    return Spread(**{name: getattr(spread, name) for name in ("value", "low", "mode", "high")})
+    return Spread(**{name: getattr(spread, name) for name in ("value", "p10", "p50", "p90", "low", "mode", "high")})

@@ -13,6 +13,7 @@ from envelope.perf.estimate import estimate as estimate_replica
 from envelope.perf.replica import ReplicaSpec, resolve
 from envelope.provenance import Frozen
 from envelope.spec.deployment import EngineSettings, Parallelism
+from envelope.spec.engine import DEFAULT_ENGINE
 from envelope.spec.load import validate
 
 Whole = Annotated[int, Field(ge=1, le=100_000_000)]
@@ -39,7 +40,7 @@ class EstimateQuery(Frozen):
     """Pipeline parallelism."""
     dp: Whole = 1
     """Data-parallel attention ranks of one replica."""
-    engine: str = "vllm"
+    engine: str = DEFAULT_ENGINE
     """Serving engine."""
     input: Whole = 1024
     """Prompt tokens."""

@@ -15,6 +15,7 @@ from envelope.perf.replica import ReplicaSpec, resolve
 from envelope.perf.work import kv_bytes, operators, param_counts, weight_bytes
 from envelope.provenance import Evidence, Frozen, weakest
 from envelope.spec.deployment import Parallelism
+from envelope.spec.engine import DEFAULT_ENGINE
 from envelope.spec.lengths import mean_of
 from envelope.spec.scenario import Scenario
 from envelope.spec.workload import Session
@@ -79,7 +80,7 @@ def sparse_view(
     *,
     weights: str = "native",
     kv: str = "bf16",
-    engine: str = "vllm",
+    engine: str = DEFAULT_ENGINE,
     batches: Sequence[int] = BATCHES,
 ) -> SparseView:
     """Return models side by side: memory, bytes per token by batch, context, smallest node, idle cost, failures.

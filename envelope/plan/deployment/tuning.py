@@ -21,6 +21,7 @@ from envelope.plan.deployment.tuning_cost import (
 )
 from envelope.provenance import Frozen
 from envelope.spec.deployment import Parallelism
+from envelope.spec.engine import DEFAULT_ENGINE
 from envelope.units import DAYS_PER_YEAR
 
 Method = Literal["prompt", "prompt_cached", "retrieval", "lora", "qlora", "full"]
@@ -49,7 +50,7 @@ class TuningQuery(Frozen):
     tp: int = Field(default=1, ge=1)
     weights: str = "native"
     kv: str = "bf16"
-    engine: str = "vllm"
+    engine: str = DEFAULT_ENGINE
     input_tokens: Tokens = 500
     """The user's own part of the prompt."""
     output_tokens: Tokens = 300

@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from envelope.errors import InputError
+from envelope.perf.params import adapter_params
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.work import operators, param_counts
 from envelope.provenance import Frozen
@@ -25,7 +26,6 @@ _REFERENCE_PARAMS = 8e9
 _REFERENCE_TOKENS = 1e8
 _REFERENCE_DEVICE = "nvidia-h100-sxm-80gb"
 _MEMORY_FRAC = 0.9
-_HOURS_PER_DAY = 8.0
 
 
 class TrainingRun(Frozen):
@@ -52,7 +52,7 @@ def training_run(query: "TuningQuery", replica: ReplicaSpec, method: "Method") -
     its peak, carried over to this device's peak of the same format.
     """
     counts = param_counts(replica.model)
-    trained = counts.total if method == "full" else adapter_params(replica, query.rank)
+    trained = counts.total if method == "full" else adapter_params(replica.model, query.rank)
     flop = (6.0 if method == "full" else 4.0) * counts.active * query.training_tokens
     memory = _memory_bytes(query, replica, method, counts.total, trained)
     device = replica.hardware.device_memory
@@ -70,15 +70,6 @@ def training_run(query: "TuningQuery", replica: ReplicaSpec, method: "Method") -
         usd=device_hours * 3600.0 * device_usd_per_s(query.hardware),
         efficiency_frac=share,
     )
-
-
-def adapter_params(replica: ReplicaSpec, rank: int) -> float:
-    """Return the parameters of adapters on all linear layers but the head: rank·(n + k) each (Hu et al., 2021).
-
-    Matrices that engines fuse into one product keep adapters of their own, as peft trains them.
-    """
-    linears = [x for x in operators(replica.model).linears if x.part != "lm_head"]
-    return float(sum(rank * (x.n + x.matrices * x.k) * x.layers for x in linears))
 
 
 def _memory_bytes(query: "TuningQuery", replica: ReplicaSpec, method: "Method", total: float, trained: float) -> float:

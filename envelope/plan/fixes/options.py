@@ -22,7 +22,6 @@ SERVED = frozenset({"slo_attainment", "served", "growth"})
 _API_TERMS = {"pinned_model", "data_terms", "region"}
 _SITE = {"power", "cooling", "rack_space", "staff", "budget"}
 _NO_DEPLOYMENT = {"offline", "liquid_cooling"}
-_WEIGHT_STEPS = ("bf16", "fp8", "awq-int4", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m")
 _SAME_CLASS = 2.0
 """Factor on the price of an output token within which another API is taken to be of the same class."""
 _MOST_TIMES = 8
@@ -133,6 +132,10 @@ def _own_context(pool: Pool) -> int:
     return load(Model, "models", pool.model, file="candidate", path="pools.model").max_context_tokens
 
 
+def _engine(pool: Pool) -> Engine:
+    return load(Engine, "engines", pool.engine, file="candidate", path="pools.engine")
+
+
 def _context(where: str, index: int, now: int, end: int) -> Scale:
     def make(tokens: int) -> Option:
         text = f"a longest context of {tokens:,} tokens instead of {now:,}"
@@ -145,8 +148,8 @@ def _more_tokens(candidate: Candidate, where: str) -> Iterator[Option]:
     """Yield larger and smaller steps: prefill in fewer steps, or answers that wait less for prompts."""
     for index, pool in enumerate(candidate.pools):
         now = pool.settings.max_num_batched_tokens
-        for tokens in (2048, 8192, 16_384):
-            if pool.role != "seat" and pool.engine != "llama.cpp" and tokens != now:
+        for tokens in _engine(pool).step_tokens:
+            if pool.role != "seat" and tokens != now:
                 text = f"{tokens:,} tokens a step instead of " + (f"{now:,}" if now else "the engine's default")
                 path = f"{where}.pools[{index}].settings.max_num_batched_tokens"
                 yield (Change(path=path, value=tokens, text=text),)
@@ -274,11 +277,11 @@ def _lighter(candidate: Candidate, where: str) -> Iterator[Option]:
 
 def _lighter_kv(pool: Pool) -> tuple[str, ...]:
     wide = pool.kv in {"bf16", "f16", "f32"}
-    return (("q8_0",) if pool.engine == "llama.cpp" else ("fp8",)) if wide else ()
+    return _engine(pool).lighter_kv if wide else ()
 
 
 def _lighter_weights(pool: Pool) -> tuple[str, ...]:
-    own = {"llama.cpp": _WEIGHT_STEPS[3:]}.get(pool.engine, _WEIGHT_STEPS[1:3])
+    own = _engine(pool).lighter_weights
     return own[own.index(pool.weights) + 1 :] if pool.weights in own else own
 
 

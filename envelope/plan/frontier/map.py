@@ -18,7 +18,7 @@ from envelope.plan.verdict.choice import best_of, verdict
 from envelope.plan.verdict.figures import candidate_result
 from envelope.provenance import Frozen
 from envelope.result import Result
-from envelope.serving.compiled import prepare
+from envelope.serving.warm import prepare
 from envelope.spec.load import Reporter
 from envelope.spec.scenario import Candidate, Scenario
 

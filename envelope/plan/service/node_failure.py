@@ -25,11 +25,6 @@ class NodeFailure(Frozen):
     """All requests of these hours."""
     text: str
 
-    @property
-    def stops_all(self) -> bool:
-        """Whether nothing serves in the meantime."""
-        return self.replicas_lost >= self.replicas
-
 
 def node_failure(case: Case, peak: Peak) -> NodeFailure | None:
     """Return what the failure of one node means in the first year; ``None`` without servers.

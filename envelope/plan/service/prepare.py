@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from envelope.serving.compiled import COMPILE_REQUESTS, available, is_ready, ready_for, worth_compiling
+from envelope.serving.compiled import COMPILE_REQUESTS, available, is_ready, worth_compiling
+from envelope.serving.warm import ready_for
 from envelope.spec.scenario import Candidate, Scenario
 
 NOTICE = "compiling the simulation, once on this machine (about 20 seconds)"

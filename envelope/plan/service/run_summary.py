@@ -31,9 +31,6 @@ _COUNTS = {
 }
 """Counter of a class → what it means."""
 
-REFUSALS = ("refused_private", "refused_length", "refused_hosted", "unfinished", "late")
-"""Counters of requests that were not served."""
-
 
 def run_class(found: ClassResult, share: float) -> RunClass:
     """Return one class as users meet it; ``share`` is the simulated part of the load."""

@@ -12,6 +12,7 @@ from envelope.provenance import Frozen
 from envelope.spec.acquisition import RENTED
 from envelope.spec.cloud import rental_price
 from envelope.spec.deployment import EngineSettings, Parallelism, Pool
+from envelope.spec.engine import DEFAULT_ENGINE, Engine
 from envelope.spec.hardware import HardwareProfile, ServerProfile
 from envelope.spec.load import load, load_all
 from envelope.spec.model import Model
@@ -30,7 +31,7 @@ class Grid(Frozen):
     replicas: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
     weights: tuple[str, ...] = ("native",)
     kv: tuple[str, ...] = ("bf16",)
-    engines: tuple[str, ...] = ("vllm",)
+    engines: tuple[str, ...] = (DEFAULT_ENGINE,)
     max_num_batched_tokens: tuple[int | None, ...] = (None,)
     acquire: tuple[AcquisitionKind, ...] = ("purchase",)
     """Ways to pay for the devices; rented ones stand outside the building and need an offer in the catalog."""
@@ -62,7 +63,8 @@ def grid_for(scenario: Scenario, candidate: str | None = None) -> Grid:
         raise InputError(Problem("command line", "--candidate", candidate, "has no devices to size"))
     pool = chosen.pools[0]
     weights = tuple(dict.fromkeys((pool.weights, "native")))
-    kv = tuple(dict.fromkeys((pool.kv, "bf16", "fp8"))) if pool.engine == "vllm" else (pool.kv,)
+    engine = load(Engine, "engines", pool.engine, file=chosen.id, path="pools.engine")
+    kv = tuple(dict.fromkeys((pool.kv, *engine.sizing_kv)))
     return Grid(
         models=(pool.model,), hardware=(pool.hardware,), weights=weights, kv=kv, engines=(pool.engine,),
         acquire=("purchase", "reserved_1y", "on_demand"),

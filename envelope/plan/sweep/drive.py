@@ -13,7 +13,8 @@ from envelope.errors import EnvelopeError
 from envelope.plan.sweep.crew import Crew, Hire
 from envelope.plan.sweep.row import Row, run_row
 from envelope.plan.sweep.variants import Run
-from envelope.serving.compiled import COMPILE_REQUESTS, LOAD_REQUESTS, on_disk, prepare
+from envelope.serving.compiled import COMPILE_REQUESTS, LOAD_REQUESTS, on_disk
+from envelope.serving.warm import prepare
 from envelope.spec.data_version import data_version
 from envelope.spec.folders import use_data_dirs
 from envelope.spec.scenario import Scenario

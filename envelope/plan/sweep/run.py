@@ -13,8 +13,8 @@ from typing import Any
 
 from envelope.errors import InputError, Problem
 from envelope.plan.case.scenarios import load_scenario
-from envelope.plan.sweep.crew import hiring
 from envelope.plan.sweep.drive import Order, drive, warm
+from envelope.plan.sweep.hiring import hiring
 from envelope.plan.sweep.journal import Journal, check_study
 from envelope.plan.sweep.lock import locked
 from envelope.plan.sweep.results import Sweep

@@ -4,12 +4,12 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from envelope.errors import EnvelopeError, InputError, MissingExtraError, Problem
+from envelope.errors import EnvelopeError, InputError, Problem
+from envelope.parquet import ParquetFile, require_parquet
 from envelope.plan.sweep.results import Sweep, flat_row
 from envelope.plan.sweep.row import Row
 
@@ -23,8 +23,8 @@ def require_format(name: str) -> None:
     """Raise ``InputError`` for an unknown format and ``MissingExtraError`` for Parquet without its library."""
     if name not in _WRITERS:
         raise InputError(Problem("command line", "--format", name, "unknown", f"allowed: {', '.join(_WRITERS)}"))
-    if name == "parquet" and find_spec("pyarrow") is None:
-        raise MissingExtraError("pyarrow", "parquet")
+    if name == "parquet":
+        require_parquet()
 
 
 def write_tables(found: Sweep, formats: Sequence[Format]) -> list[Path]:
@@ -60,17 +60,14 @@ def _jsonl(found: Sweep, path: Path) -> None:
 
 
 def _parquet(found: Sweep, path: Path) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    schema = pyarrow.schema([(name, _arrow_type(pyarrow, name, found)) for name in columns(found.study.paths)])
-    with parquet.ParquetWriter(path, schema) as writer:
+    types = {name: _type(name, found) for name in columns(found.study.paths)}
+    texts = [name for name in found.study.paths if types[name] is str]
+    with ParquetFile(path, types) as file:
         records = found.records()
         while group := list(islice(records, _GROUP)):
-            texts = [name for name in found.study.paths if schema.field(name).type == pyarrow.string()]
             for record in group:
                 record.update({name: _text(record[name]) for name in texts})
-            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+            file.add_rows(group)
 
 
 def columns(paths: tuple[str, ...]) -> list[str]:
@@ -79,17 +76,14 @@ def columns(paths: tuple[str, ...]) -> list[str]:
     return list(flat_row(empty, paths))
 
 
-def _arrow_type(pyarrow: Any, name: str, found: Sweep) -> Any:
+def _type(name: str, found: Sweep) -> type:
     if name in Row.model_fields:
         text = str(Row.model_fields[name].annotation)
-        for word, kind in (("bool", pyarrow.bool_()), ("int", pyarrow.int64()), ("float", pyarrow.float64())):
-            if word in text:
-                return kind
-        return pyarrow.string()
+        return next((kind for kind in (bool, int, float) if kind.__name__ in text), str)
     given = list(_values(found, name))
     if name in found.study.ranges or all(isinstance(v, int | float) and not isinstance(v, bool) for v in given):
-        return pyarrow.float64()
-    return pyarrow.string()
+        return float
+    return str
 
 
 def _values(found: Sweep, path: str) -> Iterator[Any]:

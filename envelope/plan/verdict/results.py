@@ -68,11 +68,6 @@ class CostFigures(Frozen):
     peak_cash_usd: float
     """The most money that has gone out at any time."""
 
-    @property
-    def spread_text(self) -> str:
-        """P10 to P90 in words, such as ``$1,200,000–$1,500,000``."""
-        return f"${self.p10_npv_usd:,.0f}–${self.p90_npv_usd:,.0f}"
-
 
 class YearFigures(Frozen):
     """One year of the horizon."""

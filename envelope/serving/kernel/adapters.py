@@ -1,6 +1,5 @@
 """Adapters (LoRA) on a shared base model: which are on the device, and what loading another one takes."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.layout import (
     A_RUNNING,
     A_SIZE,
@@ -18,6 +17,7 @@ from envelope.serving.kernel.layout import (
     X_LOAD_S,
     X_LOADING,
 )
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 

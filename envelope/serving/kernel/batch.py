@@ -1,6 +1,5 @@
 """Who is in the batch: admission, chunks of prefill, growth of the KV blocks and preemption."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.adapters import begin_use, end_use
 from envelope.serving.kernel.blocks import cached_blocks, hold_cached, publish, release, take
 from envelope.serving.kernel.clock import prefill_total
@@ -72,6 +71,7 @@ from envelope.serving.kernel.layout import (
     X_ATTENTION,
     X_CONTEXT,
 )
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 

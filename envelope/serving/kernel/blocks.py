@@ -5,7 +5,6 @@ entry is a run of blocks with the same history: a shared node (system prompt, do
 private leftovers that nobody will ask for again. A held entry is not in the list.
 """
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.layout import (
     E_BLOCKS,
     E_HOLDERS,
@@ -37,6 +36,7 @@ from envelope.serving.kernel.layout import (
     S_STATE,
     SLOT_FREE,
 )
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Ints, Rows
 
 

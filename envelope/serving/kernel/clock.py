@@ -2,7 +2,6 @@
 
 import math
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.layout import (
     G_EDGES,
     H_BINS,
@@ -24,6 +23,7 @@ from envelope.serving.kernel.layout import (
     X_BASE,
     X_CONTEXT,
 )
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Floats, Ints
 
 

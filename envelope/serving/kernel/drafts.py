@@ -1,6 +1,5 @@
 """Speculative decoding: each sequence's tokens per step are random, so that its steps pass one by one."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.blocks import take
 from envelope.serving.kernel.draws import uniform
 from envelope.serving.kernel.layout import (
@@ -21,6 +20,7 @@ from envelope.serving.kernel.layout import (
     X_ACCEPTANCE,
     X_CONTEXT,
 )
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 

@@ -1,7 +1,7 @@
 """Random numbers of a request that depend on nothing but its own seed and the number of the draw."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.layout import F_SIZE, F_UNIFORM
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Floats
 
 

@@ -1,6 +1,5 @@
 """The clock of the fleet: the next arrival, event or step end, until a given time."""
 
-from envelope.serving.compiled import entry_point, kernel
 from envelope.serving.kernel.blocks import retire
 from envelope.serving.kernel.heaps import pop_event, push_event
 from envelope.serving.kernel.hosted import end_hosted
@@ -61,6 +60,7 @@ from envelope.serving.kernel.layout import (
     X_TIME,
     X_UP_S,
 )
+from envelope.serving.kernel.marks import entry_point, kernel
 from envelope.serving.kernel.policy import replica_at
 from envelope.serving.kernel.ranks import blocks_held, step_replica
 from envelope.serving.kernel.replica import empty_replica, release_queue

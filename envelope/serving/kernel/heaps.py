@@ -1,6 +1,5 @@
 """Heaps and queues in flat arrays: events of the fleet, completions and waiting requests of a replica."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.layout import (
     A_RUNNING,
     A_SIZE,
@@ -23,6 +22,7 @@ from envelope.serving.kernel.layout import (
     S_ADMITTED,
     S_FINISH,
 )
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 

@@ -2,7 +2,6 @@
 
 import math
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.clock import count_one_gap
 from envelope.serving.kernel.draws import uniform
 from envelope.serving.kernel.heaps import push_event
@@ -51,6 +50,7 @@ from envelope.serving.kernel.layout import (
     STATUS_DONE,
 )
 from envelope.serving.kernel.leave import done, may_enter
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 

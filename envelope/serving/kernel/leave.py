@@ -1,6 +1,5 @@
 """What happens when a request leaves a replica or the system, and who may enter where."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.heaps import push_event
 from envelope.serving.kernel.layout import (
     E_OWNER,
@@ -47,6 +46,7 @@ from envelope.serving.kernel.layout import (
     X_GAP,
     X_LAST_DONE,
 )
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.policy import escalates, fails
 from envelope.serving.kernel.types import Floats, Ints, Rows
 

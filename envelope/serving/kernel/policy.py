@@ -1,6 +1,5 @@
 """What each policy of the router means. Their numbers are the positions in ``spec.routing.POLICIES``."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.layout import (
     F_SIZE,
     F_UNIFORM,
@@ -35,6 +34,7 @@ from envelope.serving.kernel.layout import (
     X_GAP,
     X_SIZE,
 )
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 LOCAL_ONLY = 0

@@ -3,7 +3,6 @@
 Each rank has a batch, a queue and KV blocks of its own; a step of all of them lasts as long as that of the slowest.
 """
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.clock import run_time
 from envelope.serving.kernel.layout import (
     KIND_DECODE,
@@ -25,6 +24,7 @@ from envelope.serving.kernel.layout import (
     X_START,
     X_TIME,
 )
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.replica import finish_step, growth_after_first, schedule
 from envelope.serving.kernel.types import Floats, Ints, Rows
 

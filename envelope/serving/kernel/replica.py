@@ -1,6 +1,5 @@
 """One replica: putting a step together, letting many decode steps pass at once, and what a step's end brings."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.adapters import adapter_time, lose_adapters
 from envelope.serving.kernel.batch import (
     admit_waiting,
@@ -85,6 +84,7 @@ from envelope.serving.kernel.layout import (
     X_TIME,
 )
 from envelope.serving.kernel.leave import back_to_router, leave_replica
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 

@@ -1,6 +1,5 @@
 """The router: which replica, or the hosted API, a request goes to."""
 
-from envelope.serving.compiled import kernel
 from envelope.serving.kernel.heaps import enqueue, first_waiting
 from envelope.serving.kernel.hosted import try_hosted
 from envelope.serving.kernel.layout import (
@@ -45,6 +44,7 @@ from envelope.serving.kernel.layout import (
     STATUS_REFUSED_PRIVATE,
 )
 from envelope.serving.kernel.leave import done, may_enter
+from envelope.serving.kernel.marks import kernel
 from envelope.serving.kernel.policy import first_pool, fits, may_leave, replica_at, shares_pools, spills, wants_out
 from envelope.serving.kernel.ranks import cut_run, wake
 from envelope.serving.kernel.types import Floats, Ints, Rows

@@ -6,8 +6,6 @@ from pydantic import Field
 
 from envelope.provenance import Frozen, Sourced
 
-TraitValue = bool | int | str
-
 
 class Traits(Frozen):
     """Properties of a model that decide parameters and work but are often left unsaid; ``None`` is unknown."""
