@@ -96,10 +96,18 @@ def label_axis(*, printed: bool = False) -> alt.Axis:
     return alt.Axis(labelLimit=_LABEL_PIXELS[printed])
 
 
-def row_axis(labels: Sequence[str], *, printed: bool = False) -> alt.Y:
-    """Return the axis of rows told apart by their place (the field ``row``), so that two may be named alike."""
+def value_axis(label: str) -> alt.Axis:
+    """Return the horizontal axis of bars; ``label`` is the Vega expression of a label's text."""
+    return alt.Axis(labelExpr=label, tickCount=alt.ExprRef("ceil(width / 90)"))
+
+
+def row_axis(labels: Sequence[str], *, printed: bool = False, pixels: int | None = None) -> alt.Y:
+    """Return the axis of rows told apart by their place (the field ``row``), so that two may be named alike.
+
+    ``pixels`` is the most that a label takes, if not what others take.
+    """
     shown = f"{json.dumps(list(labels))}[datum.value]"
-    return alt.Y("row:O", title=None, axis=alt.Axis(labelExpr=shown, labelLimit=_LABEL_PIXELS[printed]))
+    return alt.Y("row:O", title=None, axis=alt.Axis(labelExpr=shown, labelLimit=pixels or _LABEL_PIXELS[printed]))
 
 
 def beside(base: Any, field: str, words: str) -> Any:

@@ -19,6 +19,7 @@ from envelope.report.charts.base import (
     label_axis,
     roomy,
     usd_tip,
+    value_axis,
     values,
 )
 from envelope.report.charts.palette import PALETTE, cycled
@@ -55,7 +56,7 @@ def cost_by_heading(
         .mark_bar(size=20)
         .encode(
             x=alt.X(
-                "usd:Q", title="US dollars, present value", stack="zero", axis=alt.Axis(labelExpr=DOLLARS),
+                "usd:Q", title="US dollars, present value", stack="zero", axis=value_axis(DOLLARS),
                 scale=roomy([*ends.values(), *back], printed=printed, zero=True),
             ),
             y=y,

@@ -20,9 +20,10 @@ from envelope.report.charts.base import (
     row_axis,
     shape,
     usd_tip,
+    value_axis,
     values,
 )
-from envelope.report.charts.palette import CHEAPER, DEARER, NEUTRAL, PALETTE
+from envelope.report.charts.palette import CHEAPER, DEARER, INK, NEUTRAL, PALETTE
 
 if TYPE_CHECKING:
     from envelope.plan.cost.study import CandidateCosts, CostStudy
@@ -48,7 +49,7 @@ def tornado(costs: "CandidateCosts", *, bars: int = SHOWN_BARS, printed: bool = 
     ]
     ends = [usd for bar in shown for usd in (bar.low_usd, bar.high_usd)]
     base = alt.Chart(values(rows)).encode(y=row_axis(labels, printed=printed))
-    x = alt.X("point:Q", title="US dollars, present value", axis=alt.Axis(labelExpr=DOLLARS),
+    x = alt.X("point:Q", title="US dollars, present value", axis=value_axis(DOLLARS),
               scale=roomy([*ends, point], printed=printed))  # fmt: skip
     tips = ["label:N", "at:N", usd_tip("usd", "cost there"), usd_tip("point", "cost at the middle of every range")]
     spans = base.mark_bar(height=12, opacity=0.85).encode(
@@ -109,13 +110,13 @@ def cost_ranges(study: "CostStudy", *, printed: bool = False) -> Any:
     tips: list[Any] = ["candidate:N", usd_tip("p10", "P10"), usd_tip("p50", "P50"), usd_tip("p90", "P90")]
     tips += [usd_tip("point", "expected"), alt.Tooltip("cheapest:Q", title="cheapest in", format=".0%")]
     ends = [row[k] for row in rows for k in ("p10", "p90", "point")]
-    axis = alt.X("p10:Q", title="US dollars, present value", axis=alt.Axis(labelExpr=DOLLARS),
+    axis = alt.X("p10:Q", title="US dollars, present value", axis=value_axis(DOLLARS),
                  scale=roomy(ends, printed=printed, zero=True))  # fmt: skip
     bars = base.mark_bar(height=12, opacity=0.6, color=PALETTE[0]).encode(x=axis, x2="p90:Q", tooltip=tips)
     medians = base.mark_tick(thickness=3, size=20, color=PALETTE[1]).encode(x="p50:Q", tooltip=tips)
-    points = base.mark_point(shape="diamond", filled=True, size=70, color=NEUTRAL, opacity=1).encode(
-        x="point:Q", tooltip=tips
-    )
+    points = base.mark_point(
+        shape="diamond", filled=True, size=70, color=INK if printed else NEUTRAL, opacity=1
+    ).encode(x="point:Q", tooltip=tips)
     layers = [bars, medians, points]
     if printed:
         layers.append(_ends_in_words([(row["p10"], row["p90"]) for row in rows], labels))
@@ -181,7 +182,7 @@ def waterfall(start_usd: float, steps: Sequence[tuple[str, float]], end_usd: flo
     high = max(*levels, end_usd)
     room = alt.Scale(zero=False, nice=False, domain=[low, high + 0.15 * ((high - low) or 1.0)])
     bars = base.mark_bar(height=16).encode(
-        x=alt.X("from:Q", title="US dollars, present value", axis=alt.Axis(labelExpr=DOLLARS), scale=room),
+        x=alt.X("from:Q", title="US dollars, present value", axis=value_axis(DOLLARS), scale=room),
         x2="to:Q",
         color=alt.Color("kind:N", title=None, sort=None, legend=below(3),
                         scale=alt.Scale(domain=list(_KINDS), range=[NEUTRAL, DEARER, CHEAPER])),

@@ -13,10 +13,13 @@ WIDTH_POINTS = 900
 """Width of a chart that on a page is as wide as its place."""
 _LETTERS = 12
 """Height of the letters: the columns of a page and of a document are narrower than the picture."""
+# Letters are measured as those of Helvetica; the margins and the legend's columns have room for a machine whose letters
+# are wider.
 _STYLE = {
-    "font": "sans-serif",
+    "font": "Helvetica, Arial, sans-serif",
+    "padding": {"left": 45, "right": 15, "top": 5, "bottom": 5},
     "axis": {"labelFontSize": _LETTERS, "titleFontSize": _LETTERS},
-    "legend": {"labelFontSize": _LETTERS, "titleFontSize": _LETTERS},
+    "legend": {"labelFontSize": _LETTERS, "titleFontSize": _LETTERS, "columnPadding": 30},
     "text": {"fontSize": _LETTERS},
 }
 _NO_MARKS = {"axis", "legend", "title"}

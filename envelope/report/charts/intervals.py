@@ -5,27 +5,29 @@ from typing import Any
 
 import altair as alt
 
-from envelope.report.charts.base import beside, colour, limit_rule, roomy, row_axis, shape, values
+from envelope.report.charts.base import beside, colour, limit_rule, roomy, row_axis, shape, value_axis, values
 
 
 def intervals(
     rows: Sequence[Mapping[str, Any]], title: str, *, label: str, series: Sequence[str], zero: bool = False,
-    tips: Sequence[Any] = (), printed: bool = False,
+    tips: Sequence[Any] = (), printed: bool = False, label_pixels: int | None = None,
 ) -> Any:  # fmt: skip
     """Return rows on one axis, each a point on a rule from the lower to the upper end of its interval.
 
     ``rows`` have ``name`` (two may be named alike), ``series``, ``low``, ``value``, ``high`` and ``words``, the value
     as people read it, which is written beside the point if the chart is ``printed``. ``title`` and ``label`` (a Vega
     expression) are the axis's; ``series`` are those that occur, in their order; ``zero`` draws a line there, for
-    differences.
+    differences. A name takes ``label_pixels`` at most, if not what other charts give it.
     """
     placed = [{"row": i, **row} for i, row in enumerate(rows)]
-    base = alt.Chart(values(placed)).encode(y=row_axis([str(row["name"]) for row in rows], printed=printed))
+    base = alt.Chart(values(placed)).encode(
+        y=row_axis([str(row["name"]) for row in rows], printed=printed, pixels=label_pixels)
+    )
     numbers = [float(row[key]) for row in rows for key in ("low", "high")]
     x = alt.X(
         "low:Q",
         title=title,
-        axis=alt.Axis(labelExpr=label),
+        axis=value_axis(label),
         scale=roomy([*numbers, *([0.0] if zero else [])], printed=printed),
     )
     legend = colour("series", series) if len(series) > 1 else colour("series", series).legend(None)

@@ -30,7 +30,13 @@ def ranking_chart(found: Ranking, study: Study, *, printed: bool = False) -> Any
     ]  # fmt: skip
     names = list(dict.fromkeys(str(row["series"]) for row in rows))
     drawn = intervals(
-        rows, figure_name(found.by), label=_label(found.by), series=names, tips=["fits:N"], printed=printed
+        rows,
+        figure_name(found.by),
+        label=_label(found.by),
+        series=names,
+        tips=["fits:N"],
+        printed=printed,
+        label_pixels=360,
     )
     told = "; ".join(f"{row['name']}: {row['words']}" for row in rows[:5])
     return described(
