@@ -15,7 +15,7 @@ SHORT = "format(datum.value, datum.value >= 1000 ? '~s' : '~r')"
 """Vega expression that labels counts: 20k, 300, 0.5."""
 DOLLARS = "replace(format(datum.value, '$~s'), 'G', 'B')"
 """Vega expression that labels dollars: $20k, $1.5M, $2B."""
-PERCENT = "format(datum.value * 100, '.3~g') + ' %'"
+PERCENT = "format(datum.value * 100, '.4~g') + ' %'"
 TOKENS = "datum.value % 1024 === 0 ? format(datum.value / 1024, '~r') + 'k' : format(datum.value, ',')"
 """Vega expression that labels contexts, in multiples of 1,024 tokens."""
 _LABEL_PIXELS = {False: 200, True: 300}

@@ -30,12 +30,12 @@ def intervals(
         axis=value_axis(label),
         scale=roomy([*numbers, *([0.0] if zero else [])], printed=printed),
     )
-    legend = colour("series", series) if len(series) > 1 else colour("series", series).legend(None)
+    legend = colour("series", series, columns=2) if len(series) > 1 else colour("series", series).legend(None)
     told = ["name:N", alt.Tooltip("words:N", title=title), *tips]
     rules = base.mark_rule(strokeWidth=4, opacity=0.45).encode(x=x, x2="high:Q", color=legend)
     points = base.mark_point(filled=True, size=80, opacity=1).encode(
         x="value:Q", color=legend, tooltip=told,
-        shape=shape("series", series) if len(series) > 1 else alt.value("circle"),
+        shape=shape("series", series, columns=2) if len(series) > 1 else alt.value("circle"),
     )  # fmt: skip
     layers = [limit_rule("value", 0.0, "no difference", along="x")] if zero else []
     layers += [rules, points]

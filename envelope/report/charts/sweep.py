@@ -41,7 +41,7 @@ def ranking_chart(found: Ranking, study: Study, *, printed: bool = False) -> Any
     told = "; ".join(f"{row['name']}: {row['words']}" for row in rows[:5])
     return described(
         drawn, f"Best variants by {figure_name(found.by)}: {told}.", height=22 * max(len(rows), 1),
-        legend_rows=-(-len(names) // 3) if len(names) > 1 else 0,
+        legend_rows=-(-len(names) // 2) if len(names) > 1 else 0,
     )  # fmt: skip
 
 
