@@ -75,6 +75,8 @@ def _say(drawn: Any, description: str) -> None:
     """Give the picture its text alternative, and each mark the title that browsers show when it is pointed at."""
     drawn.setAttribute("role", "img")
     drawn.setAttribute("aria-label", description)
+    # No chart has links or images, which alone need this.
+    drawn.removeAttribute("xmlns:xlink")
     for element in drawn.getElementsByTagName("*"):
         words, kind = element.getAttribute("aria-label"), element.getAttribute("aria-roledescription")
         if words and kind and kind not in _NO_MARKS:
