@@ -70,12 +70,13 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> list[str]:
 def unknown_name(file: str, path: str, value: str, known: Iterable[str], kind: str) -> InputError:
     """Return the error for a name that no data file has, with the nearest of the known ones.
 
-    ``kind`` is the noun of the listing command, such as ``models`` in ``envelope models``.
+    ``kind`` is the noun of the listing command, such as ``models`` in ``envelope models``; empty if there is none.
     """
     names = list(known)
     close = names if len(names) <= 3 else nearest(value, names)
-    hint = f"nearest {', '.join(repr(c) for c in close)}; " if close else ""
-    return InputError(Problem(file, path, value, "unknown", f"{hint}list: envelope {kind}"))
+    hints = [f"nearest {', '.join(repr(c) for c in close)}"] if close else []
+    hints += [f"list: envelope {kind}"] if kind else []
+    return InputError(Problem(file, path, value, "unknown", "; ".join(hints)))
 
 
 def _short(value: object, limit: int = 80) -> str:

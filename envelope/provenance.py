@@ -1,10 +1,11 @@
 """Where a number came from: its source, its date and the class of evidence behind it."""
 
 from collections.abc import Iterable
+from datetime import date as Date
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _year_text(value: object) -> object:
@@ -12,8 +13,23 @@ def _year_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-DateText = Annotated[str, BeforeValidator(_year_text), Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")]
-"""A date as year, year-month or year-month-day."""
+def _in_calendar(text: str) -> str:
+    """Return the text of a date that the calendar has."""
+    parts = [int(part) for part in text.split("-")]
+    try:
+        Date(*parts, *[1] * (3 - len(parts)))
+    except ValueError:
+        raise ValueError(f"no date of the calendar: {text!r}") from None
+    return text
+
+
+DateText = Annotated[
+    str,
+    BeforeValidator(_year_text),
+    Field(pattern=r"^\d{4}(-(0[1-9]|1[0-2])(-\d{2})?)?$"),
+    AfterValidator(_in_calendar),
+]
+"""A date of the calendar as year, year-month or year-month-day."""
 
 
 class Evidence(StrEnum):

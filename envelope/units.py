@@ -23,3 +23,12 @@ DAYS_PER_YEAR: Final = 365.25
 HOURS_PER_YEAR: Final = 8_766.0
 """Hours in a mean (Julian) year, 365.25 days."""
 SECONDS_PER_YEAR: Final = HOURS_PER_YEAR * 3600.0
+
+
+def years_of(months: int) -> int:
+    """Return the years that hold so many months, the last of which may be a part of one.
+
+    >>> years_of(36), years_of(37)
+    (3, 4)
+    """
+    return -(-months // 12)

@@ -38,6 +38,7 @@ COMMANDS = {
     "licences": "list licences, or show one",
     "formats": "list number formats, or show one",
     "engines": "list serving engines, or show one",
+    "presets": "list kinds of work with lengths measured on traces, or show one",
     "scenarios": "list the scenarios that ship with the package",
     "schema": "print the JSON Schema of a kind of data file",
     "doctor": "what is installed, what is measured, what is stale",
@@ -45,16 +46,13 @@ COMMANDS = {
 }
 """Command → one line of help. A command's module is imported only when it is called."""
 
-MODULES = {
-    "compare": "compare", "simulate": "simulate", "estimate": "estimate", "tco": "tco", "prices": "prices",
-    "economics": "economics", "cloud": "catalog", "size": "size", "frontier": "frontier", "sweep": "sweep",
-    "sparse": "sparse", "tuning": "tuning", "evidence": "evidence", "ledger": "ledger",
-    "replay": "replay", "validate": "validate", "schema": "catalog", "workload": "logs", "import": "logs",
-    "probe": "probe", "calibrate": "probe", "model": "model",
-    "doctor": "doctor", "completion": "completion",
-    "models": "catalog", "hardware": "catalog", "servers": "catalog", "hosted": "catalog",
-    "licences": "catalog", "formats": "catalog", "engines": "catalog", "scenarios": "catalog",
+_SHARED = {
+    **dict.fromkeys(("cloud", "schema", "models", "hardware", "servers", "hosted", "licences", "formats", "engines",
+                     "presets", "scenarios"), "catalog"),
+    "workload": "logs", "import": "logs", "calibrate": "probe",
 }  # fmt: skip
+MODULES = {name: _SHARED.get(name, name) for name in COMMANDS}
+"""Command → its module: the one of its name, unless it shares another's."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,7 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _speak_utf8() -> None:
     """Write UTF-8 whatever the locale or code page: units and marks are beyond ASCII, and JSON is UTF-8."""
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "encoding", "utf-8").lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        if encoding.lower().replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8")
 
 
@@ -153,6 +152,6 @@ def _use_data_dirs(dirs: list[str]) -> None:
     if dirs:
         from pathlib import Path
 
-        from envelope.spec.load import set_data_dirs
+        from envelope.spec.folders import set_data_dirs
 
         set_data_dirs(tuple(Path(d) for d in dirs))

@@ -179,9 +179,21 @@ def _engines() -> tuple[type[BaseModel], str, dict[str, Column]]:
     }  # fmt: skip
 
 
+def _presets() -> tuple[type[BaseModel], str, dict[str, Column]]:
+    from envelope.spec.workload import WorkloadPreset
+
+    return WorkloadPreset, "workloads", {
+        "id": lambda p: p.id,
+        "name": lambda p: p.name,
+        "sessions": lambda p: "yes" if p.task.session else "no",
+        "day and week": lambda p: "yes" if p.arrivals and p.arrivals.curve else "no",
+        "source": lambda p: p.sources["default"].source,
+    }  # fmt: skip
+
+
 _KINDS: dict[str, Callable[[], tuple[type[BaseModel], str, dict[str, Column]]]] = {
     "models": _models, "hardware": _hardware, "servers": _servers, "hosted": _hosted, "cloud": _cloud,
-    "licences": _licences, "formats": _formats, "engines": _engines,
+    "licences": _licences, "formats": _formats, "engines": _engines, "presets": _presets,
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """List the defaults or the cost items, or show one of them."""
-    from envelope.spec.economics import facts
+    from envelope.spec.economic_facts import facts
 
     known = facts()
     items = {item.id: item for item in known.items}

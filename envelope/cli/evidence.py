@@ -67,7 +67,7 @@ def _imported(options: argparse.Namespace) -> list[Any]:
 
 def _print_records(records: list[Any], *, as_json: bool) -> int:
     from envelope.spec.evidence import EvidenceSet
-    from envelope.spec.load import to_yaml
+    from envelope.spec.yaml_text import to_yaml
 
     found = EvidenceSet(records=tuple(records))
     if as_json:

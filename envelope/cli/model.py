@@ -47,7 +47,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
         write_json(found.model_dump(mode="json"))
         return ExitCode.OK
     if options.dry_run:
-        from envelope.spec.load import to_yaml
+        from envelope.spec.yaml_text import to_yaml
 
         print(to_yaml(found.model), end="")
     else:

@@ -147,7 +147,7 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
 
 def _axes(texts: Sequence[str]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return the lists and the ranges of ``PATH=VALUES`` texts by path."""
-    from envelope.spec.load import parse_yaml
+    from envelope.spec.yaml_text import parse_yaml
 
     axes: dict[str, Any] = {}
     ranges: dict[str, dict[str, Any]] = {}

@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
         help="simulate these multiples of the planned demand, such as 0.5,1,2,4, for ranges and break-even "
         "(default: break-even up to 16 times the plan, by the capacity of the planned replicas)",
     )  # fmt: skip
-    parser.add_argument("--draws", type=_power_of_two, default=4096, help="draws, a power of two (default 4096)")
+    parser.add_argument(
+        "--draws", type=_power_of_two, default=1024, help="draws of the ranges, a power of two (default 1024)"
+    )
     parser.add_argument("--seeds", type=int, help="independent repetitions of the simulation (default: the scenario's)")
 
 
@@ -124,6 +126,8 @@ def _print(study: "CostStudy") -> None:
                f"saved against {study.baseline}", "served", "SLO", "fits")  # fmt: skip
     print_table(columns, rows, title=f"{study.name}: {study.horizon_months} months")
     print(answer(study))
+    for warning in study.warnings:
+        print(f"⚠ {warning}")
 
 
 def _power_of_two(text: str) -> int:

@@ -8,7 +8,7 @@ from envelope.dashboard import edits, store
 from envelope.dashboard.opened import Opened
 from envelope.errors import InputError
 from envelope.spec.edit import edited
-from envelope.spec.load import parse_yaml
+from envelope.spec.yaml_text import parse_yaml
 
 _BASE = "opened-from"
 

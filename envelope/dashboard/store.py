@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 
 from envelope.errors import InputError, Problem
-from envelope.spec.load import forget, ids, path_of, writable_data_dir
+from envelope.spec.folders import forget, writable_data_dir
+from envelope.spec.load import ids, path_of
 
 MAX_TEXT_BYTES = 512 * 1024
 """Largest text of a scenario that is kept; keeps an upload from filling the disk."""

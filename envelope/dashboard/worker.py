@@ -151,7 +151,7 @@ def _send(out: BinaryIO, message: Progress | Answer) -> None:
 
 
 def _forget() -> None:
-    from envelope.spec.load import forget
+    from envelope.spec.folders import forget
 
     forget()
 

@@ -1,13 +1,13 @@
 """Reading request logs of gateways, engines and agents, describing them and fitting a synthetic twin."""
 
 from envelope.logs.describe import TraceDescription, describe
-from envelope.logs.detect import READERS, detect, read_log
+from envelope.logs.detect import FORMATS, detect, read_log
 from envelope.logs.twin import fit_twin
 from envelope.logs.usage import Usage, workload_of_usage
 from envelope.serving.trace import Trace, requests_of
 
 __all__ = [
-    "READERS",
+    "FORMATS",
     "Trace",
     "TraceDescription",
     "Usage",

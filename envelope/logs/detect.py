@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from envelope.errors import InputError, Problem, nearest
 from envelope.logs import agents, tables, usage
@@ -10,41 +10,40 @@ from envelope.logs.reading import csv_rows, json_records
 from envelope.logs.usage import Usage
 from envelope.serving.trace import Trace
 
-READERS: dict[str, Callable[[Path], Trace | Usage]] = {
-    "azure_llm_csv": tables.plain_csv,
-    "burstgpt_csv": tables.plain_csv,
-    "splitwise_vidur_csv": tables.plain_csv,
-    "plain_csv": tables.plain_csv,
-    "mooncake_jsonl": tables.hashed_jsonl,
-    "bailian_jsonl": tables.hashed_jsonl,
-    "litellm_spend_logs": tables.litellm,
-    "openrouter_activity_csv": tables.openrouter,
-    "langfuse_observations": tables.langfuse,
-    "weka_session_json": agents.weka_sessions,
-    "claude_code_local": agents.claude_transcripts,
-    "tracelab_jsonl": agents.tracelab_rounds,
-    "otel_genai_spans": agents.otel_spans,
-    "openai_usage_csv": usage.openai_usage,
-    "anthropic_console_csv": usage.anthropic_usage,
-}
-"""Format id → reader."""
+Reader = Callable[[Path], Trace | Usage]
 
-_COLUMNS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("openrouter_activity_csv", frozenset({"generation_id", "tokens_prompt"})),
-    ("litellm_spend_logs", frozenset({"startTime", "prompt_tokens"})),
-    ("langfuse_observations", frozenset({"usage_details"})),
-    ("langfuse_observations", frozenset({"usageDetails"})),
-    ("anthropic_console_csv", frozenset({"usage_date_utc"})),
-    ("openai_usage_csv", frozenset({"num_model_requests"})),
-    ("bailian_jsonl", frozenset({"parent_chat_id", "input_length"})),
-    ("mooncake_jsonl", frozenset({"timestamp", "input_length"})),
-    ("weka_session_json", frozenset({"requests", "hash_id_scope"})),
-    ("tracelab_jsonl", frozenset({"round_index", "input_tokens_total"})),
-    ("claude_code_local", frozenset({"sessionId", "message"})),
-    ("otel_genai_spans", frozenset({"resourceSpans"})),
-    ("otel_genai_spans", frozenset({"spans"})),
-    ("otel_genai_spans", frozenset({"attributes"})),
-)
+
+class Format(NamedTuple):
+    """One form of log: what reads it, and how it is recognised."""
+
+    reader: Reader
+    columns: tuple[frozenset[str], ...] = ()
+    """Sets of column names, or keys of JSON records, each of which gives the format away; without any it is plain CSV
+    or a folder, or is asked for by its name."""
+
+
+def _with(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
+FORMATS: dict[str, Format] = {
+    "azure_llm_csv": Format(tables.plain_csv),
+    "burstgpt_csv": Format(tables.plain_csv),
+    "splitwise_vidur_csv": Format(tables.plain_csv),
+    "plain_csv": Format(tables.plain_csv),
+    "openrouter_activity_csv": Format(tables.openrouter, (_with("generation_id", "tokens_prompt"),)),
+    "litellm_spend_logs": Format(tables.litellm, (_with("startTime", "prompt_tokens"),)),
+    "langfuse_observations": Format(tables.langfuse, (_with("usage_details"), _with("usageDetails"))),
+    "anthropic_console_csv": Format(usage.anthropic_usage, (_with("usage_date_utc"),)),
+    "openai_usage_csv": Format(usage.openai_usage, (_with("num_model_requests"),)),
+    "bailian_jsonl": Format(tables.hashed_jsonl, (_with("parent_chat_id", "input_length"),)),
+    "mooncake_jsonl": Format(tables.hashed_jsonl, (_with("timestamp", "input_length"),)),
+    "weka_session_json": Format(agents.weka_sessions, (_with("requests", "hash_id_scope"),)),
+    "tracelab_jsonl": Format(agents.tracelab_rounds, (_with("round_index", "input_tokens_total"),)),
+    "claude_code_local": Format(agents.claude_transcripts, (_with("sessionId", "message"),)),
+    "otel_genai_spans": Format(agents.otel_spans, (_with("resourceSpans"), _with("spans"), _with("attributes"))),
+}
+"""Format by id; of several whose columns a log has, the first counts."""
 
 
 def read_log(
@@ -57,13 +56,13 @@ def read_log(
     """
     if not path.exists():
         raise InputError(Problem(str(path), "", None, "no such file"))
-    if format is not None and format not in READERS:
-        close = nearest(format, READERS)
+    if format is not None and format not in FORMATS:
+        close = nearest(format, FORMATS)
         raise InputError(Problem(str(path), "format", format, "unknown", f"nearest {close[0]!r}" if close else ""))
     name = format or detect(path)
-    if READERS[name] is tables.plain_csv:
+    if FORMATS[name].reader is tables.plain_csv:
         return tables.plain_csv(path, mapping=mapping, time_unit=time_unit)
-    return READERS[name](path)
+    return FORMATS[name].reader(path)
 
 
 def detect(path: Path) -> str:
@@ -71,13 +70,13 @@ def detect(path: Path) -> str:
     if path.is_dir():
         return "claude_code_local"
     keys = _keys(path)
-    for name, needed in _COLUMNS:
-        if needed <= keys:
+    for name, form in FORMATS.items():
+        if any(needed <= keys for needed in form.columns):
             return name
     if path.name.removesuffix(".gz").endswith((".csv", ".txt", ".tsv")):
         return "plain_csv"
     rule = f"is of no known format; its fields are {', '.join(sorted(keys)[:12])}"
-    raise InputError(Problem(str(path), "", None, rule, f"formats: {', '.join(READERS)}"))
+    raise InputError(Problem(str(path), "", None, rule, f"formats: {', '.join(FORMATS)}"))
 
 
 def _keys(path: Path) -> set[str]:

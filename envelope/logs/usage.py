@@ -7,8 +7,8 @@ from envelope.errors import InputError, Problem
 from envelope.logs.reading import csv_rows, json_records, seconds_of, whole_number
 from envelope.provenance import Frozen
 from envelope.spec.lengths import mean_of
-from envelope.spec.load import load
-from envelope.spec.workload import TaskClass, Workload, WorkloadPreset
+from envelope.spec.load import load, validate
+from envelope.spec.workload import Workload, WorkloadPreset
 
 
 class Usage(Frozen):
@@ -104,7 +104,8 @@ def workload_of_usage(usage: Usage, shape: str) -> Workload:
         task["output_tokens"] = _scaled(lengths, usage.output_tokens / requests)
     source = preset.sources["default"].source
     note = f"rates and means from {usage.format}; shape of lengths, bursts and prefixes lent by {shape} ({source})"
-    return Workload(tasks=(TaskClass.model_validate(task),), requests_per_day=max(per_day, 1e-9), note=note)
+    found = {"tasks": [task], "requests_per_day": max(per_day, 1e-9), "note": note}
+    return validate(Workload, found, "usage")
 
 
 def _scaled(lengths: Any, mean: float) -> dict[str, Any]:

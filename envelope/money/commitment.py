@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from envelope.money.inputs import Values
 from envelope.money.model import Model
 from envelope.money.result import by_year
+from envelope.units import years_of
 
 Floats = NDArray[np.float64]
 
@@ -15,8 +16,7 @@ COMMITMENT = "hosted_commitment"
 
 def year_ends(horizon_months: int) -> NDArray[np.int64]:
     """Return the last month of each year; that of the last year may come early."""
-    years = -(-horizon_months // 12)
-    return np.minimum(np.arange(1, years + 1) * 12, horizon_months)
+    return np.minimum(np.arange(1, years_of(horizon_months) + 1) * 12, horizon_months)
 
 
 def shortfall_by_month(model: Model, costs: dict[str, Floats], values: Values) -> Floats | None:

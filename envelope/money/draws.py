@@ -16,6 +16,7 @@ from envelope.money.lines import Line, month_years, price
 from envelope.money.model import Model, complete
 from envelope.money.result import by_year
 from envelope.money.tax import TAX, is_bought, write_off_matrix
+from envelope.units import years_of
 
 Floats = NDArray[np.float64]
 
@@ -176,7 +177,7 @@ def line_draws(model: Model, values: Values) -> LineDraws:
         costs[TAX] = _tax(model, costs, full, factors)
     count = max((len(v) for v in values.values()), default=1)
     present = np.zeros((count, len(costs)))
-    years = np.zeros((count, len(costs), -(-model.horizon_months // 12) + 1))
+    years = np.zeros((count, len(costs), years_of(model.horizon_months) + 1))
     for i, cost in enumerate(costs.values()):
         present[:, i], years[:, i, :] = cost
     return LineDraws(tuple(costs), present, years)
@@ -189,7 +190,7 @@ def _line(line: Line, values: Values, factors: Floats, spread: Floats | None) ->
     """
     horizon = factors.shape[1] - 1
     present: Floats = np.zeros(1)
-    years: Floats = np.zeros((1, -(-horizon // 12) + 1))
+    years: Floats = np.zeros((1, years_of(horizon) + 1))
     for term in line.terms:
         unit_price = price(term, values)
         price_year = month_years(horizon) if term.price_year is None else term.price_year

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from envelope.errors import InputError, Problem
 from envelope.provenance import DateText, Evidence
-from envelope.spec.economics import PRICE_PREFIXES, Default, Economics, facts
+from envelope.spec.economic_facts import facts
+from envelope.spec.economics import PRICE_PREFIXES, Default, Economics
 from envelope.spec.ranges import Spread
 
 Floats = NDArray[np.float64]

@@ -56,7 +56,7 @@ def usage_by_year(economics: Economics, usage: AnnualUsage | Sequence[AnnualUsag
     A single usage is taken as the first year's and grows with ``demand_growth_frac_per_year`` on the same
     machines; of a sequence that is too short the last year is repeated.
     """
-    count = -(-economics.horizon_months // 12)
+    count = economics.years
     if isinstance(usage, AnnualUsage):
         growth = 1.0 + resolve(economics)["demand_growth_frac_per_year"].point
         return tuple(usage.grown(growth**year) for year in range(count))

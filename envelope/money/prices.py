@@ -1,6 +1,7 @@
 """Ages of the prices in the catalog, and a user's own negotiated prices."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date as Date
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from pydantic import Field
 from envelope.errors import InputError, Problem, unknown_name
 from envelope.provenance import DateText, Evidence, Frozen
 from envelope.spec.cloud import CloudPrices
-from envelope.spec.economics import Economics, facts
+from envelope.spec.economic_facts import economics_problems, facts
+from envelope.spec.economics import Economics
 from envelope.spec.hardware import HardwareProfile, ServerProfile
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import ids, load_all, load_file
@@ -56,7 +58,8 @@ class PriceFile(Frozen):
 def with_price_file(economics: Economics, path: Path) -> Economics:
     """Return the economics with the prices of a file in place of those of the catalog.
 
-    Raises ``InputError`` for a name that no price can have, and for a price without source or date.
+    Raises ``InputError`` for a name that no price can have, for a price without source or date, and for a number that
+    cannot be.
     """
     book = load_file(PriceFile, path)
     problems: list[Problem] = []
@@ -65,9 +68,15 @@ def with_price_file(economics: Economics, path: Path) -> Economics:
         if not spread.source or spread.date is None:
             where = f"prices.{name}"
             problems.append(Problem(str(path), where, None, "needs source and date", "such as a quote and its day"))
+    priced = economics.model_copy(update={"inputs": {**economics.inputs, **book.prices}})
+    problems += [
+        replace(p, path=p.path.replace("inputs.", "prices.", 1))
+        for p in economics_problems(priced, str(path), "")
+        if p.path.removeprefix("inputs.") in book.prices and p.rule != "unknown"
+    ]
     if problems:
         raise InputError(problems)
-    return economics.model_copy(update={"inputs": {**economics.inputs, **book.prices}})
+    return priced
 
 
 def _name_problems(name: str, path: Path) -> tuple[Problem, ...]:

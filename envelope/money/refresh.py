@@ -13,7 +13,7 @@ from typing import Any
 
 from envelope.errors import InputError, MissingExtraError, Problem
 from envelope.provenance import Evidence, Frozen, Source
-from envelope.spec import load
+from envelope.spec import folders, load, yaml_text
 from envelope.spec.hosted import HostedModel, Processing, TariffLine, TokenKind, UtcHours
 
 _KINDS: dict[str, TokenKind] = {
@@ -89,19 +89,19 @@ def save_tariffs(models: Iterable[HostedModel], folder: Path | None = None) -> l
     ``folder`` is the user's own data folder by default. The packaged catalog is never written to: its own folder is
     refused with ``InputError``.
     """
-    target = folder or load.writable_data_dir()
+    target = folder or folders.writable_data_dir()
     written = []
     for model in models:
         path = target / "hosted" / f"{model.id}.yaml"
-        if load.is_packaged(path):
+        if folders.is_packaged(path):
             rule = "belongs to the packaged catalog, which is a dated snapshot"
             raise InputError(Problem(str(path), "", None, rule, "give a folder of your own"))
-        text = load.to_yaml(model)
-        load.validate(HostedModel, load.parse_yaml(text, str(path)), str(path))
+        text = yaml_text.to_yaml(model)
+        load.validate(HostedModel, yaml_text.parse_yaml(text, str(path)), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         written.append(path)
-    load.forget()
+    folders.forget()
     return written
 
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from envelope.money.acquire import Fleet, at_month, by_month, fixed_year, in_service, while_in_service
+from envelope.money.acquire import Fleet, at_month, by_month, fixed_year, while_in_service
+from envelope.money.drivers import DRIVERS, Driven, racks_bought
 from envelope.money.inputs import Input, own_input
 from envelope.money.lines import Line, Power, Term, month_years
 from envelope.money.usage import AnnualUsage, HostedTokens
 from envelope.provenance import Evidence
-from envelope.spec.economics import CostItem, Economics, facts
+from envelope.spec.economic_facts import facts
+from envelope.spec.economics import CostItem, Economics
 from envelope.spec.ranges import Spread
 from envelope.units import MTOK
 
@@ -28,26 +30,6 @@ _Z90 = 1.2815515655446004
 """Standard normal quantile of 0.9."""
 _SMALL = 0.002
 """Relative error that no range shows."""
-DEVICES_PER_NODE = 8
-"""Devices that count as one node of operations effort."""
-_RACK_UNITS = 42
-_VOLUME = {"it_kwh", "seat_kwh", "output_mtok", "solved_task", "failed_task"}
-_UNIT = {
-    "candidate": "years",
-    "node": "node-years",
-    "device": "device-years",
-    "rack": "racks",
-    "seat": "seat-years",
-    "it_kw": "kW-years",
-    "it_kwh": "kWh",
-    "seat_kwh": "kWh",
-    "output_mtok": "M tokens",
-    "solved_task": "tasks",
-    "failed_task": "tasks",
-    "purchase": "machines",
-    "installed": "machine-years",
-    "outage_seat_hour": "seat-hours",
-}
 
 
 def hosted_lines(economics: Economics, years: Sequence[AnnualUsage]) -> tuple[list[Line], dict[str, Input]]:
@@ -160,19 +142,19 @@ def _item_line(item: CostItem, economics: Economics, years: Sequence[AnnualUsage
         Power(spread.default or literal_name(item, i), 1 if i < len(item.factors) else -1)
         for i, spread in enumerate(spreads)
     )
-    if item.per in _VOLUME:
+    if DRIVERS[item.per].follows_volume:
         powers = (*powers, Power(DEMAND))
     if item.per in ("purchase", "installed"):
         terms = _asset_terms(item, powers, owned, horizon)
     else:
         quantity = _quantity(item, years, owned, horizon)
-        terms = (Term(quantity, powers, item.growth),) if quantity.any() or item.per in _VOLUME else ()
-    unit = _UNIT[item.per]
+        terms = (Term(quantity, powers, item.growth),) if quantity.any() or DRIVERS[item.per].follows_volume else ()
+    unit = DRIVERS[item.per].unit
     if item.when == "per_month":
         unit = unit.replace("year", "month")
     elif item.when in ("start", "end"):
         unit = unit.replace("-years", "s")
-    volume = item.per in _VOLUME
+    volume = DRIVERS[item.per].follows_volume
     return Line(item.id, item.label, item.group, unit, terms, item.capex, item.payer, volume, item.note)
 
 
@@ -200,52 +182,10 @@ def _asset_terms(
 def _quantity(item: CostItem, years: Sequence[AnnualUsage], owned: Sequence[Fleet], horizon_months: int) -> Floats:
     """Return what the item is charged for in each month, [H + 1]."""
     if item.per == "rack":
-        return _racks_bought(owned, horizon_months)
-    driver = _driver(item.per, years, owned, horizon_months)
+        return racks_bought(owned, horizon_months)
+    driver = DRIVERS[item.per].amount(Driven(years, owned, horizon_months))
     if item.when == "start":
         return at_month(0, float(driver[1]), horizon_months)
     if item.when == "end":
         return at_month(horizon_months, float(driver[-1]), horizon_months)
     return driver / 12.0 if item.when == "per_year" else driver
-
-
-def _driver(per: str, years: Sequence[AnnualUsage], owned: Sequence[Fleet], horizon_months: int) -> Floats:
-    """Return the yearly rate (tasks, kWh) or the number in service (devices, kW) in each month, [H + 1]."""
-    if per == "candidate":
-        return by_month([1.0] * len(years), horizon_months)
-    if per in ("node", "device"):
-        devices = _devices(years, owned, horizon_months)
-        return devices / DEVICES_PER_NODE if per == "node" else devices
-    if per == "it_kw":
-        kw = [in_service(f, horizon_months) * f.asset.max_w / 1000.0 for f in owned if f.asset.kind != "seat"]
-        return np.sum(kw, axis=0) if kw else np.zeros(horizon_months + 1)
-    if per == "seat":
-        seats = [in_service(f, horizon_months) for f in owned if f.asset.kind == "seat"]
-        return np.sum(seats, axis=0) if seats else np.zeros(horizon_months + 1)
-    yearly = {
-        "it_kwh": [u.it_kwh for u in years],
-        "seat_kwh": [u.seat_kwh for u in years],
-        "output_mtok": [u.output_tokens / MTOK for u in years],
-        "solved_task": [u.solved_tasks for u in years],
-        "failed_task": [u.failed_tasks for u in years],
-        "outage_seat_hour": [u.downtime_hours * u.seats for u in years],
-    }
-    return by_month(yearly[per], horizon_months)
-
-
-def _devices(years: Sequence[AnnualUsage], owned: Sequence[Fleet], horizon_months: int) -> Floats:
-    """Return the devices in service, owned (without seats) and rented."""
-    devices = by_month([sum(r.devices for r in u.rented) for u in years], horizon_months)
-    for fleet in owned:
-        if fleet.asset.kind != "seat":
-            devices = devices + in_service(fleet, horizon_months) * fleet.asset.devices_per_unit
-    return devices
-
-
-def _racks_bought(owned: Sequence[Fleet], horizon_months: int) -> Floats:
-    """Return the racks bought in each month: whole racks for the most rack units that were ever in service."""
-    units = np.zeros(horizon_months + 1)
-    for fleet in owned:
-        units += in_service(fleet, horizon_months) * fleet.asset.rack_units
-    needed = np.maximum.accumulate([math.ceil(u / _RACK_UNITS) for u in units])
-    return np.diff(needed, append=needed[-1]).astype(np.float64)

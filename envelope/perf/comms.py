@@ -18,6 +18,12 @@ NETWORK_FRAC: Final = 0.8
 """Share of a NIC's line rate that collectives reach (a judgement)."""
 NO_LINK_BYTES_PER_S: Final = 1.25e9
 """10 Gbit/s Ethernet: what devices without a known link are joined by."""
+DISPATCH_FRAC: Final = 0.6
+"""Share of the links' rate that expert dispatch and combine inside a node reach (a judgement)."""
+HAND_OVER_FRAC: Final = 0.7
+"""Share of the links' rate that one message between pipeline stages reaches (a judgement: no collective, one pair)."""
+HAND_OVER_S: Final = 1e-5
+"""Time to start such a message: a send and a receive of NCCL (a judgement)."""
 FAST: Final = ("nvlink", "infinity_fabric", "other")
 CARDS_PER_NODE: Final = 8
 
@@ -108,7 +114,7 @@ def all_to_all_s(tokens: Floats, top_k: int, hidden: int, ranks: int, net: Fabri
     if ranks <= 1:
         return np.zeros_like(tokens)
     held = tokens / ranks * hidden * 3.0
-    inside = held * min(top_k, ranks) * (ranks - 1) / ranks / (net.inside(ranks).bandwidth_bytes_per_s * 0.6)
+    inside = held * min(top_k, ranks) * (ranks - 1) / ranks / (net.inside(ranks).bandwidth_bytes_per_s * DISPATCH_FRAC)
     if ranks <= net.node_devices:
         return 2.0 * _by_size(curve, "t0_s", min(ranks, 8)) + inside
     nodes = ranks / net.node_devices
@@ -124,5 +130,6 @@ def hand_over_s(tokens: Floats, hidden: int, net: Fabric, stages: int) -> Floats
     if stages <= 1:
         return np.zeros_like(tokens)
     inside = stages <= net.node_devices
-    rate = net.inside(stages).bandwidth_bytes_per_s * 0.7 if inside else net.network_bytes_per_s * NETWORK_FRAC
-    return (stages - 1) * (1e-5 + tokens * hidden * 2.0 / rate)
+    linked, network = net.inside(stages).bandwidth_bytes_per_s * HAND_OVER_FRAC, net.network_bytes_per_s * NETWORK_FRAC
+    rate = linked if inside else network
+    return (stages - 1) * (HAND_OVER_S + tokens * hidden * 2.0 / rate)

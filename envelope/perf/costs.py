@@ -18,6 +18,18 @@ HOST_FLOP_PER_S = 6e11
 """What a desktop's or server share's CPU reaches in offloaded layers (a judgement: 16 cores of AVX2)."""
 HOST_FRAC = 0.6
 """Share of the host memory's bandwidth that CPU kernels reach in offloaded layers (a judgement)."""
+LINK_FRAC = 0.8
+"""Share of the host link's rate that streamed weights reach (a judgement; PCIe's own framing takes a tenth)."""
+STREAMED_FRAC = 0.4
+"""Share of the peak that products reach whose weights have just been streamed in (a judgement)."""
+UNKNOWN_HOST_FRAC = 0.25
+"""Host memory bandwidth over the device's where no host memory is described (a judgement)."""
+LOGIT_BYTES, SAMPLING_PASSES = 4.0, 4.0
+"""Logits are fp32 and read or written four times: written, penalised, softmax, draw (a count of the kernels)."""
+SAMPLING_FRAC = 0.6
+"""Share of the memory bandwidth that these kernels reach (a judgement: rows of the vocabulary, few sequences)."""
+HIDDEN_BYTES, ELEMENTWISE_PASSES = 2.0, 16.0
+"""Norms, residuals, rotary embedding and activation read and write the bf16 hidden state about 16 times a layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +110,7 @@ def sampled_costs(b: Bench, sequences: Floats) -> list[OpCost]:
     par = b.replica.parallelism
     local = np.maximum(sequences / (b.lanes * par.dp), 1.0)
     found = [_linear(b, linear, local) for linear in b.work.linears if linear.tokens == "sampled"]
-    passes = 4.0
-    moved = local * b.replica.model.vocab * 4.0 * passes / par.tp
+    moved = local * b.replica.model.vocab * LOGIT_BYTES * SAMPLING_PASSES / par.tp
     zero = np.zeros_like(local)
     found.append(
         roofline_cost(
@@ -107,7 +118,7 @@ def sampled_costs(b: Bench, sequences: Floats) -> list[OpCost]:
             zero,
             moved,
             compute_s=zero,
-            memory_s=moved / (0.6 * b.bandwidth_bytes_per_s),
+            memory_s=moved / (SAMPLING_FRAC * b.bandwidth_bytes_per_s),
             fixed_s=0.0,
             p=1.0,
             peak_s=zero,
@@ -142,7 +153,7 @@ def _experts(b: Bench, experts: Experts, tokens: Floats) -> OpCost:
 
 
 def _elementwise(b: Bench, tokens: Floats) -> OpCost:
-    """Return norms, residuals, rotary embedding and activations: about 16 passes over the hidden state a layer.
+    """Return norms, residuals, rotary embedding and activations: ``ELEMENTWISE_PASSES`` over the hidden state a layer.
 
     Each layer launches ``kernels`` small kernels; recurrent layers ``linear_kernels`` more (convolution, gates) and
     sparse ones ``sparse_kernels`` more (quantising index queries, choosing and mapping entries).
@@ -151,7 +162,7 @@ def _elementwise(b: Bench, tokens: Floats) -> OpCost:
     linear = sum(a.layers for a in b.work.attentions if a.kind == "linear")
     sparse = sum(a.layers for a in b.work.attentions if a.topk_tokens is not None)
     more = (linear * curve["linear_kernels"] + sparse * curve["sparse_kernels"]) / b.work.layers
-    moved = tokens * b.work.hidden * 2.0 * 16.0
+    moved = tokens * b.work.hidden * HIDDEN_BYTES * ELEMENTWISE_PASSES
     launch = (curve["t0_s"] + curve["unit_s"] * b.units) * (curve["kernels"] + more)
     zero, reach = np.zeros_like(tokens), curve["eff_b"] * b.bandwidth_bytes_per_s
     return roofline_cost(
@@ -227,12 +238,12 @@ def _with_offload(b: Bench, costs: list[OpCost], tokens: Floats) -> list[OpCost]
 def _host_cost(b: Bench, flop: Floats, moved: Floats) -> OpCost:
     """Return the time of offloaded weights: computed by the host's cores, or streamed over the link if faster."""
     host = b.replica.host_memory
-    bandwidth = host.bandwidth_bytes_per_s if host else b.bandwidth_bytes_per_s / 4
+    bandwidth = host.bandwidth_bytes_per_s if host else b.bandwidth_bytes_per_s * UNKNOWN_HOST_FRAC
     link = b.replica.hardware.link("c2c", "pcie")
     on_host = flop / HOST_FLOP_PER_S + moved / (HOST_FRAC * bandwidth)
-    streamed = moved / link.bandwidth_bytes_per_s / 0.8 if link else np.full_like(moved, np.inf)
+    streamed = moved / (LINK_FRAC * link.bandwidth_bytes_per_s) if link else np.full_like(moved, np.inf)
     peak, _ = peak_flop_per_s(b.replica.hardware, "bf16")
-    streamed = streamed + flop / (0.4 * peak)
+    streamed = streamed + flop / (STREAMED_FRAC * peak)
     time = np.minimum(on_host, streamed)
     zero = np.zeros_like(time)
     return roofline_cost(

@@ -82,7 +82,7 @@ def _dense(model: Model, width: int, layers: int) -> Layers:
     bias = (inner + model.hidden) * layers if ffn.bias else 0
     return Layers(
         (
-            Linear("ffn_in", "dense_ffn", inner, model.hidden, layers, split="column"),
+            Linear("ffn_in", "dense_ffn", inner, model.hidden, layers, split="column", matrices=ffn.matrices - 1),
             Linear("ffn_out", "dense_ffn", model.hidden, width, layers, split="row"),
         ),
         vectors={"dense_ffn": bias},
@@ -94,7 +94,8 @@ def _moe(moe: Moe, hidden: int, layers: int) -> list[Layers | Experts]:
     vectors = Counter({"router": moe.experts * layers if moe.router_bias else 0})
     if moe.shared_width:
         inner = (moe.matrices - 1) * moe.shared_width
-        linears.append(Linear("shared_in", "shared_experts", inner, hidden, layers, split="column"))
+        shared = Linear("shared_in", "shared_experts", inner, hidden, layers, split="column", matrices=moe.matrices - 1)
+        linears.append(shared)
         linears.append(Linear("shared_out", "shared_experts", hidden, moe.shared_width, layers, split="row"))
     if moe.shared_gate:
         vectors["shared_experts"] += hidden * layers

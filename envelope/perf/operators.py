@@ -22,6 +22,8 @@ class Linear:
     """``sampled``: only for tokens whose logits are needed."""
     split: Split = "none"
     """How tensor parallelism cuts it: by output (``column``), by input (``row``), or not at all."""
+    matrices: int = 1
+    """Matrices of the checkpoint that the product does at once, such as query, key and value; each has its adapter."""
 
     @property
     def params(self) -> int:

@@ -43,12 +43,13 @@ def _grouped(a: spec.GroupedAttention, hidden: int, layers: int) -> Layers:
     query = a.heads * a.qk_dim
     key_value = a.kv_heads * (a.qk_dim + (0 if a.value_from_key else a.v_dim)) if a.own_kv else 0
     wide = query * (2 if a.output_gate else 1) + key_value
+    matrices = 1 + ((1 if a.value_from_key else 2) if a.own_kv else 0)
     norm = {"none": 0, "head": a.qk_dim, "full": query}[a.qk_norm]
     if a.own_kv:
         norm += {"none": 0, "head": a.qk_dim, "full": a.kv_heads * a.qk_dim}[a.qk_norm]
     bias = (wide if a.qkv_bias else 0) + (hidden if a.o_bias else 0)
     linears = [
-        Linear("qkv", "attention", wide, hidden, layers, split="column"),
+        Linear("qkv", "attention", wide, hidden, layers, split="column", matrices=matrices),
         Linear("attention_out", "attention", hidden, a.heads * a.v_dim, layers, split="row"),
     ]
     if a.indexer is not None:
@@ -85,7 +86,7 @@ def _latent(a: spec.LatentAttention, hidden: int, layers: int) -> Layers:
     down = (a.q_lora_rank or 0) + latent
     query_in = a.q_lora_rank or hidden
     linears = [
-        Linear("latent_down", "attention", down, hidden, layers),
+        Linear("latent_down", "attention", down, hidden, layers, matrices=2 if a.q_lora_rank else 1),
         Linear("query_up", "attention", a.heads * qk, query_in, layers, split="column"),
         Linear(
             "key_value_up", "attention", a.heads * (a.qk_nope_dim + a.v_dim), a.kv_lora_rank, layers, split="column"
@@ -132,7 +133,7 @@ def _compressed(a: spec.CompressedAttention, hidden: int, layers: int) -> Layers
     """
     query = a.heads * a.head_dim
     linears = [
-        Linear("latent_down", "attention", a.q_lora_rank + a.head_dim, hidden, layers),
+        Linear("latent_down", "attention", a.q_lora_rank + a.head_dim, hidden, layers, matrices=2),
         Linear("query_up", "attention", query, a.q_lora_rank, layers, split="column"),
         Linear("output_down", "attention", a.o_groups * a.o_lora_rank, query // a.o_groups, layers, split="column"),
         Linear("output_up", "attention", hidden, a.o_groups * a.o_lora_rank, layers, split="row"),

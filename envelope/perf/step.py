@@ -18,6 +18,9 @@ from envelope.spec.step import BOUNDS, StepTables
 Codes = NDArray[np.int8]
 _CACHE_SIZE = 512
 """Compiled replicas that are kept."""
+VERIFY_FRAC = 0.1
+"""Time that each further query of a sequence (a draft to verify) adds to reading its KV cache: the cache is read once
+for all of them, and the rest is arithmetic (a judgement)."""
 _compiled: "OrderedDict[tuple[object, ...], tuple[ReplicaSpec, Compiled]]" = OrderedDict()
 
 
@@ -108,7 +111,10 @@ def _compile(replica: ReplicaSpec) -> Compiled:
 
 
 def _draft_frac(b: Bench) -> float:
-    """Return the extra share of a step spent drafting: one layer of the model per draft token and step."""
+    """Return the extra share of a step spent drafting: one layer of the model per draft token and step.
+
+    A multi-token-prediction head is one more layer (DeepSeek-V3, arXiv 2412.19437, section 2.2).
+    """
     drafts = b.replica.settings.draft_tokens
     return drafts / (1.0 + drafts) / b.work.layers if drafts else 0.0
 
@@ -139,7 +145,7 @@ def _attention(b: Bench, every_seq: Floats) -> AttentionTables:
         token += work.layers * att.prefill_token_s(shape, prefill[0], prefill[1])
         start += work.layers * prefill[0]["t0_s"]
     verify = float(b.replica.query_tokens)
-    slopes *= 1.0 if verify == 1.0 else 1.0 + 0.1 * (verify - 1.0)
+    slopes *= 1.0 if verify == 1.0 else 1.0 + VERIFY_FRAC * (verify - 1.0)
     shared = np.where(every_seq > 0, np.maximum(1.0 / lanes, 1.0 / np.maximum(every_seq, 1.0)), 0.0)
     return AttentionTables(base, knots, slopes * shared[:, None], start, token / lanes, rise / lanes)
 

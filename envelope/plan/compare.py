@@ -5,6 +5,7 @@ from functools import partial
 
 from envelope.plan.case.scenarios import chosen_candidates
 from envelope.plan.chain import judged
+from envelope.plan.cost.unused import unused_inputs
 from envelope.plan.fixes.fixes import with_fixes
 from envelope.plan.service.prepare import prepare_for
 from envelope.plan.verdict.choice import verdict
@@ -35,14 +36,15 @@ def compare(
     repeats = seeds or scenario.simulation.seeds
     runs = repeats + (_FIX_RUNS if fixes else 1)
     prepare_for(scenario, chosen, runs=runs, tell=partial(progress or _silent, 0.0))
-    results = []
+    results, models = [], []
     for index, candidate in enumerate(chosen):
         tick = partial(progress or _silent, index / len(chosen))
         found = judged(scenario, candidate, seeds=repeats, tick=tick)
+        models += [found.money.model] if found.money else []
         results.append(with_fixes(scenario, found, seeds=repeats, tick=tick) if fixes else candidate_result(found))
     if progress:
         progress(1.0, "done")
-    return verdict(scenario, results)
+    return verdict(scenario, results, unused_inputs(scenario.economics, models))
 
 
 def _silent(_share: float, _what: str) -> None:

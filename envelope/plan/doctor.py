@@ -17,7 +17,7 @@ from envelope.provenance import Frozen, Sourced
 from envelope.sensors.conditions import probed_name
 from envelope.sensors.gpu import gpu_facts
 from envelope.serving.compiled import available, is_ready
-from envelope.spec import load
+from envelope.spec import folders, load
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile, ServerProfile
 from envelope.spec.hosted import HostedModel
@@ -195,7 +195,7 @@ def _names_here() -> tuple[frozenset[str], frozenset[str]]:
 
 def _folders() -> tuple[Folder, ...]:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    purposes = {"your own records": load.writable_data_dir(), "compiled kernel": cache, "here": Path.cwd()}
+    purposes = {"your own records": folders.writable_data_dir(), "compiled kernel": cache, "here": Path.cwd()}
     return tuple(Folder(purpose=p, path=str(folder), writable=_writable(folder)) for p, folder in purposes.items())
 
 

@@ -53,7 +53,7 @@ def write_cost_study(
             files["tco_difference.html"] = difference_page(changes, date=date)
     written = [write_text(folder / name, content) for name, content in files.items()]
     if has("xlsxwriter"):
-        title = Title(study.name, study.question, date, study.version, lead(study))
+        title = Title(study.name, study.question, date, study.version, lead(study), study.warnings)
         heads = {c.id: headline(c) for c in study.candidates}
         write_workbook(folder / "tco.xlsx", title, models.models, study.baseline, _drawn(study), heads)
         written.append(folder / "tco.xlsx")

@@ -113,12 +113,13 @@ def _broken_words(c: "CandidateCosts") -> str:
 
 
 def legend(study: "CostStudy") -> str:
-    """Return what the marks of the table of candidates mean."""
-    return (
+    """Return what the marks of the table of candidates mean, and what the scenario says in vain."""
+    marks = (
         f"★ recommended, as envelope compare says. Saved: expected present value against {study.baseline}. ✘ (grey): "
         "breaks the rules that are named, so that its cost is no alternative. Unit costs are per request served and "
         "task solved."
     )
+    return " ".join([marks, *(f"⚠ {warning}." for warning in study.warnings)])
 
 
 def table_rows(study: "CostStudy") -> tuple[Sequence[str], list[tuple[str, list[str]]]]:

@@ -47,6 +47,7 @@ def _parts(result: Comparison, width: int) -> Iterable[RenderableType]:
         yield _lines(result.candidate(result.recommended))
     yield from why_not(result.candidates)
     yield _recommendation(result)
+    yield from (Text(f"⚠ {warning}", style="yellow") for warning in result.warnings)
 
 
 _COLUMNS = (

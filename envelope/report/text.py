@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 from envelope.units import GB, GIB
 
 

@@ -20,6 +20,7 @@ from envelope.money.uncertainty import Quantiles, SobolIndex, Uncertainty, torna
 from envelope.report.charts.palette import PALETTE
 from envelope.report.workbook_candidate import MONEY, CandidateSheet, Placed, UsageSheet, cell, sheet_name
 from envelope.report.workbook_inputs import write_assumptions
+from envelope.units import years_of
 
 Floats = NDArray[np.float64]
 
@@ -48,6 +49,8 @@ class Title:
     date: str
     version: str
     recommended: str | None = None
+    warnings: tuple[str, ...] = ()
+    """What the scenario says in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,8 @@ def _headlines(book: Any, sheet: Any, title: Title, heads: Mapping[str, Headline
     sheet.write_string(1, 0, title.question)
     sheet.write_string(2, 0, f"{title.date}; envelope {title.version}; nominal US dollars before value-added tax")
     sheet.write_string(3, 0, f"Recommended: {title.recommended or 'no candidate keeps every rule'}")
+    if title.warnings:
+        sheet.write_string(4, 0, "; ".join(title.warnings))
     sheet.write_row(5, 0, ["Expected, over the ranges of all inputs (values)", *heads], bold)
     every = list(heads.values())
     rows: list[tuple[str, list[float | str | None], Any]] = [
@@ -238,7 +243,7 @@ def _cash_flow(
     """Write the flows by month and year (outflows negative), and the return on each against the baseline."""
     bold, money = book.add_format({"bold": True, "bottom": 1}), book.add_format({"num_format": MONEY})
     percent = book.add_format({"num_format": "0.0%"})
-    years = -(-horizon // 12)
+    years = years_of(horizon)
     sheet.set_column(0, 0, 44)
     sheet.write_string(
         0, 0, "Cash flow in nominal US dollars; an outflow is negative; month 0 is the start of service."
@@ -285,7 +290,7 @@ def _flow_row(sheet: Any, row: int, first: int, months: list[str], values: Float
     for month, formula in enumerate(months):
         sheet.write_formula(row, first + month, f"={formula}", money, float(values[month]))
     sheet.write_formula(row, 1, f"={cell(row, first)}", money, float(values[0]))
-    for year in range(1, -(-horizon // 12) + 1):
+    for year in range(1, years_of(horizon) + 1):
         begin, last = 12 * (year - 1) + 1, min(12 * year, horizon)
         formula = f"=SUM({cell(row, first + begin)}:{cell(row, first + last)})"
         sheet.write_formula(row, 1 + year, formula, money, float(values[begin : last + 1].sum()))
@@ -298,7 +303,7 @@ def _sensitivity(book: Any, models: Mapping[str, Model], found: Drawn) -> None:
     share = book.add_format({"num_format": "0%"})
     sheet.set_column(0, 0, 44)
     sheet.set_column(1, 12, 16)
-    text = f"Drawn by Python ({drawn.draws} Sobol points, seed {drawn.seed}); these figures do not follow the sheet."
+    text = f"Drawn by Python ({drawn.draws} Latin-hypercube draws, seed {drawn.seed}): these do not follow the sheet."
     sheet.write_string(0, 0, text)
     sheet.write_row(2, 0, ["Present value of the costs", "P10", "P50", "P90", "mean", "cheapest in"], bold)
     row = 3

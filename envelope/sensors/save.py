@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from envelope.errors import InputError, Problem
 from envelope.perf import cpu_probe
-from envelope.spec import load
+from envelope.spec import folders, load, yaml_text
 from envelope.spec.hardware import HardwareProfile
 
 
@@ -18,13 +18,13 @@ def save_record(record: BaseModel, kind: str, ident: str, *, folder: Path | None
     ``folder`` defaults to the user's data folder. A file that a person wrote is not overwritten without ``force``;
     one that an earlier probe wrote is.
     """
-    target = (folder or load.writable_data_dir()) / kind / f"{ident}.yaml"
+    target = (folder or folders.writable_data_dir()) / kind / f"{ident}.yaml"
     if target.exists() and not force and not _is_probed(target):
         remedy = "choose another --name, or --force"
         raise InputError(Problem(str(target), "", None, "exists and was not written by a probe", remedy))
-    text = load.to_yaml(record)
+    text = yaml_text.to_yaml(record)
     # Read back what will be written: a profile that does not load must never reach the folder.
-    load.validate(type(record), load.parse_yaml(text, str(target)), str(target))
+    load.validate(type(record), yaml_text.parse_yaml(text, str(target)), str(target))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_suffix(f".{os.getpid()}.tmp")
@@ -32,13 +32,13 @@ def save_record(record: BaseModel, kind: str, ident: str, *, folder: Path | None
         temporary.replace(target)
     except OSError as error:
         raise InputError(Problem(str(target), "", None, f"cannot be written: {error.strerror}")) from None
-    load.forget()
+    folders.forget()
     return target
 
 
 def require_writable(kind: str, *, folder: Path | None = None) -> None:
     """Raise ``InputError`` if no record of this kind can be written: better before minutes of measuring than after."""
-    target = (folder or load.writable_data_dir()) / kind
+    target = (folder or folders.writable_data_dir()) / kind
     try:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=target):
@@ -50,7 +50,7 @@ def require_writable(kind: str, *, folder: Path | None = None) -> None:
 
 def _is_probed(path: Path) -> bool:
     try:
-        data = load.read_yaml(path)
+        data = yaml_text.read_yaml(path)
     except InputError:
         return False
     if not isinstance(data, dict):

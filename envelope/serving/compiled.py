@@ -18,8 +18,8 @@ from envelope.processor import processor_flags, processor_name
 F = TypeVar("F", bound=Callable[..., Any])
 
 MODULES = (
-    "layout", "draws", "blocks", "clock", "heaps", "adapters", "drafts", "batch", "leave", "replica", "ranks", "hosted",
-    "route", "events",
+    "layout", "draws", "blocks", "clock", "heaps", "adapters", "drafts", "batch", "policy", "leave", "replica", "ranks",
+    "hosted", "route", "events",
 )  # fmt: skip
 """Files of the kernel, those that others use first."""
 

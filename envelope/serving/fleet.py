@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from envelope.errors import InputError, Problem
+from envelope.spec.routing import Policy
 from envelope.spec.step import StepTables
 from envelope.spec.workload import SENSITIVITIES, Sensitivity
 
 Tier = Literal["small", "mid", "frontier"]
 TIERS: tuple[Tier, ...] = ("small", "mid", "frontier")
 
-Policy = Literal["local_only", "hosted_only", "overflow", "escalate", "by_sensitivity", "long_context"]
-POLICIES: tuple[Policy, ...] = (
-    "local_only", "hosted_only", "overflow", "escalate", "by_sensitivity", "long_context",
-)  # fmt: skip
 Balance = Literal["round_robin", "least_outstanding", "prefix_affine", "per_seat"]
 BALANCES: tuple[Balance, ...] = ("round_robin", "least_outstanding", "prefix_affine", "per_seat")
 Role = Literal["serve", "prefill", "decode"]

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from envelope.serving.compiled import entry
-from envelope.serving.fleet import BALANCES, POLICIES, ROLES, TIERS, Fleet, HostedConfig, PoolConfig
+from envelope.serving.fleet import BALANCES, ROLES, TIERS, Fleet, HostedConfig, PoolConfig
 from envelope.serving.kernel import layout as k
 from envelope.serving.requests import ClassInfo, Floats, Ints, Requests
 from envelope.serving.tables import packed_tables
+from envelope.spec.routing import POLICIES
 
 BINS = 4098
 EDGES: Floats = np.concatenate([[0.0], np.geomspace(1e-5, 1e3, BINS - 1)])

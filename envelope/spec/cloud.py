@@ -7,7 +7,7 @@ from pydantic import Field
 
 from envelope.errors import InputError, Problem
 from envelope.provenance import DateText, Evidence, Frozen, Sourced, weakest
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 from envelope.spec.load import ids, load
 from envelope.spec.ranges import Spread
 

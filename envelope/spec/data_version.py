@@ -5,7 +5,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from envelope.spec.load import data_dirs
+from envelope.spec.folders import data_dirs
 from envelope.version import __version__
 
 

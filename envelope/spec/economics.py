@@ -1,15 +1,12 @@
 """Money: defaults with ranges and sources, recurring cost items, and the choices of one scenario."""
 
-from collections.abc import Iterable
-from functools import cache
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from envelope.errors import nearest
 from envelope.provenance import DateText, Evidence, Frozen, Sourced
-from envelope.spec.load import load_all
-from envelope.spec.ranges import Range, Spread, named, number
+from envelope.spec.ranges import Range, named, number
+from envelope.units import years_of
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=80)]
 
@@ -24,11 +21,12 @@ AppliesTo = Literal["any", "self_hosted", "owned", "bought", "rented", "seat", "
 not leased; ``self_hosted`` runs weights on servers, owned or rented; ``seat`` on laptops."""
 
 Per = Literal[
-    "candidate", "node", "device", "rack", "seat", "it_kw", "it_kwh", "seat_kwh", "output_mtok", "solved_task",
-    "failed_task", "purchase", "installed", "outage_seat_hour",
+    "candidate", "node", "device", "rack", "seat", "user", "it_kw", "it_kwh", "seat_kwh", "output_mtok",
+    "solved_task", "failed_task", "purchase", "installed", "outage_seat_hour",
 ]  # fmt: skip
 """What an item is multiplied by. ``purchase`` is the price of each server bought, when it is bought;
-``installed`` the original price of all servers in service; ``node`` counts eight devices; ``outage_seat_hour`` is an
+``installed`` the original price of all servers in service; ``node`` counts eight devices; ``seat`` a laptop that
+is paid for, ``user`` a person who uses the assistant, on whatever bench; ``outage_seat_hour`` is an
 hour of one user without service."""
 
 PRICE_PREFIXES = ("price.", "rent.", "tariff.")
@@ -101,24 +99,6 @@ class EconomicFacts(Sourced):
     """Region → general name (``electricity``) → default (``electricity_de``)."""
 
 
-@cache
-def _facts(_stamp: tuple[int, ...]) -> EconomicFacts:
-    records = load_all(EconomicFacts, "economics")
-    return EconomicFacts(
-        id="all",
-        name="all facts about money",
-        sources=records[0].sources,
-        defaults={name: default for record in records for name, default in record.defaults.items()},
-        items=tuple(item for record in records for item in record.items),
-        regions={region: names for record in records for region, names in record.regions.items()},
-    )
-
-
-def facts() -> EconomicFacts:
-    """Return the defaults, items and regions of all files of the catalog together."""
-    return _facts(tuple(id(record) for record in load_all(EconomicFacts, "economics")))
-
-
 class Economics(Frozen):
     """The money of a scenario. Rates are nominal and per year; amounts in dollars without value-added tax.
 
@@ -183,33 +163,7 @@ class Economics(Frozen):
     """Values in place of defaults of the catalog, by name, and of prices: ``price.<server or device>``,
     ``rent.<device>.<mode>``, ``tariff.<hosted model>.<token kind>``."""
 
-    @model_validator(mode="after")
-    def _names_exist(self) -> Self:
-        known = facts()
-        items = {item.id for item in (*known.items, *self.extra)}
-        _check("region", [self.region], known.regions)
-        _check("include", self.include, items)
-        _check("skip", self.skip, items)
-        general = {name for names in known.regions.values() for name in names}
-        named_inputs = [name for name in self.inputs if not name.startswith(PRICE_PREFIXES)]
-        _check("inputs", named_inputs, {*known.defaults, *general})
-        spreads = [getattr(self, name) for name in type(self).model_fields]
-        used = [s for s in (*spreads, *self.inputs.values()) if isinstance(s, Spread)]
-        used += [s for item in self.extra for s in (*item.factors, *item.divided_by)]
-        names = {*known.defaults, *general, *type(self).model_fields}
-        _check("default", [s.default for s in used if s.default is not None], names)
-        return self
-
     @property
     def years(self) -> int:
         """Years of the horizon, the last of which may be a part of one."""
-        return -(-self.horizon_months // 12)
-
-
-def _check(what: str, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise ``ValueError`` for the first of ``names`` that is not known."""
-    options = set(known)
-    for name in names:
-        if name not in options:
-            close = nearest(name, options)
-            raise ValueError(f"{what} {name!r} unknown; nearest {', '.join(map(repr, close))}")
+        return years_of(self.horizon_months)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from envelope.errors import InputError, Problem
-from envelope.spec.load import Place, flow_text, places
+from envelope.spec.yaml_text import Place, flow_text, places
 
 Step = str | int
 

@@ -77,6 +77,11 @@ class Spread(Frozen):
         return self
 
     @property
+    def numbers(self) -> tuple[float, ...]:
+        """The numbers that are given; none for a named default."""
+        return tuple(x for name in _NUMBERS if (x := getattr(self, name)) is not None)
+
+    @property
     def form(self) -> Form:
         """How the uncertainty is described (``point`` for a named default, which brings its own)."""
         given = {name for name in _NUMBERS if getattr(self, name) is not None}

@@ -1,4 +1,4 @@
-"""Names in the candidates of a scenario that stand for records of the catalog."""
+"""Names in a scenario that stand for records of the catalog."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from envelope.errors import InputError, Problem
 from envelope.spec import load
+from envelope.spec.economic_facts import economics_problems
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile, ServerProfile
 from envelope.spec.hosted import HostedModel
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_names(scenario: "Scenario", file: str) -> None:
-    """Raise ``InputError`` with every name in the candidates that no data file has."""
+    """Raise ``InputError`` with every name that no data file has, and every number of the money that cannot be."""
     problems: list[Problem] = []
     for c, candidate in enumerate(scenario.candidates):
         for where, cls, kind, name in _names(candidate):
@@ -26,6 +27,7 @@ def check_names(scenario: "Scenario", file: str) -> None:
                 load.load(cls, kind, name, file=file, path=f"candidates[{c}].{where}")
             except InputError as error:
                 problems.extend(error.problems)
+    problems += economics_problems(scenario.economics, file)
     if problems:
         raise InputError(problems)
 

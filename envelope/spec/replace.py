@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from envelope.errors import InputError, Problem, nearest
-from envelope.spec.load import validate
+from envelope.spec.load import Lookup, validate
 from envelope.spec.workload import Arrivals, TaskClass, Workload
 
 T = TypeVar("T", bound=BaseModel)
@@ -98,16 +98,16 @@ def _rebuilt(value: Any, branch: Mapping[Step, Any], file: str, at: str) -> Any:
     if problems:
         raise InputError(problems)
     if isinstance(value, BaseModel):
-        return validate(type(value), {**_given(value, made), **made}, file, at=at)
+        return validate(type(value), {**_given(value, made, file, at), **made}, file, at=at)
     if isinstance(value, tuple | list):
         return tuple(made.get(index, item) for index, item in enumerate(value))
     return {**(value or {}), **made}
 
 
-def _given(record: BaseModel, made: Mapping[Step, Any]) -> dict[str, Any]:
+def _given(record: BaseModel, made: Mapping[Step, Any], file: str, at: str) -> dict[str, Any]:
     """Return the fields that a record was given, less those that give way to the changed ones."""
     if isinstance(record, TaskClass | Arrivals) and made.get("preset") is not None:
-        return record.own_fields()
+        return record.own_fields(Lookup(file, at))
     given = {name: getattr(record, name) for name in record.model_fields_set}
     if isinstance(record, Workload):
         for name, other in Workload.ALTERNATIVES.items():

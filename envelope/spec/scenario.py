@@ -13,9 +13,11 @@ from envelope.spec.evidence import EvidenceSet
 from envelope.spec.hosted import Processing
 from envelope.spec.ledger import LedgerRules
 from envelope.spec.operations import Operations
+from envelope.spec.presets import Look
 from envelope.spec.ranges import Range
 from envelope.spec.references import check_names
 from envelope.spec.replace import replaced
+from envelope.spec.routing import Routing as Routing
 from envelope.spec.workload import Workload
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)]
@@ -147,18 +149,6 @@ class HostedUse(Frozen):
     """Discount on the tariff that the promise brings; ``None`` is that of the scenario's economics."""
 
 
-class Routing(Frozen):
-    """Which request goes where. Whatever the policy, a private request stays inside when it must."""
-
-    policy: Literal["local_only", "hosted_only", "overflow", "escalate", "by_sensitivity", "long_context"]
-    overflow_wait_s: float = Field(default=10.0, ge=0)
-    """``overflow``: expected local wait above which a request that may leave is sent out."""
-    escalate_after_failure: bool = True
-    """``escalate``: whether hard tasks are first tried locally, whose time and cost then count."""
-    long_context_tokens: int = Field(default=32_768, ge=1)
-    """``long_context``: prompt length above which a request goes to the second pool or the hosted API."""
-
-
 class Candidate(Frozen):
     """One possible deployment (a *bench*): pools of local replicas, a hosted API, or both."""
 
@@ -260,6 +250,12 @@ class Scenario(Frozen):
     evidence: EvidenceSet = EvidenceSet()
     """Results of one's own evaluations; also read from ``evidence/<id>.yaml`` beside the scenario's file."""
     candidates: tuple[Candidate, ...] = Field(min_length=1)
+
+    @classmethod
+    def with_presets(cls, data: Any, look: Look) -> Any:
+        """Return the fields of a file with those of the presets that its workload names."""
+        work = data.get("workload") if isinstance(data, Mapping) else None
+        return data if work is None else {**data, "workload": Workload.with_presets(work, look.inside("workload"))}
 
     @model_validator(mode="after")
     def _ids_differ(self) -> Self:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from envelope.provenance import Frozen, Sourced
 from envelope.spec.lengths import Distribution, mean_of
-from envelope.spec.load import load
+from envelope.spec.presets import Look, merged, without
 from envelope.units import SECONDS_PER_DAY
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -174,24 +174,23 @@ class Arrivals(Frozen):
     rate_noise_cv: float = Field(default=0.0, ge=0, le=2)
     """Extra variation of the rate from ten minutes to ten minutes (standard deviation over mean)."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _fill_from_preset(cls, data: Any) -> Any:
-        name = data.get("preset") if isinstance(data, dict) else None
-        if not isinstance(name, str):
+    def with_presets(cls, data: Any, look: Look) -> Any:
+        """Return the fields of a file with those of the preset that they name, where they give none."""
+        preset = _preset_of(data, look)
+        if preset is None:
             return data
-        preset = load(WorkloadPreset, "workloads", name, file="workload", path="arrivals.preset")
         if preset.arrivals is None:
-            raise ValueError(f"preset {name!r} says nothing about arrivals")
-        return _merged(preset.arrivals.model_dump(mode="python", exclude_unset=True), data)
+            raise look.problem("preset", preset.id, "says nothing about arrivals")
+        return merged(preset.arrivals.model_dump(mode="python", exclude_unset=True), data)
 
-    def own_fields(self) -> dict[str, Any]:
+    def own_fields(self, look: Look) -> dict[str, Any]:
         """Return the fields that do not stand as they are in the preset."""
         given = self.model_dump(mode="python", exclude_unset=True)
         if self.preset is None:
             return given
-        preset = load(WorkloadPreset, "workloads", self.preset, file="workload", path="arrivals.preset")
-        return _without(preset.model_dump(mode="python", exclude_unset=True)["arrivals"], given)
+        preset = look(WorkloadPreset, "workloads", self.preset, "preset").model_dump(mode="python", exclude_unset=True)
+        return without(preset["arrivals"], given)
 
 
 class WorkloadPreset(Sourced):
@@ -221,22 +220,21 @@ class TaskClass(TaskShape):
     adapter: Name | None = None
     """Adapter (LoRA) on the shared base model that the class needs; engines hold only so many in one batch."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _fill_from_preset(cls, data: Any) -> Any:
-        name = data.get("preset") if isinstance(data, dict) else None
-        if not isinstance(name, str):
-            return data
-        preset = load(WorkloadPreset, "workloads", name, file="workload", path="tasks.preset")
-        return _merged(preset.task.model_dump(mode="python", exclude_unset=True), data)
+    def with_presets(cls, data: Any, look: Look) -> Any:
+        """Return the fields of a file with those of the preset that they name, where they give none."""
+        preset = _preset_of(data, look)
+        return data if preset is None else merged(preset.task.model_dump(mode="python", exclude_unset=True), data)
 
-    def own_fields(self) -> dict[str, Any]:
+    def own_fields(self, look: Look) -> dict[str, Any]:
         """Return the fields that do not stand as they are in the preset."""
         given = self.model_dump(mode="python", exclude_unset=True)
         if self.preset is None:
             return given
-        preset = load(WorkloadPreset, "workloads", self.preset, file="workload", path="tasks.preset")
-        return _without(preset.task.model_dump(mode="python", exclude_unset=True), given)
+        return without(
+            look(WorkloadPreset, "workloads", self.preset, "preset").task.model_dump(mode="python", exclude_unset=True),
+            given,
+        )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -296,6 +294,20 @@ class Workload(Frozen):
     }  # fmt: skip
     """Fields of which one replaces the other when it is set in a workload that already has a rate."""
 
+    @classmethod
+    def with_presets(cls, data: Any, look: Look) -> Any:
+        """Return the fields of a file with those of the presets that its tasks and arrivals name."""
+        if not isinstance(data, Mapping):
+            return data
+        found = dict(data)
+        if isinstance(data.get("tasks"), list | tuple):
+            found["tasks"] = [
+                TaskClass.with_presets(task, look.inside(f"tasks[{i}]")) for i, task in enumerate(data["tasks"])
+            ]
+        if "arrivals" in data:
+            found["arrivals"] = Arrivals.with_presets(data["arrivals"], look.inside("arrivals"))
+        return found
+
     @model_validator(mode="after")
     def _rate_given_once(self) -> Self:
         by_seat = self.seats is not None and self.requests_per_seat_day is not None
@@ -344,33 +356,11 @@ class Workload(Frozen):
         return [task.share / total for task in self.tasks]
 
 
+def _preset_of(data: Any, look: Look) -> WorkloadPreset | None:
+    name = data.get("preset") if isinstance(data, Mapping) else None
+    return look(WorkloadPreset, "workloads", name, "preset") if isinstance(name, str) else None
+
+
 def _scaled(weights: list[float] | tuple[float, ...], total: float) -> list[float]:
     have = sum(weights)
     return [w * total / have for w in weights] if have > 0 else [0.0] * len(weights)
-
-
-def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Return ``over`` on top of ``base``; parts that are records merge unless ``over`` names another kind."""
-    out = dict(base)
-    for key, value in over.items():
-        old = out.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and "kind" not in value:
-            out[key] = _merged(old, value)
-        else:
-            out[key] = value
-    return out
-
-
-def _without(base: dict[str, Any], merged: dict[str, Any]) -> dict[str, Any]:
-    """Return what was put on top of ``base`` to make ``merged``."""
-    over = {}
-    for key, value in merged.items():
-        old = base.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and "kind" not in value:
-            value = _without(old, value)
-            if not value:
-                continue
-        elif key in base and value == old:
-            continue
-        over[key] = value
-    return over

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from envelope.provenance import Frozen, Source
-from envelope.spec.load import read_yaml, validate
+from envelope.spec.load import validate
+from envelope.spec.yaml_text import read_yaml
 
 _FILE = Path(__file__).with_name("datasets.yaml")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from pydantic import Field
 
 from envelope.provenance import Frozen, Source
-from envelope.spec.load import read_yaml, validate
+from envelope.spec.load import validate
+from envelope.spec.yaml_text import read_yaml
 from envelope.validation.rows import MeasuredRow
 from envelope.validation.target import Target
 

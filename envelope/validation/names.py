@@ -13,8 +13,9 @@ from pathlib import Path
 from envelope.provenance import Frozen
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile
-from envelope.spec.load import load_all, read_yaml, validate
+from envelope.spec.load import load_all, validate
 from envelope.spec.number_format import NumberFormat
+from envelope.spec.yaml_text import read_yaml
 
 _FILE = Path(__file__).with_name("names.yaml")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from envelope.result import Result
-from envelope.spec.load import Reporter, data_dirs, set_data_dirs
+from envelope.spec.folders import data_dirs, set_data_dirs
+from envelope.spec.load import Reporter
 from envelope.validation.predict import predict
 from envelope.validation.rows import MeasuredRow, RowSet, load_rows
 from envelope.validation.score import PeerScore, ScoredRow, SummaryRow, ape, peer_scores, summarise, totals, worst

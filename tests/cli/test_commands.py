@@ -111,9 +111,9 @@ def test_an_unwritable_folder_is_found_before_the_work(tmp_path: Path, capsys: p
 
 
 def test_a_data_dir_adds_a_device_that_scenarios_can_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from envelope.spec import load
+    from envelope.spec import folders, load, yaml_text
 
-    data = load.read_yaml(load.path_of("hardware_profiles", "nvidia-l4-24gb"))
+    data = yaml_text.read_yaml(load.path_of("hardware_profiles", "nvidia-l4-24gb"))
     data |= {"id": "my-card", "name": "My card", "aliases": []}
     folder = tmp_path / "hardware_profiles"
     folder.mkdir()
@@ -123,4 +123,4 @@ def test_a_data_dir_adds_a_device_that_scenarios_can_use(tmp_path: Path, capsys:
         assert "my-card" in listed
         assert "nvidia-l4-24gb" in listed
     finally:
-        load.set_data_dirs(())
+        folders.set_data_dirs(())

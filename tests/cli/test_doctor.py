@@ -11,8 +11,10 @@ import pytest
 from envelope.cli import main
 from envelope.plan.doctor import examine
 from envelope.processor import processor_name
+from envelope.spec.folders import forget
 from envelope.spec.hardware import HardwareProfile
-from envelope.spec.load import forget, load_all, to_yaml
+from envelope.spec.load import load_all
+from envelope.spec.yaml_text import to_yaml
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from envelope.cli import main
-from envelope.spec.load import forget
+from envelope.spec.folders import forget
 from tests.spec.gguf_bytes import LLAMA, header, llama_tensors
 
 CONFIG = json.loads((Path(__file__).parents[1] / "spec/data/published_configs.json").read_text())["models"][

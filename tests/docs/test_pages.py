@@ -13,7 +13,7 @@ import pytest
 
 from envelope.cli import main
 from envelope.errors import ExitCode
-from envelope.spec.load import forget
+from envelope.spec.folders import forget
 from tests.spec.gguf_bytes import LLAMA, header, llama_tensors
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from envelope.cli import main
 from envelope.errors import ExitCode
-from envelope.spec import load
+from envelope.spec import folders, load, yaml_text
 from tests.spec.gguf_bytes import LLAMA, header, llama_tensors
 
 ROOT = Path(__file__).parents[2]
@@ -79,14 +79,14 @@ def profile(tmp_path: Path) -> Iterator[Path]:
     """A hardware profile of the user's own, in a data folder that comes first."""
     path = tmp_path / "hardware_profiles" / "mine.yaml"
     path.parent.mkdir()
-    load.set_data_dirs((tmp_path,))
+    folders.set_data_dirs((tmp_path,))
     yield path
-    load.set_data_dirs(())
+    folders.set_data_dirs(())
 
 
 def estimated(profile: Path, content: bytes) -> int:
     profile.write_bytes(content)
-    load.forget()
+    folders.forget()
     return main(["estimate", "--model", "llama-3.1-8b", "--hardware", "mine"])
 
 
@@ -101,7 +101,7 @@ def test_a_nasty_profile_is_answered(profile: Path, capsys: pytest.CaptureFixtur
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_profile_with_a_field_of_any_value_is_answered(profile: Path, data: st.DataObject) -> None:
-    whole = load.read_yaml(load.path_of("hardware_profiles", "nvidia-l4-24gb")) | {"id": "mine", "aliases": []}
+    whole = yaml_text.read_yaml(load.path_of("hardware_profiles", "nvidia-l4-24gb")) | {"id": "mine", "aliases": []}
     names = st.sampled_from(sorted(whole))
     change = data.draw(st.dictionaries(names, SCALARS | st.lists(SCALARS, max_size=2), min_size=1, max_size=3))
     assert estimated(profile, json.dumps(whole | change, default=str).encode()) in ALLOWED

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from envelope.spec.economics import Economics, facts
+from envelope.spec.economic_facts import facts
+from envelope.spec.economics import Economics
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from envelope.money import (
     compare,
     evaluate,
 )
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 
 DAYS = 365.25
 

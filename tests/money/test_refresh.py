@@ -11,8 +11,9 @@ from envelope import cli
 from envelope.errors import InputError
 from envelope.money import bill_usd, hosted_tokens
 from envelope.money.refresh import changes, refreshed, save_tariffs
+from envelope.spec.folders import set_data_dirs
 from envelope.spec.hosted import HostedModel, TariffLine
-from envelope.spec.load import load, load_all, path_of, set_data_dirs
+from envelope.spec.load import load, load_all, path_of
 
 DAY = date(2026, 11, 23)
 SNAPSHOT = "0.2.3"

@@ -13,9 +13,8 @@ from envelope.spec.scenario import Scenario
 
 POOL = {"model": "llama-3.1-8b", "hardware": "nvidia-h100-sxm-80gb", "weights": "bf16"}
 # Rank 16: 16·(n + k) on q and o (4096, 4096), k and v (4096, 1024), gate and up (4096, 14336), down (14336, 4096) of
-# 32 layers make the 41,943,040 parameters that peft prints; fused q·k·v and gate·up share one factor of their input.
-SEPARATE_BYTES = 2 * 16 * 32 * (2 * 8192 + 2 * 5120 + 3 * 18432)
-FUSED_BYTES = SEPARATE_BYTES - 2 * 16 * 32 * 3 * 4096
+# 32 layers make the 41,943,040 parameters that peft prints, also where the engine fuses q·k·v and gate·up.
+ADAPTER_BYTES = 2 * 16 * 32 * (2 * 8192 + 2 * 5120 + 3 * 18432)
 KV_BLOCK_BYTES = 16 * 2 * 32 * 8 * 128 * 2
 
 
@@ -38,11 +37,11 @@ def test_without_named_adapters_no_place_is_kept() -> None:
 def test_places_and_times_follow_rank_and_shapes() -> None:
     found = config(("a", "b", None, "a"))
     assert found.max_adapters == 2, "one place for each different adapter"
-    assert SEPARATE_BYTES == 2 * 41_943_040
-    assert found.adapter_blocks == math.ceil(FUSED_BYTES / KV_BLOCK_BYTES)
+    assert ADAPTER_BYTES == 2 * 41_943_040
+    assert found.adapter_blocks == math.ceil(ADAPTER_BYTES / KV_BLOCK_BYTES)
     # PCIe 5.0 x16 and HBM3 of the H100 SXM.
-    assert found.adapter_load_s == pytest.approx(FUSED_BYTES / 63e9)
-    assert found.adapter_each_s == pytest.approx(FUSED_BYTES / 3.35e12, rel=1e-3)
+    assert found.adapter_load_s == pytest.approx(ADAPTER_BYTES / 63e9)
+    assert found.adapter_each_s == pytest.approx(ADAPTER_BYTES / 3.35e12, rel=1e-3)
     assert config(("a",), adapters={"rank": 64}).adapter_load_s == pytest.approx(4 * found.adapter_load_s)
 
 
@@ -64,7 +63,7 @@ def test_fewer_places_than_adapters_can_be_asked_for() -> None:
 def test_adapters_that_leave_no_kv_cache_are_a_verdict_with_its_fix() -> None:
     settings = {"kv_blocks": 100}
     made = scenario(("a", "b"), adapters={"rank": 16}, settings=settings)
-    blocks = math.ceil(FUSED_BYTES / KV_BLOCK_BYTES)
+    blocks = math.ceil(ADAPTER_BYTES / KV_BLOCK_BYTES)
     assert case_of(made, made.candidates[0]).runs == (2 * blocks < 100)
     big = scenario(("a", "b"), adapters={"rank": 32}, settings=settings)
     bench = case_of(big, big.candidates[0])

@@ -125,7 +125,7 @@ def test_growth_flips_at_what_the_last_year_reaches() -> None:
 
 
 def test_the_staff_limit_flips_at_the_people_that_the_costs_count() -> None:
-    from envelope.spec.economics import facts
+    from envelope.spec.economic_facts import facts
 
     known = facts().defaults
     tutor = load_scenario("math-tutor")

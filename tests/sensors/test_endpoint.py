@@ -12,7 +12,8 @@ from envelope.sensors.endpoint_client import Endpoint, ask
 from envelope.sensors.endpoint_load import LoadPlan, probe_endpoint, prompt_of, quantiles, reserved_input
 from envelope.sensors.endpoint_profile import hosted_record, measured_latency
 from envelope.spec.hosted import HostedModel
-from envelope.spec.load import parse_yaml, to_yaml, validate
+from envelope.spec.load import validate
+from envelope.spec.yaml_text import parse_yaml, to_yaml
 
 PLENTY = Caps(max_requests=1000, max_tokens=10**7)
 

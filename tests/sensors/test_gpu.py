@@ -17,7 +17,8 @@ from envelope.sensors.gpu_measure import QUICK_GPU, GpuAttention, GpuPlan, measu
 from envelope.sensors.gpu_profile import gpu_id, gpu_profile
 from envelope.sensors.timing import Effort, of_times
 from envelope.spec.hardware import HardwareProfile
-from envelope.spec.load import parse_yaml, to_yaml, validate
+from envelope.spec.load import validate
+from envelope.spec.yaml_text import parse_yaml, to_yaml
 
 FACTS = GpuFacts(
     index=0, name="NVIDIA H100 80GB HBM3", memory_bytes=85e9, architecture="9.0", sm_clock_hz=1.98e9,

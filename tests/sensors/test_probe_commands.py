@@ -9,16 +9,16 @@ import pytest
 from envelope import estimate
 from envelope.cli import probe
 from envelope.errors import ExitCode, InputError
-from envelope.spec import load
+from envelope.spec import folders, load
 from envelope.spec.engine import Engine
 from envelope.spec.hosted import HostedModel
 
 
 @pytest.fixture
 def folder(tmp_path: Path):
-    load.set_data_dirs((tmp_path,))
+    folders.set_data_dirs((tmp_path,))
     yield tmp_path
-    load.set_data_dirs(())
+    folders.set_data_dirs(())
 
 
 def call(command: str, *arguments: str) -> int:

@@ -17,7 +17,7 @@ from envelope.sensors.attention import HeadShape
 from envelope.sensors.decoder_shape import DecoderShape
 from envelope.sensors.gpu import gpu_facts
 from envelope.sensors.timing import Effort
-from envelope.spec.load import forget
+from envelope.spec.folders import forget
 from envelope.validation.local import LocalPlan
 from tests.docs.test_pages import ELSEWHERE, commands
 from tests.sensors.conftest import TINY, Server

@@ -14,7 +14,7 @@ from envelope.sensors.cpu_profile import architecture, cpu_profile, default_id
 from envelope.sensors.power import assumed_power
 from envelope.sensors.save import load_probed, require_writable, save_record
 from envelope.sensors.storage import storage_time
-from envelope.spec import load
+from envelope.spec import folders, load, yaml_text
 from envelope.spec.hardware import HardwareProfile
 
 
@@ -26,9 +26,9 @@ def profile(measured: CpuMeasured, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def folder(tmp_path: Path):
-    load.set_data_dirs((tmp_path,))
+    folders.set_data_dirs((tmp_path,))
     yield tmp_path
-    load.set_data_dirs(())
+    folders.set_data_dirs(())
 
 
 def test_every_number_says_how_it_was_got(profile: HardwareProfile) -> None:
@@ -99,7 +99,7 @@ def test_a_probe_replaces_its_own_profile_but_no_one_elses(profile: HardwareProf
     path = save_record(profile, "hardware_profiles", profile.id)
     save_record(profile, "hardware_profiles", profile.id)
     by_hand = profile.model_copy(update={"conditions": None})
-    path.write_text(load.to_yaml(by_hand))
+    path.write_text(yaml_text.to_yaml(by_hand))
     with pytest.raises(InputError, match="was not written by a probe"):
         save_record(profile, "hardware_profiles", profile.id)
     save_record(profile, "hardware_profiles", profile.id, force=True)

@@ -13,7 +13,6 @@ from hypothesis import strategies as some
 from envelope.logs import read_log
 from envelope.serving.compiled import available
 from envelope.serving.fleet import (
-    POLICIES,
     Autoscale,
     Faults,
     Fleet,
@@ -29,6 +28,7 @@ from envelope.serving.requests import ClassInfo, Requests, open_loop, replace_co
 from envelope.serving.run import Run, run_once
 from envelope.serving.simulate import simulate
 from envelope.spec.load import validate
+from envelope.spec.routing import POLICIES
 from envelope.spec.workload import Difficulty, Workload
 
 from .conftest import realistic_tables

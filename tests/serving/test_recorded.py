@@ -11,6 +11,7 @@ from envelope.logs import read_log
 from envelope.serving.arrivals import Window
 from envelope.serving.recorded import recorded
 from envelope.serving.trace import Trace
+from envelope.spec.load import validate
 from envelope.spec.workload import Workload
 
 HOUR = 3600.0
@@ -18,7 +19,7 @@ MONDAY = dt.datetime(2026, 1, 5)
 
 
 def workload(**more: object) -> Workload:
-    return Workload.model_validate({"tasks": [{"id": "t", "preset": "chat"}], "requests_per_day": 100, **more})
+    return validate(Workload, {"tasks": [{"id": "t", "preset": "chat"}], "requests_per_day": 100, **more}, "w")
 
 
 def azure(folder: Path, seconds: list[float]) -> Path:

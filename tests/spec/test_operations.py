@@ -7,8 +7,9 @@ import pytest
 
 from envelope.errors import InputError
 from envelope.plan.case.scenarios import load_scenario
-from envelope.spec.load import parse_yaml, validate
+from envelope.spec.load import validate
 from envelope.spec.operations import Operations
+from envelope.spec.yaml_text import parse_yaml
 
 SCENARIO = load_scenario("coding-assistant")
 

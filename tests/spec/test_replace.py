@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from envelope.errors import InputError
 from envelope.plan.case.scenarios import find_scenario, load_scenario
-from envelope.spec.load import read_yaml, validate
+from envelope.spec.load import validate
 from envelope.spec.replace import paths, replaced, value_at
 from envelope.spec.scenario import Scenario
+from envelope.spec.yaml_text import read_yaml
 
 NAME = "coding-assistant"
 CODING = load_scenario(NAME)

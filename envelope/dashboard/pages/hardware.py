@@ -17,7 +17,8 @@ from envelope.dashboard.terms import help_of
 from envelope.dashboard.view import View
 from envelope.report import text
 from envelope.spec.hardware import HardwareProfile
-from envelope.spec.load import ids, load, to_yaml
+from envelope.spec.load import ids, load
+from envelope.spec.yaml_text import to_yaml
 
 _START = ("nvidia-h100-sxm-80gb", "nvidia-h200-sxm-141gb", "amd-mi300x-192gb")
 

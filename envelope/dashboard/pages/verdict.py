@@ -43,6 +43,8 @@ def _recommended(view: View, result: "Comparison", best: "CandidateResult") -> N
             )  # fmt: skip
     st.markdown("\n".join(f"- {escaped(n.localised(reason))}" for reason in result.reasons))
     st.caption(f"Weakest evidence – {escaped(n.localised('; '.join(best.evidence_notes) or str(best.evidence)))}")
+    for warning in result.warnings:
+        st.warning(escaped(warning))
     if result.runner_up:
         second = result.candidate(result.runner_up)
         st.markdown(f"Runner-up: **{escaped(second.name)}** at {escaped(n.money(second.cost_npv))}.")

@@ -10,7 +10,8 @@ from typing import Any
 
 from envelope.errors import InputError, Problem
 from envelope.spec.evidence import EvidenceRecord
-from envelope.spec.load import MAX_FILE_BYTES, validate
+from envelope.spec.load import validate
+from envelope.spec.yaml_text import MAX_FILE_BYTES
 
 METRICS = ("exact_match", "pass@1", "pass_at_1", "acc", "accuracy", "mean", "includes", "match")
 """Metrics that are shares of passed trials, in the order in which they are looked for."""

@@ -12,7 +12,7 @@ from envelope.errors import InputError, Problem, unknown_name
 from envelope.perf.params import param_counts, weight_bytes
 from envelope.provenance import Evidence, Frozen, Source
 from envelope.sensors.save import save_record
-from envelope.spec import load
+from envelope.spec import folders, load, yaml_text
 from envelope.spec.checkpoint.architecture import Traits
 from envelope.spec.checkpoint.config_json import Imported, Naming, ident_of, model_from_config, slug
 from envelope.spec.checkpoint.fields import read_json
@@ -178,7 +178,7 @@ def _result(found: Imported, gguf: GgufHeader | None) -> ModelImport:
 
 
 def _save(model: Model, force: bool) -> Path:
-    target = load.writable_data_dir() / "models" / f"{model.id}.yaml"
+    target = folders.writable_data_dir() / "models" / f"{model.id}.yaml"
     if not force:
         if target.exists() and not _is_imported(target):
             raise InputError(Problem(str(target), "", None, "exists and was not imported", "use --name, or --force"))
@@ -189,7 +189,7 @@ def _save(model: Model, force: bool) -> Path:
 
 
 def _is_imported(path: Path) -> bool:
-    data = load.read_yaml(path)
+    data = yaml_text.read_yaml(path)
     sources = data.get("sources") if isinstance(data, dict) else None
     default = sources.get("default") if isinstance(sources, dict) else None
     return isinstance(default, dict) and str(default.get("source", "")).startswith("imported from ")

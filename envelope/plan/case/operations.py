@@ -8,7 +8,7 @@ from datetime import date as Date
 from envelope.perf.params import weight_bytes
 from envelope.perf.replica import ReplicaSpec
 from envelope.serving.fleet import Autoscale, Faults, Fleet, HostedConfig, Schedule
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 from envelope.spec.operations import WEEK_S, WEEKDAYS, Operations
 from envelope.spec.scenario import Candidate, Scenario
 from envelope.units import GB, HOURS_PER_YEAR, SECONDS_PER_DAY

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envelope.errors import InputError, Problem, unknown_name
-from envelope.spec import load
+from envelope.spec import load, yaml_text
 from envelope.spec.evidence import EvidenceSet
 from envelope.spec.model import Model
 from envelope.spec.references import check_names
@@ -28,7 +28,7 @@ def find_scenario(name: str | Path) -> Path:
     if ident in load.ids(_KIND):
         return load.path_of(_KIND, ident)
     if path.suffix:
-        load.read_yaml(path)
+        yaml_text.read_yaml(path)
     raise unknown_name("command line", "scenario", str(name), load.ids(_KIND), _KIND)
 
 
@@ -38,7 +38,7 @@ def load_scenario(name: str | Path) -> Scenario:
     Raises ``InputError`` with every problem found in the file.
     """
     path = find_scenario(name)
-    return _scenario(load.read_yaml(path), path)
+    return _scenario(yaml_text.read_yaml(path), path)
 
 
 def read_scenario(text: str, path: Path) -> Scenario:
@@ -46,7 +46,7 @@ def read_scenario(text: str, path: Path) -> Scenario:
 
     Raises ``InputError`` with every problem found in the text.
     """
-    return _scenario(load.parse_yaml(text, str(path)), path)
+    return _scenario(yaml_text.parse_yaml(text, str(path)), path)
 
 
 def _scenario(data: object, path: Path) -> Scenario:
@@ -77,7 +77,7 @@ def with_evidence_file(scenario: Scenario, path: Path) -> Scenario:
 
     Raises ``InputError`` with every problem found in the file, unknown models included.
     """
-    more = load.validate(EvidenceSet, load.read_yaml(path), str(path))
+    more = load.validate(EvidenceSet, yaml_text.read_yaml(path), str(path))
     for index, record in enumerate(more.records):
         if record.model not in load.ids("hosted"):
             load.load(Model, "models", record.model, file=str(path), path=f"records[{index}].model")

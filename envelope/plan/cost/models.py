@@ -7,6 +7,7 @@ from functools import partial
 from envelope.money.model import Model
 from envelope.plan.case.scenarios import chosen_candidates
 from envelope.plan.chain import Judged, Priced, judged
+from envelope.plan.cost.unused import unused_inputs
 from envelope.plan.cost.volume import Volume, volume_costs
 from envelope.plan.service.prepare import prepare_for
 from envelope.plan.verdict.choice import verdict
@@ -82,7 +83,8 @@ def cost_models(
         if volumes and one.money.surface is None:
             by_volume[candidate.id] = volume_costs(one, tick=tick)
     tell(1.0, "done")
-    return CostModels(scenario, verdict(scenario, results), found, left_out, by_volume)
+    vain = unused_inputs(scenario.economics, [money(one).model for one in found.values()])
+    return CostModels(scenario, verdict(scenario, results, vain), found, left_out, by_volume)
 
 
 def _silent(_share: float, _what: str) -> None:

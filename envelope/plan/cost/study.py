@@ -87,6 +87,8 @@ class CostStudy(Result):
     runner_up: str | None
     reasons: tuple[str, ...]
     """Why it is recommended."""
+    warnings: tuple[str, ...]
+    """What the scenario says in vain, such as a price that no candidate pays."""
     candidates: tuple[CandidateCosts, ...]
     uncertainty: Uncertainty
     """Of all candidates; which is the cheapest is asked among the feasible ones."""
@@ -142,6 +144,7 @@ def cost_study(found: CostModels, *, baseline: str | None = None, draws: int = D
         recommended=said.recommended,
         runner_up=said.runner_up,
         reasons=said.reasons,
+        warnings=said.warnings,
         candidates=tuple(_candidate(found, ident, results, base, seed) for ident in found.judged),
         uncertainty=uncertainty(
             {ident: money(one).priced for ident, one in found.judged.items()}, among=fit, draws=draws, seed=seed

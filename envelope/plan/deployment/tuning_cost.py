@@ -8,7 +8,7 @@ from envelope.perf.replica import ReplicaSpec
 from envelope.perf.work import operators, param_counts
 from envelope.provenance import Frozen
 from envelope.spec.cloud import rental_price
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 
@@ -73,8 +73,12 @@ def training_run(query: "TuningQuery", replica: ReplicaSpec, method: "Method") -
 
 
 def adapter_params(replica: ReplicaSpec, rank: int) -> float:
-    """Return the parameters of adapters on all linear layers but the head: rank·(n + k) each (Hu et al., 2021)."""
-    return float(sum(rank * (x.n + x.k) * x.layers for x in operators(replica.model).linears if x.part != "lm_head"))
+    """Return the parameters of adapters on all linear layers but the head: rank·(n + k) each (Hu et al., 2021).
+
+    Matrices that engines fuse into one product keep adapters of their own, as peft trains them.
+    """
+    linears = [x for x in operators(replica.model).linears if x.part != "lm_head"]
+    return float(sum(rank * (x.n + x.matrices * x.k) * x.layers for x in linears))
 
 
 def _memory_bytes(query: "TuningQuery", replica: ReplicaSpec, method: "Method", total: float, trained: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from envelope.errors import InputError, Problem, nearest
 from envelope.money.inputs import resolve
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 from envelope.spec.ranges import Spread
 from envelope.spec.replace import value_at, with_value
 from envelope.spec.scenario import Scenario

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from envelope.money.running import DEVICES_PER_NODE
+from envelope.money.drivers import DEVICES_PER_NODE
 from envelope.perf.checks import Reason
 from envelope.plan.case.case import Case
 from envelope.plan.case.paid import Share
@@ -10,7 +10,7 @@ from envelope.plan.rules.gates import gate_constraint, gates_of
 from envelope.plan.rules.ledger import ledger_constraints
 from envelope.plan.rules.licence_terms import licence_constraint
 from envelope.plan.rules.rule import ConstraintResult
-from envelope.spec.economics import facts as economic_facts
+from envelope.spec.economic_facts import facts as economic_facts
 from envelope.spec.hosted import HostedModel
 from envelope.spec.licence import Licence
 from envelope.spec.load import load

@@ -16,7 +16,7 @@ from envelope.provenance import Evidence, weakest
 from envelope.serving.fleet import Faults
 from envelope.serving.result import SimulationResult
 from envelope.spec.deployment import Pool
-from envelope.spec.economics import facts
+from envelope.spec.economic_facts import facts
 from envelope.units import HOURS_PER_YEAR, SECONDS_PER_YEAR
 
 _HOUR_S = 3600.0

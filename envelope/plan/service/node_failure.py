@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from envelope.money.running import DEVICES_PER_NODE
+from envelope.money.drivers import DEVICES_PER_NODE
 from envelope.plan.case.case import Case
 from envelope.plan.service.busiest import Peak
 from envelope.plan.service.downtime import capacity_used_frac, default_faults

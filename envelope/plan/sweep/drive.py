@@ -15,7 +15,7 @@ from envelope.plan.sweep.row import Row, run_row
 from envelope.plan.sweep.variants import Run
 from envelope.serving.compiled import COMPILE_REQUESTS, LOAD_REQUESTS, on_disk, prepare
 from envelope.spec.data_version import data_version
-from envelope.spec.load import use_data_dirs
+from envelope.spec.folders import use_data_dirs
 from envelope.spec.scenario import Scenario
 from envelope.version import __version__
 

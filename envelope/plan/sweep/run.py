@@ -23,8 +23,10 @@ from envelope.plan.sweep.study import Study
 from envelope.plan.sweep.tables import Format, require_format, write_tables
 from envelope.plan.sweep.variants import Variants, variants_of
 from envelope.spec.data_version import data_version
-from envelope.spec.load import Reporter, data_dirs, ids, path_of, read_yaml, validate
+from envelope.spec.folders import data_dirs
+from envelope.spec.load import Reporter, ids, path_of, validate
 from envelope.spec.scenario import Scenario
+from envelope.spec.yaml_text import read_yaml
 from envelope.version import __version__
 
 _KIND = "scenarios/sweeps"

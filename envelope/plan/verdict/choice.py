@@ -26,8 +26,8 @@ _FLOOR: dict[Failure, float] = {
 """Differences that do not count whatever their share: half a request, an hour, half a day."""
 
 
-def verdict(scenario: Scenario, results: Sequence[CandidateResult]) -> Comparison:
-    """Return the recommendation among candidates that were evaluated one by one."""
+def verdict(scenario: Scenario, results: Sequence[CandidateResult], warnings: Sequence[str] = ()) -> Comparison:
+    """Return the recommendation among candidates that were evaluated one by one; ``warnings`` go with it."""
     feasible = ranked(results, scenario.failure_not_affordable)
     best = feasible[0] if feasible else None
     second = feasible[1] if len(feasible) > 1 else None
@@ -44,6 +44,7 @@ def verdict(scenario: Scenario, results: Sequence[CandidateResult]) -> Compariso
         recommended=best.id if best else None,
         runner_up=second.id if second else None,
         reasons=tuple(_reasons(scenario, best, second, results)) if best else (),
+        warnings=tuple(warnings),
         version=__version__,
     )
 

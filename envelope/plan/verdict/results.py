@@ -163,6 +163,8 @@ class Comparison(Result):
     recommended: str | None
     runner_up: str | None
     reasons: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    """What the scenario says in vain, such as a price that no candidate pays."""
     version: str
 
     @property

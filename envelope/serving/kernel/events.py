@@ -61,9 +61,10 @@ from envelope.serving.kernel.layout import (
     X_TIME,
     X_UP_S,
 )
+from envelope.serving.kernel.policy import replica_at
 from envelope.serving.kernel.ranks import blocks_held, step_replica
 from envelope.serving.kernel.replica import empty_replica, release_queue
-from envelope.serving.kernel.route import choose_replica, hosted_again, park, replica_at, route, submit
+from envelope.serving.kernel.route import choose_replica, hosted_again, park, route, submit
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 

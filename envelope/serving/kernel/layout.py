@@ -362,13 +362,6 @@ EVENT_DECODE = 3
 EVENT_TICK = 4
 
 # --- routing ------------------------------------------------------------------------------------------------
-LOCAL_ONLY = 0
-HOSTED_ONLY = 1
-OVERFLOW = 2
-ESCALATE = 3
-BY_SENSITIVITY = 4
-LONG_CONTEXT = 5
-
 ROUND_ROBIN = 0
 LEAST_OUTSTANDING = 1
 PREFIX_AFFINE = 2

@@ -4,7 +4,6 @@ from envelope.serving.compiled import kernel
 from envelope.serving.kernel.heaps import push_event
 from envelope.serving.kernel.layout import (
     E_OWNER,
-    ESCALATE,
     EVENT_ARRIVE,
     EVENT_DECODE,
     EVENT_HOSTED_TRY,
@@ -13,21 +12,17 @@ from envelope.serving.kernel.layout import (
     F_GAP,
     F_LOCAL_S,
     F_SIZE,
-    F_UNIFORM,
     FLAG_ESCALATED,
     FLAG_READY,
     G_END,
-    G_FAIL,
     G_TRANSFER_BASE_S,
     G_TRANSFER_S,
     H_DONE,
     H_LOADGEN,
     H_LOADGEN_END,
-    H_POLICY,
     H_PRIVATE_STAYS,
     H_REPLICA,
     PRIVATE,
-    Q_CLASS,
     Q_FLAGS,
     Q_FOLLOWER,
     Q_GENERATED,
@@ -52,6 +47,7 @@ from envelope.serving.kernel.layout import (
     X_GAP,
     X_LAST_DONE,
 )
+from envelope.serving.kernel.policy import escalates, fails
 from envelope.serving.kernel.types import Floats, Ints, Rows
 
 
@@ -62,13 +58,6 @@ def may_enter(st: Ints, rq: Rows, i: int, inside: int) -> bool:
     This is the only place that decides it: a replica takes requests, and the hosted API is called, after it alone.
     """
     return inside == 1 or st[H_PRIVATE_STAYS] == 0 or rq[i * Q_SIZE + Q_SENSITIVITY] < PRIVATE
-
-
-@kernel
-def fails(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, tier: int) -> bool:
-    """Return whether a model of ``tier`` fails request ``i``: the same draw decides for every tier."""
-    at = int(sx[G_FAIL]) + 3 * rq[i * Q_SIZE + Q_CLASS] + tier
-    return rx[i * F_SIZE + F_UNIFORM] < sx[at]
 
 
 @kernel
@@ -116,7 +105,7 @@ def leave_replica(st: Ints, sx: Floats, rq: Rows, rx: Floats, b: int, x: int, i:
         push_event(st, sx, t + wait, EVENT_DECODE, i)
         return
     st[b + R_TOKENS_OUT] += rq[q + Q_OUTPUT]
-    if st[H_POLICY] == ESCALATE and fails(st, sx, rq, rx, i, st[b + R_TIER]):
+    if escalates(st) and fails(st, sx, rq, rx, i, st[b + R_TIER]):
         rx[i * F_SIZE + F_LOCAL_S] = t - rx[i * F_SIZE + F_ARRIVAL]
         push_event(st, sx, t, EVENT_HOSTED_TRY, i)
         rq[q + Q_FLAGS] |= FLAG_ESCALATED

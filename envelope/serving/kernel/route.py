@@ -4,84 +4,50 @@ from envelope.serving.compiled import kernel
 from envelope.serving.kernel.heaps import enqueue, first_waiting
 from envelope.serving.kernel.hosted import try_hosted
 from envelope.serving.kernel.layout import (
-    BY_SENSITIVITY,
-    ESCALATE,
     F_QUEUED,
     F_SIZE,
     FLAG_DEGRADED,
     FLAG_ESCALATED,
     FLAG_PARKED,
     FLAG_SPILLED,
-    G_REPLICA,
-    G_WAIT_LIMIT,
-    H_AFTER_FAILURE,
     H_BALANCE,
-    H_LEAVE_LEVEL,
-    H_LONG_TOKENS,
     H_PARKED,
     H_PARKED_HEAD,
     H_PARKED_TAIL,
     H_PATH,
-    H_POLICY,
-    H_POOLS,
     H_REPLICA,
     H_REPLICAS,
     H_TURN,
-    HOSTED_ONLY,
-    LOCAL_ONLY,
-    LONG_CONTEXT,
-    NEVER,
-    OVERFLOW,
     PER_SEAT,
     PREFIX_AFFINE,
     Q_ATTEMPTS,
     Q_FLAGS,
     Q_HOME,
-    Q_INPUT,
     Q_LEFT,
     Q_LEVEL,
     Q_LINK,
-    Q_OUTPUT,
     Q_PATH,
     Q_PATH_LEN,
     Q_SEAT,
-    Q_SENSITIVITY,
     Q_SERVER,
     Q_SIZE,
     Q_STATUS,
-    R_BLOCK,
-    R_BLOCKS,
-    R_CHUNKED,
-    R_DRAFT,
-    R_FIXED,
     R_INSIDE,
-    R_MAX_CONTEXT,
     R_OUTSTANDING,
     R_POOL,
-    R_RUNNING,
-    R_SEQS,
     R_SIZE,
-    R_TIER,
     R_UP,
-    R_WAITING,
     ROUND_ROBIN,
     STATUS_DONE,
     STATUS_QUEUED,
     STATUS_REFUSED_HOSTED,
     STATUS_REFUSED_LENGTH,
     STATUS_REFUSED_PRIVATE,
-    X_GAP,
-    X_SIZE,
 )
-from envelope.serving.kernel.leave import done, fails, may_enter
+from envelope.serving.kernel.leave import done, may_enter
+from envelope.serving.kernel.policy import first_pool, fits, may_leave, replica_at, shares_pools, spills, wants_out
 from envelope.serving.kernel.ranks import cut_run, wake
 from envelope.serving.kernel.types import Floats, Ints, Rows
-
-
-@kernel
-def replica_at(st: Ints, sx: Floats, r: int) -> tuple[int, int]:
-    """Return the offsets of replica ``r`` in ``st`` and ``sx``."""
-    return st[H_REPLICA] + r * R_SIZE, int(sx[G_REPLICA]) + r * X_SIZE
 
 
 @kernel
@@ -171,18 +137,6 @@ def choose_replica(st: Ints, rq: Rows, i: int, pool: int) -> int:
 
 
 @kernel
-def fits(st: Ints, rq: Rows, i: int, r: int) -> bool:
-    """Return whether replica ``r`` can ever hold request ``i``: its context and its KV blocks."""
-    b = st[H_REPLICA] + r * R_SIZE
-    q = i * Q_SIZE
-    tokens = rq[q + Q_INPUT] + rq[q + Q_OUTPUT]
-    blocks = (tokens + st[b + R_DRAFT] + st[b + R_BLOCK] - 1) // st[b + R_BLOCK] + st[b + R_FIXED] + 1
-    if st[b + R_CHUNKED] == 0 and tokens > st[b + R_MAX_CONTEXT]:
-        return False
-    return tokens <= st[b + R_MAX_CONTEXT] and blocks <= st[b + R_BLOCKS]
-
-
-@kernel
 def submit(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, r: int, t: float) -> None:
     """Put request ``i`` into the queue of replica ``r``."""
     b, x = replica_at(st, sx, r)
@@ -200,46 +154,13 @@ def submit(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, r: in
 
 
 @kernel
-def expected_wait(st: Ints, sx: Floats, rq: Rows, i: int) -> float:
-    """Return the wait that a newcomer must expect: queue length over the recent rate of completions."""
-    best = NEVER
-    for r in range(st[H_REPLICAS]):
-        b, x = replica_at(st, sx, r)
-        if st[b + R_UP] == 0 or not fits(st, rq, i, r):
-            continue
-        wait = 0.0
-        if st[b + R_WAITING] > 0 or st[b + R_RUNNING] >= st[b + R_SEQS]:
-            wait = (st[b + R_WAITING] + 1) * max(sx[x + X_GAP], 0.0)
-        best = min(best, wait)
-    return best
-
-
-@kernel
-def wants_out(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int) -> bool:
-    """Return whether the policy would send request ``i`` to the hosted API now."""
-    policy = st[H_POLICY]
-    q = i * Q_SIZE
-    if policy == HOSTED_ONLY:
-        return True
-    if policy == OVERFLOW:
-        return expected_wait(st, sx, rq, i) > sx[G_WAIT_LIMIT]
-    if policy == ESCALATE:
-        return st[H_AFTER_FAILURE] == 0 and fails(st, sx, rq, rx, i, st[st[H_REPLICA] + R_TIER])
-    if policy == BY_SENSITIVITY:
-        return rq[q + Q_SENSITIVITY] <= st[H_LEAVE_LEVEL]
-    if policy == LONG_CONTEXT and st[H_POOLS] < 2:
-        return rq[q + Q_INPUT] > st[H_LONG_TOKENS]
-    return False
-
-
-@kernel
 def route(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Send a new (or returned) request ``i`` where the policy says and privacy allows."""
     q = i * Q_SIZE
     if wants_out(st, sx, rq, rx, i):
         answer = try_hosted(st, sx, rq, rx, i, t)
         if answer == 1:
-            if st[H_POLICY] == OVERFLOW:
+            if spills(st):
                 rq[q + Q_FLAGS] |= FLAG_SPILLED
             return
         if answer == 0:
@@ -256,16 +177,14 @@ def route(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, t: flo
 @kernel
 def route_inside(st: Ints, sx: Floats, rq: Rows, rx: Floats, tb: Floats, i: int, t: float) -> None:
     """Send request ``i`` to a replica; without one it waits, goes out if policy and privacy allow, or is refused."""
-    pool = 0
-    if st[H_POLICY] == LONG_CONTEXT and st[H_POOLS] > 1 and rq[i * Q_SIZE + Q_INPUT] > st[H_LONG_TOKENS]:
-        pool = 1
+    pool = first_pool(st, rq, i)
     r = choose_replica(st, rq, i, pool)
-    if r < 0 and st[H_POLICY] == LONG_CONTEXT and st[H_POOLS] > 1:
+    if r < 0 and shares_pools(st):
         r = choose_replica(st, rq, i, 1 - pool)
     if r >= 0 and fits(st, rq, i, r):
         submit(st, sx, rq, rx, tb, i, r, t)
         return
-    if st[H_POLICY] != LOCAL_ONLY and rq[i * Q_SIZE + Q_ATTEMPTS] == 0:
+    if may_leave(st) and rq[i * Q_SIZE + Q_ATTEMPTS] == 0:
         answer = try_hosted(st, sx, rq, rx, i, t)
         if answer == 1:
             rq[i * Q_SIZE + Q_FLAGS] |= FLAG_SPILLED
