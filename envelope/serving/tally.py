@@ -111,13 +111,12 @@ def empty_tally(fleet: Fleet, classes: Sequence[ClassInfo]) -> RunTally:
 
 
 def band_starts(fleet: Fleet) -> list[int]:
-    """Return the prompt lengths above which bands begin: where the tariff changes, and where a prompt is sent out since
-    the fleet's own replicas hold no longer one.
+    """Return the prompt lengths above which bands begin: where the tariff changes, and where a prompt is sent out, or
+    refused, since the fleet's own replicas hold no longer one.
     """
-    if fleet.hosted is None:
-        return [0]
     own = {n for pool in fleet.pools if (n := pool.replica.max_context_tokens) is not None}
-    return [0, *sorted({*fleet.hosted.input_thresholds, *own} - {0})]
+    tariff = fleet.hosted.input_thresholds if fleet.hosted else ()
+    return [0, *sorted({*tariff, *own} - {0})]
 
 
 def joined(tallies: Sequence[Tally]) -> Tally:
