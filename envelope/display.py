@@ -62,7 +62,7 @@ class Displayed:
         Raises ``MissingExtraError`` without Altair.
         """
         if find_spec("altair") is None:
-            raise MissingExtraError("altair", "ui")
+            raise MissingExtraError("altair", "report")
         return _artist[0]().chart(self, **options)
 
     def __rich__(self) -> Any:

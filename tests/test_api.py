@@ -110,6 +110,6 @@ def test_words_of_a_scenario_are_escaped_in_a_notebook() -> None:
 def test_without_an_extra_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     result = RESULTS["estimate"]()
     monkeypatch.setattr("envelope.display.find_spec", lambda _name: None)
-    for show, extra in ((result.to_frame, "frames"), (result.plot, "ui")):
+    for show, extra in ((result.to_frame, "frames"), (result.plot, "report")):
         with pytest.raises(EnvelopeError, match=rf"deployment-envelope\[{extra}\]"):
             show()

@@ -10,7 +10,6 @@ from envelope.errors import ExitCode
 if TYPE_CHECKING:
     from envelope.plan.frontier.map import Frontier
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _COLUMNS, _ROWS = 64, 20
 
 
@@ -51,21 +50,24 @@ def run(options: argparse.Namespace, _command: str) -> int:
 
 
 def _print(found: "Frontier") -> None:
+    from envelope.report.charts.palette import LETTERS, cycled
+
+    letters = cycled(LETTERS, len(found.candidates))[: len(found.candidates)]
     count = len(found.cells)
     rows = [round(i * (count - 1) / (min(_ROWS, count) - 1)) for i in range(min(_ROWS, count))]
     columns = [round(i * (count - 1) / (min(_COLUMNS, count) - 1)) for i in range(min(_COLUMNS, count))]
     today = _nearest(found.x.values, found.x.today, columns), _nearest(found.y.values, found.y.today, rows)
     print(f"\n{found.y.label}")
     for row in reversed(rows):
-        cells = [_LETTERS[v] if (v := found.cells[row][c]) >= 0 else "·" for c in columns]
+        cells = [letters[v] if (v := found.cells[row][c]) >= 0 else "·" for c in columns]
         if row == today[1]:
             cells[columns.index(today[0])] = "◎"
         print(f"{found.y.values[row]:>10.3g} │{''.join(cells)}")
     print(f"{'':>10} └{'─' * len(columns)}")
     left, right = f"{found.x.values[0]:.3g}", f"{found.x.values[-1]:.3g}"
     print(f"{'':>12}{left}{found.x.label:^{max(len(columns) - len(left) - len(right), 1)}}{right}\n")
-    letters = dict(zip(found.candidates, _LETTERS, strict=False))
-    table = [(letters.get(r.candidate or "", "·"), r.name, f"{r.frac:.0%}", r.reason) for r in found.regions]
+    named = dict(zip(found.candidates, letters, strict=True))
+    table = [(named.get(r.candidate or "", "·"), r.name, f"{r.frac:.0%}", r.reason) for r in found.regions]
     print_table(("", "cheapest feasible", "of the map", "why"), table)
     for place in found.path:
         who = place.candidate or ("nobody" if place.inside else "off the map")
@@ -76,8 +78,8 @@ def _print(found: "Frontier") -> None:
 
 
 def _draw(found: "Frontier", names: dict[str, str], file: Path) -> None:
-    from envelope.report.chart_files import chart_image
-    from envelope.report.charts_frontier import frontier_map
+    from envelope.report.charts.files import chart_image
+    from envelope.report.charts.frontier import frontier_map
 
     kind: Literal["png", "svg"] = "png" if file.suffix == ".png" else "svg"
     file.write_bytes(chart_image(frontier_map(found, names), kind))

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -10,11 +10,8 @@ import streamlit as st
 from envelope.dashboard import tasks
 from envelope.dashboard.figures import Figures
 from envelope.dashboard.view import View
-from envelope.report.chart_files import chart_image
-from envelope.report.charts import rows_of, skip_checks, with_separators
-
-if TYPE_CHECKING:
-    import altair as alt
+from envelope.report.charts.base import rows_of, skip_checks, with_separators
+from envelope.report.charts.files import chart_image
 
 _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _WHOLE_ROWS = 24
@@ -30,7 +27,7 @@ _FILES = {
 skip_checks()
 
 
-def show_chart(chart: "alt.Chart", name: str, data: pd.DataFrame | None = None) -> None:
+def show_chart(chart: Any, name: str, data: pd.DataFrame | None = None) -> None:
     """Draw a chart over the page's width with its downloads below; ``name`` names files and keys.
 
     ``data`` is by default what the chart draws.

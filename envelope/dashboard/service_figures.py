@@ -71,7 +71,7 @@ def _basis(run: "ServiceRun") -> str:
 
 def show_timelines(run: "ServiceRun") -> None:
     """Draw queue, batch, cache, power, hosted share and replicas over time, with every event marked."""
-    from envelope.report.charts_serving import QUANTITIES, timeline
+    from envelope.report.charts.serving import QUANTITIES, timeline
 
     for quantity in QUANTITIES:
         if any(getattr(run.timeline, quantity)):

@@ -94,7 +94,7 @@ def _figure(name: str, value: float | None) -> str:
 
 @chart.register
 def _(result: Estimate) -> Any:
-    from envelope.report.charts_memory import memory_bars
+    from envelope.report.charts.memory import memory_bars
 
     return memory_bars({"": result.memory} if result.memory else {})
 
@@ -123,7 +123,7 @@ def _(result: Comparison) -> tuple[str, Table]:
 
 @chart.register
 def _(result: Comparison) -> Any:
-    from envelope.report.charts_cost import cost_by_heading
+    from envelope.report.charts.cost import cost_by_heading
 
     return cost_by_heading(result)
 
@@ -149,7 +149,7 @@ def _(result: CostStudy) -> tuple[str, Table]:
 
 @chart.register
 def _(result: CostStudy) -> Any:
-    from envelope.report.charts_cost import cumulated_cost
+    from envelope.report.charts.cost import cumulated_cost
 
     return cumulated_cost(result)
 
@@ -174,7 +174,7 @@ def _(result: Sizing) -> tuple[str, Table]:
 
 @chart.register
 def _(result: Sizing) -> Any:
-    from envelope.report.charts_sweep import sizing_chart
+    from envelope.report.charts.sweep import sizing_chart
 
     return sizing_chart(result)
 
@@ -198,7 +198,7 @@ def _(result: Frontier) -> tuple[str, Table]:
 
 @chart.register
 def _(result: Frontier) -> Any:
-    from envelope.report.charts_frontier import frontier_map
+    from envelope.report.charts.frontier import frontier_map
 
     return frontier_map(result)
 
@@ -224,7 +224,7 @@ def _(result: ServiceRun) -> tuple[str, Table]:
 
 @chart.register
 def _(result: ServiceRun, *, latency: Any = "ttft") -> Any:
-    from envelope.report.charts_serving import latency_cdf
+    from envelope.report.charts.serving import latency_cdf
 
     return latency_cdf({c.id: c.curves for c in (result.overall, *result.classes)}, latency)
 
@@ -249,7 +249,7 @@ def _(result: HardwareProfile) -> tuple[str, Table]:
 
 @chart.register
 def _(result: HardwareProfile) -> Any:
-    from envelope.report.charts_memory import device_roofs
+    from envelope.report.charts.memory import device_roofs
 
     return device_roofs(result)
 
@@ -267,7 +267,7 @@ def _(result: LoadSweep) -> tuple[str, Table]:
 
 @chart.register
 def _(result: LoadSweep) -> Any:
-    from envelope.report.charts_load import load_sweep
+    from envelope.report.charts.load import load_sweep
 
     return load_sweep(result)
 
@@ -287,6 +287,6 @@ def _(result: Sweep) -> tuple[str, Table]:
 
 @chart.register
 def _(result: Sweep, *, by: str = "cost_npv_usd", top: int = MOST_ROWS) -> Any:
-    from envelope.report.charts_sweep import ranking_chart
+    from envelope.report.charts.sweep import ranking_chart
 
     return ranking_chart(result.ranking(by, top=top), result.study)

@@ -4,9 +4,9 @@ from html import escape
 
 from envelope.money.difference import QUANTITY, Step, Waterfall
 from envelope.plan.cost.difference import CostDifference
+from envelope.report.charts.files import need_charts, page_svg
 from envelope.report.cost_page import STYLE
-from envelope.report.svg import waterfall_bars
-from envelope.report.text import money
+from envelope.report.text import money, signed_money
 
 _LABEL = 28
 SHOWN = 12
@@ -14,16 +14,22 @@ SHOWN = 12
 
 
 def difference_page(found: CostDifference, *, date: str) -> str:
-    """Return the waterfalls of all candidates as one page that stands alone."""
+    """Return the waterfalls of all candidates as one page that stands alone.
+
+    Raises ``MissingExtraError`` without the packages that draw charts.
+    """
+    need_charts()
+    from envelope.report.charts.cost_ranges import waterfall
+
     title = f"{found.after} against {found.before}"
     parts = [
         f"<h1>{escape(title)}</h1><p class=small>{escape(date)} · present value of all costs, US dollars; "
-        "red is dearer, green cheaper; where changes are small the bars of the totals are cut off at the left</p>"
+        "where changes are small the bars of the totals are cut off at the left</p>"
     ]
-    for ident, way in found.waterfalls.items():
+    for number, (ident, way) in enumerate(found.waterfalls.items(), start=1):
         steps = [(step_label(step), step.change_usd) for step in way.largest(SHOWN)]
-        chart = waterfall_bars(way.before_usd, steps, way.after_usd)
-        change = signed(way.after_usd - way.before_usd)
+        chart = page_svg(waterfall(way.before_usd, steps, way.after_usd), f"chart{number}")
+        change = signed_money(way.after_usd - way.before_usd)
         parts.append(f"<h2>{escape(found.names[ident])}: {escape(change)}</h2><figure>{chart}</figure>")
     head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
@@ -34,7 +40,7 @@ def difference_rows(way: Waterfall) -> list[tuple[str, str, str, str]]:
     rows = [("before", "", "", money(way.before_usd))]
     for step in way.largest(SHOWN):
         old, new = ("" if v is None else f"{v:,.6g}" for v in (step.before, step.after))
-        rows.append((step_label(step), old, new, signed(step.change_usd)))
+        rows.append((step_label(step), old, new, signed_money(step.change_usd)))
     return [*rows, ("after", "", "", money(way.after_usd))]
 
 
@@ -45,8 +51,3 @@ def step_label(step: Step) -> str:
         # The kind of token stands last, and charts cut long labels.
         return f"quantity: {line}" if len(line) <= _LABEL else f"quantity: …{line[1 - _LABEL :]}"
     return step.name.replace("_", " ")
-
-
-def signed(usd: float) -> str:
-    """Return an amount with its sign."""
-    return f"+{money(usd)}" if usd > 0 else money(usd)

@@ -9,6 +9,7 @@ from typing import Any
 
 from envelope.errors import MissingExtraError
 from envelope.plan.cost.study import CandidateCosts, CostStudy
+from envelope.report.charts.files import chart_image
 from envelope.report.cost_page import (
     BREAK_EVEN_NOTE,
     answer,
@@ -69,7 +70,8 @@ def write_document(path: Path, study: CostStudy, *, date: str) -> int:
     """Write the PDF and return its number of pages.
 
     Question, answer, three charts, assumptions, risks, method and sources; what does not fit into eight pages stays
-    in the workbook. Raises ``MissingExtraError`` without typst.
+    in the workbook. Raises ``MissingExtraError`` without typst, or without
+    the packages that draw charts.
     """
     try:
         typst = importlib.import_module("typst")
@@ -79,8 +81,8 @@ def write_document(path: Path, study: CostStudy, *, date: str) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         content = _content(study, best, date)
-        for number, (title, svg) in enumerate(charts(study, best)):
-            (folder / f"chart{number}.svg").write_text(svg, encoding="utf-8")
+        for number, (title, chart) in enumerate(charts(study, best)):
+            (folder / f"chart{number}.svg").write_bytes(chart_image(chart, "svg"))
             content["charts"].append({"title": title, "file": f"chart{number}.svg"})
         (folder / "study.typ").write_text(_TEMPLATE, encoding="utf-8")
         sources = content["sources"]

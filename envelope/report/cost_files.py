@@ -18,6 +18,8 @@ from envelope.report.cost_page import cost_page, lead
 from envelope.report.files import csv_text, write_text
 from envelope.report.workbook import Drawn, Headline, Title, write_workbook
 
+_CHARTS = ("altair", "vl_convert")
+"""Packages that draw charts."""
 _LINE = (
     "candidate", "line", "label", "group", "kind", "payer", "total_usd", "present_value_usd", "quantity", "unit",
     "unit_price_usd", "when", "present_value_p10_usd", "present_value_p90_usd", "formula", "evidence", "date", "source",
@@ -33,7 +35,7 @@ def write_cost_study(
     """Write ``tco.json``, ``tco_lines.csv``, ``tco_cash_flow.csv``, ``tco.html``, ``tco.xlsx`` and ``tco.pdf``.
 
     With ``changes`` also ``tco_difference.json`` and ``tco_difference.html``. Returns the paths.
-    Workbook and document need the extras ``report`` and ``pdf``; without them they are left out,
+    Pages and workbook need the extra ``report``, the document also ``pdf``; without them they are left out,
     and ``missing_extras`` says so.
     """
     run = saved_run(models, date=date, version=study.version)
@@ -41,18 +43,21 @@ def write_cost_study(
         "tco.json": _json({**study.model_dump(mode="json"), KEY: run.model_dump(mode="json", exclude_unset=True)}),
         "tco_lines.csv": csv_text(_LINE, _lines(study)),
         "tco_cash_flow.csv": csv_text(_flow_header(study), _flows(study)),
-        "tco.html": cost_page(study, date=date),
     }
+    drawn = has(*_CHARTS)
+    if drawn:
+        files["tco.html"] = cost_page(study, date=date)
     if changes is not None:
         files["tco_difference.json"] = _json(changes.model_dump(mode="json"))
-        files["tco_difference.html"] = difference_page(changes, date=date)
+        if drawn:
+            files["tco_difference.html"] = difference_page(changes, date=date)
     written = [write_text(folder / name, content) for name, content in files.items()]
     if has("xlsxwriter"):
         title = Title(study.name, study.question, date, study.version, lead(study), study.warnings)
         heads = {c.id: headline(c) for c in study.candidates}
         write_workbook(folder / "tco.xlsx", title, models.models, study.baseline, _drawn(study), heads)
         written.append(folder / "tco.xlsx")
-    if has("typst"):
+    if drawn and has("typst"):
         write_document(folder / "tco.pdf", study, date=date)
         written.append(folder / "tco.pdf")
     return written
@@ -103,17 +108,19 @@ def _other_break_evens(c: CandidateCosts) -> dict[str, BreakEven]:
     return {about: even for about, even in found.items() if even is not None}
 
 
-def has(package: str) -> bool:
-    """Return whether an optional package is installed."""
-    return find_spec(package) is not None
+def has(*packages: str) -> bool:
+    """Return whether optional packages are installed."""
+    return all(find_spec(package) is not None for package in packages)
 
 
 def missing_extras() -> list[str]:
     """Return one line for each file that is left out for want of a package."""
-    wanted = {"tco.xlsx": ("xlsxwriter", "report"), "tco.pdf": ("typst", "pdf")}
+    report, pdf = dict.fromkeys(_CHARTS, "report"), {"typst": "pdf"}
+    wanted = {"tco.html": report, "tco.xlsx": {"xlsxwriter": "report"}, "tco.pdf": {**report, **pdf}}
     return [
         f"{file} left out: {MissingExtraError(package, extra)}"
-        for file, (package, extra) in wanted.items()
+        for file, packages in wanted.items()
+        for package, extra in packages.items()
         if not has(package)
     ]
 

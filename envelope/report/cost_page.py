@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from envelope.money.breakeven import BreakEven
 from envelope.plan.rules.rule import in_words
 from envelope.plan.verdict.choice import CLOSE_FRAC
-from envelope.report.svg import ranges, stacked_bars, tornado_bars
-from envelope.report.text import money, percent
-from envelope.spec.economic_facts import facts
+from envelope.report.charts.files import need_charts, page_svg
+from envelope.report.text import input_label, money, percent
 
 if TYPE_CHECKING:
     from envelope.plan.cost.study import CandidateCosts, CostStudy
@@ -22,13 +21,16 @@ h1{font-size:1.6rem;margin-bottom:.2rem}h2{margin-top:2rem;border-bottom:1px sol
 table{border-collapse:collapse;width:100%;font-size:.88rem}
 th,td{padding:.3rem .5rem;border-bottom:1px solid #e2e2e2;text-align:left;vertical-align:top}
 td.n,th.n{text-align:right;white-space:nowrap}tr.best{background:#eef6ee}tr.out{color:#888}
-figure{margin:1rem 0}figcaption{font-weight:600;margin-bottom:.3rem}svg{width:100%;height:auto;font:12px system-ui}
+figure{margin:1rem 0}figcaption{font-weight:600;margin-bottom:.3rem}svg{width:100%;height:auto}
 @media print{body{margin:0;max-width:none}h2{break-after:avoid}figure,tr{break-inside:avoid}}
 """
 
 
 def cost_page(study: "CostStudy", *, date: str) -> str:
-    """Return the page as HTML: question, answer, three charts, assumptions, risks, method and sources."""
+    """Return the page as HTML: question, answer, three charts, assumptions, risks, method and sources.
+
+    Raises ``MissingExtraError`` without the packages that draw charts.
+    """
     best = shown(study)
     drawn = charts(study, best)
     parts = [
@@ -40,7 +42,7 @@ def cost_page(study: "CostStudy", *, date: str) -> str:
         f"<p class=small>{escape(legend(study))}</p>",
         f"<h2>Break-even against {escape(study.baseline)}</h2>{_table(*break_even_rows(study))}",
         f"<p class=small>{BREAK_EVEN_NOTE}</p>",
-        f"<h2>Where the money goes</h2>{_figures(drawn[:1])}<h2>How sure that is</h2>{_figures(drawn[1:])}",
+        f"<h2>Where the money goes</h2>{figures(drawn[:1])}<h2>How sure that is</h2>{figures(drawn[1:], 2)}",
         _assumptions(study, best),
         "<h2>Risks</h2><ul>" + "".join(f"<li>{escape(item)}</li>" for item in risks(study)) + "</ul>",
         f"<h2>Method</h2><p>{escape(method(study))}</p>",
@@ -186,23 +188,28 @@ def _break_even(found: BreakEven | None, words: Callable[[float], str]) -> str:
     return point + (spread if found.point is not None or found.exists_frac > 0.1 else "")
 
 
-def charts(study: "CostStudy", best: "CandidateCosts") -> list[tuple[str, str]]:
-    """Return title and SVG of the three charts."""
-    groups = {c.name: {k: v for k, v in c.result.cost_by_group.items() if v} for c in study.candidates}
-    drawn = {x.id: x.cost_npv_usd for x in study.uncertainty.candidates}
-    spread = {
-        c.name: (drawn[c.id].p10, drawn[c.id].p50, drawn[c.id].p90, c.cost.expected_npv_usd) for c in study.candidates
-    }
-    bars = [(words(bar.input), bar.low_usd, bar.high_usd) for bar in best.tornado[:_BARS]]
+def charts(study: "CostStudy", best: "CandidateCosts") -> list[tuple[str, Any]]:
+    """Return the title of each of the three charts, and the chart.
+
+    Raises ``MissingExtraError`` without Altair.
+    """
+    need_charts()
+    from envelope.report.charts.cost import cost_by_heading
+    from envelope.report.charts.cost_ranges import cost_ranges, tornado
+
     return [
-        ("Expected present value by group of cost lines", stacked_bars(groups)),
-        ("Present value: P10 to P90 (bar), P50 (dark), expected (diamond)", ranges(spread)),
-        (f"{best.name}: cost with one input at its P10 and P90", tornado_bars(bars, best.result.plan_npv_usd)),
+        ("Expected present value by group of cost lines", cost_by_heading(study, printed=True)),
+        ("Present value: P10 to P90 (bar), P50 (tick), expected (diamond)", cost_ranges(study, printed=True)),
+        (f"{best.name}: cost with one input at its P10 and P90", tornado(best, bars=_BARS, printed=True)),
     ]
 
 
-def _figures(found: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"<figure><figcaption>{escape(t)}</figcaption>{svg}</figure>" for t, svg in found)
+def figures(found: Iterable[tuple[str, Any]], start: int = 1) -> str:
+    """Return charts with their titles as figures of a page; ``start`` is the number of the first on it."""
+    return "".join(
+        f"<figure><figcaption>{escape(title)}</figcaption>{page_svg(chart, f'chart{number}')}</figure>"
+        for number, (title, chart) in enumerate(found, start)
+    )
 
 
 def _assumptions(study: "CostStudy", best: "CandidateCosts") -> str:
@@ -223,7 +230,7 @@ def risks(study: "CostStudy") -> list[str]:
     ]
     best = shown(study)
     if best.sobol and best.sobol[0].total > 0:
-        parts = ", ".join(f"{words(s.input)} {percent(s.total)}" for s in best.sobol[:3])
+        parts = ", ".join(f"{input_label(s.input)} {percent(s.total)}" for s in best.sobol[:3])
         items.append(f"What moves the cost of {best.name} most, by its share of the variance: {parts}.")
     for c in study.candidates:
         if c.broken:
@@ -237,16 +244,6 @@ def risks(study: "CostStudy") -> list[str]:
             path = ", ".join(str(count) for count in c.replicas_by_year)
             items.append(f"{c.name} grows with the work: {path} replicas in the years of the horizon.")
     return items + [f"{ident} was left out: {why}" for ident, why in study.left_out.items()]
-
-
-def words(name: str) -> str:
-    """Return an input as its label in the catalog, or its own name without its unit."""
-    known = facts()
-    specific = next((names[name] for names in known.regions.values() if name in names), name)
-    default = known.defaults.get(specific)
-    if default is None or specific != name:
-        return name.removesuffix("_per_year").removesuffix("_frac").replace("_", " ")
-    return default.label
 
 
 def method(study: "CostStudy") -> str:

@@ -1,27 +1,24 @@
 """A sweep as one page that stands alone, and its ranking as a picture."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import date
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from envelope.errors import InputError, Problem
-from envelope.plan.sweep.effects import Correlation, Effect
-from envelope.plan.sweep.ranking import Estimated, Ranking
+from envelope.plan.sweep.ranking import Ranking
 from envelope.plan.sweep.results import Sweep
 from envelope.plan.sweep.study import Study
+from envelope.report.charts.files import chart_image, need_charts, page_svg
 from envelope.report.cost_page import STYLE
-from envelope.report.svg_intervals import interval_dots
 from envelope.report.sweep_tables import (
     Table,
-    changes_text,
     correlations_table,
     effects_table,
     figure_name,
-    figure_text,
     notes,
     ranking_table,
-    short_paths,
     value_text,
 )
 from envelope.report.sweep_terminal import failures
@@ -31,36 +28,46 @@ _DRAWN = 20
 
 
 def write_sweep_page(found: Sweep, folder: Path, *, by: str, top: int) -> list[Path]:
-    """Write ``report.html`` and ``ranking.svg`` into a folder and return them."""
+    """Write ``report.html`` and ``ranking.svg`` into a folder and return them.
+
+    Raises ``MissingExtraError`` without the packages that draw charts.
+    """
+    need_charts()
     ranking = found.ranking(by, top=top)
-    picture = ranking_picture(ranking, found.study)
+    picture = chart_image(_ranking_chart(ranking, found.study), "svg")
+    text = sweep_page(found, ranking)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         page, drawn = folder / "report.html", folder / "ranking.svg"
-        page.write_text(sweep_page(found, ranking, picture), encoding="utf-8")
-        drawn.write_text(picture, encoding="utf-8")
+        page.write_text(text, encoding="utf-8")
+        drawn.write_bytes(picture)
     except OSError as error:
         words = f"cannot be written: {error.strerror or error}"
         raise InputError(Problem("command line", "--out", str(folder), words)) from None
     return [page, drawn]
 
 
-def sweep_page(found: Sweep, ranking: Ranking, picture: str) -> str:
+def sweep_page(found: Sweep, ranking: Ranking) -> str:
     """Return the page: ranking, what each axis does, what moves the figure, failures, what was asked."""
+    from envelope.report.charts.sweep import correlations_chart, effects_chart
+
+    ranked = page_svg(_ranking_chart(ranking, found.study), "ranking")
     by, leader = ranking.by, ranking.best[0].candidate if ranking.best else ""
     effects, moved = found.effects(by, candidate=leader), found.correlations(by, candidate=leader)
     title = f"Sweep of {', '.join(found.study.scenarios)}"
     parts = [
         f"<h1>{escape(title)}</h1><p class=small>{date.today().isoformat()}</p>",
         "".join(f"<p>{escape(note)}</p>" for note in notes(ranking, found.done, found.failed, found.runs)),
-        f"<h2>Best by {escape(figure_name(by))}</h2><figure>{picture}</figure>",
+        f"<h2>Best by {escape(figure_name(by))}</h2><figure>{ranked}</figure>",
         _html(ranking_table(ranking, found.study)),
     ]
     if effects:
         parts.append(f"<h2>What each change does to {escape(leader)}, all else equal</h2>")
-        parts.append(f"<figure>{_effects_picture(effects, by)}</figure>{_html(effects_table(effects, by))}")
+        drawn = page_svg(effects_chart(effects[:_DRAWN], by, printed=True), "effects")
+        parts.append(f"<figure>{drawn}</figure>{_html(effects_table(effects, by))}")
     if moved:
-        parts.append(f"<h2>What moves {escape(leader)}</h2><figure>{_moved_picture(moved)}</figure>")
+        drawn = page_svg(correlations_chart(moved[:_DRAWN], printed=True), "correlations")
+        parts.append(f"<h2>What moves {escape(leader)}</h2><figure>{drawn}</figure>")
         parts.append(_html(correlations_table(moved)))
     if found.failed:
         parts.append(
@@ -73,34 +80,10 @@ def sweep_page(found: Sweep, ranking: Ranking, picture: str) -> str:
     )
 
 
-def ranking_picture(ranking: Ranking, study: Study) -> str:
-    """Return the best variants with their intervals as SVG."""
-    short = short_paths(study)
-    rows = {
-        f"{item.rank} {item.candidate} {changes_text(item.changes, short)}": item.value
-        for item in ranking.best[:_DRAWN]
-    }
-    return interval_dots(_bounds(rows), figure_text(ranking.by))
+def _ranking_chart(ranking: Ranking, study: Study) -> Any:
+    from envelope.report.charts.sweep import ranking_chart
 
-
-def _effects_picture(found: Sequence[Effect], by: str) -> str:
-    rows = {
-        f"{', '.join(p.rsplit('.', 1)[-1] for p in e.paths)} {', '.join(map(value_text, e.values))}": e.difference
-        for e in found[:_DRAWN]
-    }
-    return interval_dots(_bounds(rows), figure_text(by), zero=True)
-
-
-def _moved_picture(found: Sequence[Correlation]) -> str:
-    rows = {c.path.rsplit(".", 1)[-1]: (c.low, c.rho, c.high) for c in found[:_DRAWN]}
-    return interval_dots(rows, lambda value: f"{value:+.2f}", zero=True)
-
-
-def _bounds(rows: Mapping[str, Estimated]) -> dict[str, tuple[float, float, float]]:
-    return {
-        name: (e.mean if e.low is None else e.low, e.mean, e.mean if e.high is None else e.high)
-        for name, e in rows.items()
-    }
+    return ranking_chart(ranking.model_copy(update={"best": ranking.best[:_DRAWN]}), study, printed=True)
 
 
 def _asked(study: Study) -> Table:

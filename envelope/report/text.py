@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from envelope.spec.economic_facts import facts
 from envelope.units import GB, GIB
 
 
@@ -131,3 +132,18 @@ def flat(record: Mapping[str, object], prefix: str = "") -> dict[str, object]:
         else:
             out[name] = value
     return out
+
+
+def input_label(name: str) -> str:
+    """Return an input as its label in the catalog, or its own name without its unit."""
+    known = facts()
+    specific = next((names[name] for names in known.regions.values() if name in names), name)
+    default = known.defaults.get(specific)
+    if default is None or specific != name:
+        return name.removesuffix("_per_year").removesuffix("_frac").replace("_", " ")
+    return default.label
+
+
+def signed_money(usd: float) -> str:
+    """Return dollars with their sign."""
+    return f"+{money(usd)}" if usd > 0 else money(usd)

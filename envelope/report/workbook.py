@@ -17,6 +17,7 @@ from envelope.money.evaluate import evaluate_model
 from envelope.money.model import Model
 from envelope.money.result import TcoResult
 from envelope.money.uncertainty import Quantiles, SobolIndex, Uncertainty, tornado, uncertainty
+from envelope.report.charts.palette import PALETTE
 from envelope.report.workbook_candidate import MONEY, CandidateSheet, Placed, UsageSheet, cell, sheet_name
 from envelope.report.workbook_inputs import write_assumptions
 from envelope.units import years_of
@@ -206,6 +207,7 @@ def _summary(
             "name": "Expected present value of all costs",
             "categories": ["Summary", 5, 1, 5, last],
             "values": ["Summary", _EXPECTED_ROW, 1, _EXPECTED_ROW, last],
+            "fill": {"color": PALETTE[0]},
         }
     )
     chart.set_legend({"none": True})

@@ -10,6 +10,7 @@ from envelope.money.derived import RESIDUAL_YEARS, parents
 from envelope.money.inputs import Input
 from envelope.money.model import Model
 from envelope.money.running import TARIFF_SHARE
+from envelope.report.charts.palette import GIVEN
 
 SHEET = "Assumptions"
 _ALWAYS = ("discount_rate_frac_per_year", "tax_rate_frac", "hosted_commitment_usd_per_year")
@@ -102,7 +103,7 @@ def _derived_formula(name: str, of: Mapping[str, str], lease_months: int) -> str
 def _write(book: Any, rows: list[_Row]) -> None:
     sheet = book.add_worksheet(SHEET)
     bold = book.add_format({"bold": True, "bottom": 1})
-    given = book.add_format({"bg_color": "#FFF7D6", "num_format": "#,##0.######"})
+    given = book.add_format({"bg_color": GIVEN, "num_format": "#,##0.######"})
     derived = book.add_format({"italic": True, "num_format": "#,##0.######"})
     for column, width in enumerate(_WIDTHS):
         sheet.set_column(column, column, width)

@@ -27,7 +27,7 @@ def _(result: ValidationReport) -> tuple[str, Table]:
 
 @chart.register
 def _(result: ValidationReport, *, quantity: str | None = None) -> Any:
-    from envelope.report.charts_accuracy import accuracy_scatter
+    from envelope.report.charts.accuracy import accuracy_scatter
 
     chosen = quantity or max({r.quantity for r in result.rows}, key=lambda q: sum(r.quantity == q for r in result.rows))
     rows = [row for row in result.rows if row.quantity == chosen]

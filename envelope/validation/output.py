@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from envelope.errors import InputError, Problem
-from envelope.validation.charts import scatter_svg
+from envelope.report.charts.files import chart_image, need_charts
 from envelope.validation.score import ScoredRow
 from envelope.validation.tables import report_text
 from envelope.validation.validate import ValidationReport
@@ -19,8 +19,9 @@ _CSV_FIELDS = (
 def write_report(report: ValidationReport, folder: Path) -> list[Path]:
     """Write ``report.json``, ``rows.csv``, ``summary.csv``, ``report.md`` and one chart per quantity; return the files.
 
-    Raises ``InputError`` when the folder cannot be written.
+    Raises ``InputError`` when the folder cannot be written, ``MissingExtraError`` without the packages of charts.
     """
+    drawn = charts(report)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = [
@@ -29,20 +30,29 @@ def write_report(report: ValidationReport, folder: Path) -> list[Path]:
             _rows_csv(report, folder / "rows.csv"),
             _summary_csv(report, folder / "summary.csv"),
         ]
-        written += [_write(folder / name, svg) for name, svg in charts(report).items()]
+        for name, svg in drawn.items():
+            (folder / name).write_bytes(svg)
+            written.append(folder / name)
     except OSError as error:
         raise InputError(Problem("--out", "", str(folder), f"cannot be written: {error.strerror or error}")) from None
     return written
 
 
-def charts(report: ValidationReport) -> dict[str, str]:
-    """Return the scatter charts by file name, one per quantity and unit of reference."""
+def charts(report: ValidationReport) -> dict[str, bytes]:
+    """Return the scatter charts as SVG by file name, one per quantity.
+
+    Raises ``MissingExtraError`` without the packages that draw charts.
+    """
+    need_charts()
+    from envelope.report.charts.accuracy import accuracy_scatter
+
     groups: dict[str, list[ScoredRow]] = {}
     for row in report.rows:
         if row.predicted is not None:
             groups.setdefault(row.quantity, []).append(row)
+    worst = [row.id for row in report.worst]
     return {
-        f"{quantity}.svg": scatter_svg(rows, quantity.replace("_", " "), _unit(rows))
+        f"{quantity}.svg": chart_image(accuracy_scatter(rows, worst, quantity.replace("_", " "), _unit(rows)), "svg")
         for quantity, rows in sorted(groups.items())
     }
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-pytest.importorskip("altair", reason="the dashboard's extra is not installed")
+pytest.importorskip("altair", reason="needs the extra 'report'")
 
 from itertools import combinations, pairwise  # noqa: E402
 from typing import Any  # noqa: E402
@@ -21,16 +21,9 @@ from envelope.plan.service.load_sweep import LoadSweep, load_sweep
 from envelope.plan.service.run_result import ServiceRun  # noqa: E402
 from envelope.plan.service.simulate import simulate  # noqa: E402
 from envelope.plan.verdict.results import Comparison  # noqa: E402
-from envelope.report import (  # noqa: E402
-    charts,
-    charts_accuracy,
-    charts_choices,
-    charts_cost,
-    charts_frontier,
-    charts_load,
-    charts_memory,
-    charts_serving,
-)
+from envelope.report.charts import accuracy, base, choices, cost, cost_ranges, frontier, palette, serving  # noqa: E402
+from envelope.report.charts import load as load_charts  # noqa: E402
+from envelope.report.charts import memory as memory_charts  # noqa: E402
 from envelope.serving.result import CURVE_FRACS  # noqa: E402
 from envelope.units import GB  # noqa: E402
 from envelope.validation.score import ScoredRow  # noqa: E402
@@ -85,24 +78,42 @@ def titles(node: Any) -> list[str]:
 
 
 def test_cost_by_heading_sums_to_each_candidates_cost(comparison: Comparison) -> None:
-    drawn = rows(charts_cost.cost_by_heading(comparison))
+    drawn = rows(cost.cost_by_heading(comparison))
     for candidate in comparison.candidates:
         if candidate.lines:
             total = sum(r["usd"] for r in drawn if r["candidate"] == candidate.name)
             assert total == pytest.approx(candidate.cost_npv)
 
 
+def test_a_study_and_its_comparison_have_one_chart_of_costs(comparison: Comparison, study: CostStudy) -> None:
+    drawn = rows(cost.cost_by_heading(study))
+    for costs in study.candidates:
+        total = sum(r["usd"] for r in drawn if r["candidate"] == costs.name)
+        assert total == pytest.approx(costs.cost.expected_npv_usd)
+
+
+def test_more_headings_than_colours_are_drawn(comparison: Comparison) -> None:
+    candidate = next(c for c in comparison.candidates if c.lines)
+    lines = tuple(candidate.lines[0].model_copy(update={"group": f"group_{i}", "npv_usd": 1.0 + i}) for i in range(20))
+    many = comparison.model_copy(update={"candidates": (candidate.model_copy(update={"lines": lines}),)})
+    chart = cost.cost_by_heading(many)
+    assert {r["heading"]: r["usd"] for r in rows(chart)} == {f"group {i}": 1.0 + i for i in range(20)}
+    scale = chart.to_dict()["encoding"]["color"]["scale"]
+    assert len(scale["domain"]) == len(scale["range"]) == 20
+    assert set(scale["range"]) <= set(palette.PALETTE)
+
+
 def test_cash_flow_and_cumulated_cost_end_at_the_nominal_total(study: CostStudy) -> None:
     costs = study.candidates[0]
-    assert sum(r["usd"] for r in rows(charts_cost.cash_flow(costs))) == pytest.approx(costs.result.total_usd)
-    last = [r for r in rows(charts_cost.cumulated_cost(study)) if r["candidate"] == costs.name][-1]
+    assert sum(r["usd"] for r in rows(cost.cash_flow(costs))) == pytest.approx(costs.result.total_usd)
+    last = [r for r in rows(cost.cumulated_cost(study)) if r["candidate"] == costs.name][-1]
     assert last["month"] == study.horizon_months
     assert last["usd"] == pytest.approx(costs.result.total_usd)
 
 
 def test_tornado_shows_the_widest_inputs_first(study: CostStudy) -> None:
     costs = study.candidates[0]
-    drawn = rows(charts_cost.tornado(costs))
+    drawn = rows(cost_ranges.tornado(costs))
     by_input = {bar.input: (bar.low_usd, bar.high_usd) for bar in costs.tornado}
     for low, high in zip(drawn[::2], drawn[1::2], strict=True):
         assert (low["usd"], high["usd"]) == by_input[low["input"]]
@@ -112,17 +123,19 @@ def test_tornado_shows_the_widest_inputs_first(study: CostStudy) -> None:
 
 def test_fan_and_ranges_are_the_quantiles_of_the_draws(study: CostStudy) -> None:
     first = study.uncertainty.candidates[0]
-    fan = rows(charts_cost.cost_fan(study, first.id))
+    fan = rows(cost_ranges.cost_fan(study, first.id))
     assert [(r["p10"], r["p50"], r["p90"]) for r in fan] == [(q.p10, q.p50, q.p90) for q in first.by_year_usd]
-    drawn = rows(charts_cost.cost_ranges(study))[0]
+    by_name = {r["candidate"]: r for r in rows(cost_ranges.cost_ranges(study))}
+    costs = study.candidate(first.id)
+    drawn = by_name[costs.name]
     assert drawn["p10"] == first.cost_npv_usd.p10
-    assert drawn["point"] == study.candidate(first.id).result.cost_npv_usd
+    assert drawn["point"] == costs.cost.expected_npv_usd
 
 
 def test_a_devices_memory_adds_up_to_its_capacity() -> None:
     memory = estimate(**QUERY.model_dump(exclude={"settings"})).memory
     assert memory is not None
-    drawn = rows(charts_memory.memory_bars({"one": memory}), 0)
+    drawn = rows(memory_charts.memory_bars({"one": memory}), 0)
     assert sum(r["gb"] for r in drawn) == pytest.approx(memory.domains[0].capacity_bytes / GB)
     assert {r["part"]: r["gb"] for r in drawn}["weights"] == pytest.approx(memory.domains[0].weights_bytes / GB)
 
@@ -131,7 +144,7 @@ def test_weights_beyond_the_budget_are_shown_as_short() -> None:
     memory = estimate(model="llama-3.3-70b", hardware="nvidia-h100-sxm-80gb", count=1).memory
     assert memory is not None
     device = memory.domains[0]
-    drawn = {r["part"]: r["gb"] for r in rows(charts_memory.memory_bars({"one": memory}), 0)}
+    drawn = {r["part"]: r["gb"] for r in rows(memory_charts.memory_bars({"one": memory}), 0)}
     need = device.weights_bytes + device.activations_bytes + device.overhead_bytes
     assert drawn["short by"] == pytest.approx((need - device.budget_bytes) / GB)
     assert sum(drawn.values()) == pytest.approx(need / GB)
@@ -139,7 +152,7 @@ def test_weights_beyond_the_budget_are_shown_as_short() -> None:
 
 def test_the_heat_map_crosses_out_what_the_cache_does_not_hold() -> None:
     found = fit_map(QUERY)
-    for row in rows(charts_memory.fit_heat_map(found)):
+    for row in rows(memory_charts.fit_heat_map(found)):
         held = found.held[found.contexts_tokens.index(row["context"])]
         assert (row["fits"] == "fits") == (row["concurrency"] <= held)
 
@@ -147,12 +160,12 @@ def test_the_heat_map_crosses_out_what_the_cache_does_not_hold() -> None:
 def test_no_operator_lies_above_the_roof() -> None:
     found = operator_roofline(QUERY)
     peak = max(roof.flop_per_s for roof in found.roofs)
-    for row in rows(charts_memory.roofline(found), 1):
+    for row in rows(memory_charts.roofline(found), 1):
         assert row["rate"] <= min(peak, row["intensity"] * found.bandwidth_bytes_per_s) * (1 + 1e-9)
 
 
 def test_a_distribution_rises_to_one_and_shows_its_limit(broken: ServiceRun) -> None:
-    chart = charts_serving.latency_cdf({"all": broken.overall.curves}, "ttft", limit_s=2.0)
+    chart = serving.latency_cdf({"all": broken.overall.curves}, "ttft", limit_s=2.0)
     drawn = rows(chart, 0)
     assert [r["share"] for r in drawn] == list(CURVE_FRACS)
     assert all(a["seconds"] <= b["seconds"] for a, b in pairwise(drawn))
@@ -160,7 +173,7 @@ def test_a_distribution_rises_to_one_and_shows_its_limit(broken: ServiceRun) -> 
 
 
 def test_a_timeline_marks_the_failure(broken: ServiceRun) -> None:
-    chart = charts_serving.timeline(broken, "queue")
+    chart = serving.timeline(broken, "queue")
     assert [r["value"] for r in rows(chart, 0)] == list(broken.timeline.queue)
     marks = rows(chart, 1)
     assert {m["event"] for m in marks} == {e.kind for e in broken.faults}
@@ -168,23 +181,23 @@ def test_a_timeline_marks_the_failure(broken: ServiceRun) -> None:
 
 
 def test_bottleneck_shares_are_those_of_the_run(broken: ServiceRun) -> None:
-    drawn = {r["bound"]: r["share"] for r in rows(charts_serving.bottleneck_shares({"one": broken.bottleneck}))}
+    drawn = {r["bound"]: r["share"] for r in rows(serving.bottleneck_shares({"one": broken.bottleneck}))}
     assert drawn["memory"] == broken.bottleneck.memory_frac
-    waits = {r["waits for"]: r["share"] for r in rows(charts_serving.queue_reasons({"one": broken.bottleneck}))}
+    waits = {r["waits for"]: r["share"] for r in rows(serving.queue_reasons({"one": broken.bottleneck}))}
     assert waits["KV blocks"] == broken.bottleneck.queue_for_kv_frac
 
 
 def test_the_load_sweep_shows_attainment_and_its_limit(sweep: LoadSweep) -> None:
-    chart = charts_load.load_sweep(sweep)
+    chart = load_charts.load_sweep(sweep)
     assert [r["met"] for r in rows(chart, 0)] == [p.slo_attainment_frac for p in sweep.points]
     assert rows(chart, 1)[0]["met"] == sweep.slo_limit_frac
-    p95 = [r["seconds"] for r in rows(charts_load.load_latency(sweep, "ttft")) if r["share"] == "p95"]
+    p95 = [r["seconds"] for r in rows(load_charts.load_latency(sweep, "ttft")) if r["share"] == "p95"]
     assert p95 == [p.ttft_s.p95 for p in sweep.points if p.ttft_s]
 
 
 def test_latency_against_cost_joins_the_undominated_ones(comparison: Comparison) -> None:
     best = [c.id for c in comparison.candidates if c.service and c.service.e2e][:1]
-    chart = charts_load.latency_against_cost(comparison, best)
+    chart = load_charts.latency_against_cost(comparison, best)
     assert [r["id"] for r in rows(chart, 0)] == best
     for row in rows(chart, 1):
         assert row["usd"] == comparison.candidate(row["id"]).cost_npv
@@ -204,7 +217,7 @@ def two_by_two() -> Frontier:
 
 
 def test_the_frontier_joins_equal_cells_and_covers_the_map_once() -> None:
-    drawn = rows(charts_frontier.frontier_map(two_by_two()), 0)
+    drawn = rows(frontier.frontier_map(two_by_two()), 0)
     assert len(drawn) == 3
     area = sum(math.log10(r["x2"] / r["x"]) * math.log10(r["y2"] / r["y"]) for r in drawn)
     assert area == pytest.approx(4.0)
@@ -213,21 +226,21 @@ def test_the_frontier_joins_equal_cells_and_covers_the_map_once() -> None:
 
 
 def test_the_frontier_says_where_owning_and_renting_cost_the_same() -> None:
-    assert "equal at 30" in charts_frontier.frontier_map(two_by_two()).description
+    assert "equal at 30" in frontier.frontier_map(two_by_two()).description
 
 
 def test_sparse_charts_draw_bytes_by_batch_and_context(scenario: Any) -> None:
     view = sparse_view(scenario, ["gpt-oss-120b"], "nvidia-h100-sxm-80gb")
-    drawn = {r["batch"]: r["gb"] for r in rows(charts_choices.weight_bytes_by_batch(view))}
+    drawn = {r["batch"]: r["gb"] for r in rows(choices.weight_bytes_by_batch(view))}
     assert drawn == {b: pytest.approx(v / GB) for b, v in view.rows[0].active_bytes_per_token.items()}
-    cache = {r["context"]: r["gb"] for r in rows(charts_choices.cache_by_context(view))}
+    cache = {r["context"]: r["gb"] for r in rows(choices.cache_by_context(view))}
     assert cache == {c: pytest.approx(v / GB) for c, v in view.rows[0].kv_bytes_per_sequence.items()}
 
 
 def test_tuning_lines_cross_at_the_break_even() -> None:
     bench = tuning_bench(TuningQuery(model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb", requests_per_day=10_000))
     crossing = next(b.requests_per_day for b in bench.break_even if (b.method, b.against) == ("lora", "prompt"))
-    drawn = rows(charts_choices.tuning_break_even(bench), 0)
+    drawn = rows(choices.tuning_break_even(bench), 0)
     by_load: dict[float, dict[str, float]] = {}
     for r in drawn:
         by_load.setdefault(r["requests"], {})[r["method"]] = r["usd"]
@@ -242,7 +255,7 @@ def test_the_accuracy_scatter_rings_the_worst_rows() -> None:
                   model="m", engine="e", unit="ms", measured=10.0, predicted=p, ape_frac=0.0, bias_frac=0.0)
         for i, p in enumerate((10.0, 12.0, 30.0))
     ]  # fmt: skip
-    chart = charts_accuracy.accuracy_scatter(made, ["2"], "Time per token", "ms")
+    chart = accuracy.accuracy_scatter(made, ["2"], "Time per token", "ms")
     drawn = rows(chart, 1)
     assert [r["worst"] for r in drawn] == [False, False, True]
     assert [r["error"] for r in drawn] == pytest.approx([0.0, 0.2, 2.0])
@@ -254,12 +267,12 @@ def test_every_chart_has_words_and_units(
 ) -> None:
     ident = study.candidates[0].id
     drawn = [
-        charts_cost.cost_by_heading(comparison), charts_cost.cash_flow(study.candidates[0]),
-        charts_cost.cumulated_cost(study), charts_cost.tornado(study.candidates[0]),
-        charts_cost.cost_fan(study, ident), charts_cost.cost_ranges(study), charts_cost.break_even(study),
-        charts_memory.fit_heat_map(fit_map(QUERY)), charts_memory.roofline(operator_roofline(QUERY)),
-        *(charts_serving.timeline(broken, quantity) for quantity in charts_serving.QUANTITIES),
-        charts_load.load_sweep(sweep), charts_frontier.frontier_map(two_by_two()),
+        cost.cost_by_heading(comparison), cost.cash_flow(study.candidates[0]),
+        cost.cumulated_cost(study), cost_ranges.tornado(study.candidates[0]),
+        cost_ranges.cost_fan(study, ident), cost_ranges.cost_ranges(study), cost_ranges.break_even(study),
+        memory_charts.fit_heat_map(fit_map(QUERY)), memory_charts.roofline(operator_roofline(QUERY)),
+        *(serving.timeline(broken, quantity) for quantity in serving.QUANTITIES),
+        load_charts.load_sweep(sweep), frontier.frontier_map(two_by_two()),
     ]  # fmt: skip
     for chart in drawn:
         spec = chart.to_dict()
@@ -283,19 +296,19 @@ def contrast(a: str, b: str) -> float:
 @pytest.mark.parametrize("background", [WHITE, DARK])
 def test_every_colour_stands_out_from_the_page(background: str) -> None:
     assert contrast(WHITE, "#000000") == pytest.approx(21.0)
-    for colour in (*charts.PALETTE, charts.NEUTRAL):
+    for colour in (*palette.PALETTE, palette.NEUTRAL):
         assert contrast(colour, background) >= 3.0, colour
 
 
 def test_no_two_series_look_alike_without_colour_vision() -> None:
     """Colours may come close for some readers, so no colour meets the same dash or shape twice in a chart."""
-    lines = [(charts.PALETTE[i % len(charts.PALETTE)], charts.DASHES[i % len(charts.DASHES)]) for i in range(12)]
+    lines = [(palette.PALETTE[i % len(palette.PALETTE)], palette.DASHES[i % len(palette.DASHES)]) for i in range(12)]
     assert len(set(lines)) == 12
     for a, b in combinations(range(6), 2):
-        assert charts.DASHES[a] != charts.DASHES[b]
-        assert charts.SHAPES[a] != charts.SHAPES[b]
+        assert palette.DASHES[a] != palette.DASHES[b]
+        assert palette.SHAPES[a] != palette.SHAPES[b]
 
 
 def test_numbers_follow_the_readers_separators(comparison: Comparison) -> None:
-    chart = charts.with_separators(charts_cost.cost_by_heading(comparison), ",", ".")
+    chart = base.with_separators(cost.cost_by_heading(comparison), ",", ".")
     assert chart.to_dict()["usermeta"]["embedOptions"]["formatLocale"]["decimal"] == ","

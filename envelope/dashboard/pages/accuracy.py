@@ -78,7 +78,7 @@ def _facts(view: View) -> None:
 
 
 def _scatter(view: View, rows: "list[ScoredRow]", quantity: str) -> None:
-    from envelope.report.charts_accuracy import accuracy_scatter
+    from envelope.report.charts.accuracy import accuracy_scatter
     from envelope.validation.score import worst
 
     furthest = worst(rows, _WORST)

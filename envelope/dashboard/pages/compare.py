@@ -37,7 +37,7 @@ def page(view: View) -> None:
 
 
 def _side_by_side(view: View, result: "Comparison") -> None:
-    from envelope.report.charts_cost import cost_by_heading
+    from envelope.report.charts.cost import cost_by_heading
 
     names = {c.id: c.name for c in result.candidates}
     first = [c.id for c in result.ordered]

@@ -22,7 +22,7 @@ def page(view: View) -> None:
 
 def _gates(view: View, found: Shown) -> None:
     from envelope.plan.rules.gates import GateStatus
-    from envelope.report.charts_choices import gate_bounds
+    from envelope.report.charts.choices import gate_bounds
 
     st.subheader("Gates", anchor=False, help=help_of(GateStatus, "upper_frac"))
     if not found.gates:
@@ -49,7 +49,7 @@ def _gates(view: View, found: Shown) -> None:
 
 
 def _difficulty(view: View, found: Shown) -> None:
-    from envelope.report.charts_choices import difficulty_intervals
+    from envelope.report.charts.choices import difficulty_intervals
 
     st.subheader("How often each candidate fails", anchor=False)
     measured = sum(t.rate is not None for t in found.tasks)

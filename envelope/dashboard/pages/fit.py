@@ -36,7 +36,7 @@ def page(view: View) -> None:
 
 
 def _all_pools(pools: "tuple[PoolMemory, ...]") -> None:
-    from envelope.report.charts_memory import memory_bars
+    from envelope.report.charts.memory import memory_bars
 
     st.subheader("Every candidate", anchor=False)
     st.caption("Memory of one device of each local pool, for a request of the workload's mean length.")
@@ -78,7 +78,7 @@ def _pool(view: View, chosen: str) -> "Pool":
 
 def _device(view: View, query: "EstimateQuery", found: "Fitted") -> None:
     from envelope.perf.estimate import MemoryUse
-    from envelope.report.charts_memory import fit_heat_map, memory_bars
+    from envelope.report.charts.memory import fit_heat_map, memory_bars
 
     n, memory = view.figures, found.map.memory
     here = next((f for f in found.formats if (f.weights, f.kv) == (query.weights, query.kv)), None)

@@ -93,7 +93,7 @@ def _told(profile: HardwareProfile, part: str) -> str:
 
 def _roofline(view: View, profile: HardwareProfile) -> None:
     from envelope.plan.deployment.estimate import EstimateQuery
-    from envelope.report.charts_memory import roofline
+    from envelope.report.charts.memory import roofline
 
     pools = [pool for c in view.scenario.candidates for pool in c.pools]
     same = next((pool for pool in pools if pool.hardware == profile.id), pools[0] if pools else None)

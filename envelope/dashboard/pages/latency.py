@@ -48,7 +48,7 @@ def page(view: View) -> None:
 
 
 def _distributions(view: View, run: "ServiceRun") -> None:
-    from envelope.report.charts_serving import LATENCIES, latency_cdf
+    from envelope.report.charts.serving import LATENCIES, latency_cdf
 
     curves = {"all requests": run.overall.curves, **{c.id: c.curves for c in run.classes if c.offered}}
     for latency in ("ttft", "itl", "e2e"):
@@ -65,7 +65,7 @@ def _limit_s(view: View, latency: str) -> float | None:
 
 
 def _bottlenecks(view: View, run: "ServiceRun") -> None:
-    from envelope.report.charts_serving import bottleneck_shares, queue_reasons
+    from envelope.report.charts.serving import bottleneck_shares, queue_reasons
 
     st.markdown(escaped(view.figures.localised(run.bottleneck.text)))
     show_chart(bottleneck_shares({run.name: run.bottleneck}), "bottlenecks")
@@ -78,7 +78,7 @@ def _bottlenecks(view: View, run: "ServiceRun") -> None:
 
 
 def _sweep(view: View, ident: str) -> None:
-    from envelope.report.charts_load import load_latency, load_sweep
+    from envelope.report.charts.load import load_latency, load_sweep
 
     found = view.background(
         tasks_detail.sweep, view.scenario, ident, label="Load sweep", start="Raise the load until it breaks",
@@ -97,7 +97,7 @@ def _sweep(view: View, ident: str) -> None:
 
 def _pareto(view: View) -> None:
     from envelope.plan.verdict.latency_cost import undominated
-    from envelope.report.charts_load import latency_against_cost
+    from envelope.report.charts.load import latency_against_cost
 
     result = view.comparison()
     best = undominated(result)

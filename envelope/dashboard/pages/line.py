@@ -102,7 +102,7 @@ def _step(value: float) -> float:
 
 
 def _map(view: View, found: "Frontier") -> None:
-    from envelope.report.charts_frontier import frontier_map
+    from envelope.report.charts.frontier import frontier_map
 
     names = {c.id: c.name for c in view.scenario.candidates}
     if found.line is not None:

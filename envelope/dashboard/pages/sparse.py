@@ -48,7 +48,7 @@ def page(view: View) -> None:
 
 
 def _charts(found: "SparseView") -> None:
-    from envelope.report.charts_choices import cache_by_context, rate_by_batch, weight_bytes_by_batch
+    from envelope.report.charts.choices import cache_by_context, rate_by_batch, weight_bytes_by_batch
 
     show_tabs(
         {

@@ -68,7 +68,8 @@ def _headline(view: View, study: "CostStudy") -> None:
 
 def _one(view: View, study: "CostStudy", part: str) -> None:
     """Draw one candidate's part of the page."""
-    from envelope.report import charts_cost
+    from envelope.report.charts.cost import cash_flow, cumulated_cost
+    from envelope.report.charts.cost_ranges import cost_fan, tornado
     from envelope.report.cost_page import shown
 
     names = {c.id: c.name for c in study.candidates}
@@ -77,18 +78,18 @@ def _one(view: View, study: "CostStudy", part: str) -> None:
     )
     costs = study.candidate(ident)
     if part == "Cash flow":
-        show_chart(charts_cost.cash_flow(costs), "cash-flow")
+        show_chart(cash_flow(costs), "cash-flow")
         st.subheader("All candidates, paid so far")
-        show_chart(charts_cost.cumulated_cost(study), "cumulated-cost")
+        show_chart(cumulated_cost(study), "cumulated-cost")
     elif part == "Cost lines":
         _lines(view, costs)
     elif part == "Tornado":
         st.caption(f"One input at a time at its P10 and its P90. {term('P10')}")
-        show_chart(charts_cost.tornado(costs), "tornado")
+        show_chart(tornado(costs), "tornado")
         _sobol(view, costs)
     else:
         st.caption(f"The band holds eight of ten draws. {term('P10')} {term('P90')}")
-        show_chart(charts_cost.cost_fan(study, ident), "cost-fan")
+        show_chart(cost_fan(study, ident), "cost-fan")
 
 
 def _lines(view: View, costs: "CandidateCosts") -> None:
@@ -118,7 +119,7 @@ def _sobol(view: View, costs: "CandidateCosts") -> None:
 
 
 def _break_even(view: View, study: "CostStudy") -> None:
-    from envelope.report.charts_cost import break_even
+    from envelope.report.charts.cost_ranges import break_even
     from envelope.report.cost_page import BREAK_EVEN_NOTE, break_even_rows
 
     header, rows = break_even_rows(study)
@@ -131,7 +132,7 @@ def _break_even(view: View, study: "CostStudy") -> None:
 
 
 def _ranges(study: "CostStudy") -> None:
-    from envelope.report.charts_cost import cost_ranges
+    from envelope.report.charts.cost_ranges import cost_ranges
 
     show_chart(cost_ranges(study), "cost-ranges")
     names = {c.id: c.name for c in study.candidates}
@@ -185,7 +186,7 @@ def _keep(view: View, chosen: "Assumption", value: float) -> None:
 
 
 def _now_and_then(view: View, now: "Comparison", then: "Comparison") -> None:
-    from envelope.report.charts_cost import cost_by_heading
+    from envelope.report.charts.cost import cost_by_heading
 
     n = view.figures
     names = {c.id: c.name for c in now.candidates}

@@ -118,7 +118,7 @@ def _table(view: View, found: "TuningBench") -> None:
 
 
 def _break_even(view: View, found: "TuningBench") -> None:
-    from envelope.report.charts_choices import tuning_break_even
+    from envelope.report.charts.choices import tuning_break_even
 
     st.subheader("From how many requests a day training pays", anchor=False)
     show_chart(tuning_break_even(found), "tuning-break-even")

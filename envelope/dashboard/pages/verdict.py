@@ -188,7 +188,7 @@ def _mended(view: View, broken: list["CandidateResult"]) -> dict[str, "Candidate
 
 
 def _costs(result: "Comparison") -> None:
-    from envelope.report.charts_cost import cost_by_heading
+    from envelope.report.charts.cost import cost_by_heading
 
     if any(c.lines for c in result.candidates):
         st.subheader("Cost by heading")

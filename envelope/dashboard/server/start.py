@@ -47,7 +47,7 @@ def _get_ready() -> None:
     import envelope.dashboard.app
     import envelope.dashboard.pages.verdict
     import envelope.plan.verdict.choice
-    import envelope.report.charts_cost  # noqa: F401
+    import envelope.report.charts.cost  # noqa: F401
 
     workers().wait_until_ready(_LOADING_AT_MOST_S - (time.monotonic() - started))
     try:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import altair as alt
 
 from envelope.report import text
-from envelope.report.charts import (
-    PALETTE,
+from envelope.report.charts.base import (
     SECONDS,
     below,
     colour,
@@ -18,6 +17,7 @@ from envelope.report.charts import (
     log_axis,
     values,
 )
+from envelope.report.charts.palette import PALETTE, cycled
 from envelope.serving.result import CURVE_FRACS, Bottleneck, Curves
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _event_rules(run: "ServiceRun", unit: str, seconds: float) -> list[Any]:
 
 def _event_colour(kinds: Sequence[str]) -> alt.Color:
     """Return the colours of events, the first apart from the blue of the curve."""
-    scale = alt.Scale(domain=list(kinds), range=[PALETTE[1 + i % (len(PALETTE) - 1)] for i in range(len(kinds))])
+    scale = alt.Scale(domain=list(kinds), range=cycled(PALETTE[1:], len(kinds)))
     return alt.Color("event:N", title=None, sort=None, scale=scale, legend=below(2))
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from envelope.report.charts import LETTERS, PALETTE, SHORT, below, described, log_axis, values
+from envelope.report.charts.base import SHORT, below, described, log_axis, values
+from envelope.report.charts.palette import INK, LETTERS, NOBODY, PALETTE, PAPER, cycled
 
 if TYPE_CHECKING:
     from envelope.plan.frontier.map import AxisInfo, Frontier
 
 _NONE = "– nothing fits"
-_NOBODY = "#B8B8B8"
 
 
 def frontier_map(found: "Frontier", names: Mapping[str, str] | None = None) -> Any:
@@ -44,7 +44,8 @@ def _regions(found: "Frontier", labels: Sequence[str], shown: Sequence[str]) -> 
         }
         for (winner, left, right), low, high in _joined(found.cells)
     ]  # fmt: skip
-    colours = [_NOBODY if name == _NONE else PALETTE[labels.index(name) % len(PALETTE)] for name in shown]
+    own = cycled(PALETTE, len(labels))
+    colours = [NOBODY if name == _NONE else own[labels.index(name)] for name in shown]
     return (
         alt.Chart(values(rows))
         .mark_rect(opacity=1, clip=True, strokeWidth=0.8)
@@ -100,7 +101,7 @@ def _letters(found: "Frontier", labels: Sequence[str]) -> Any:
             rows.append({"x": found.x.values[i], "y": found.y.values[j], "letter": label[0]})
     return (
         alt.Chart(values(rows))
-        .mark_text(fontSize=18, fontWeight="bold", color="#FFFFFF", stroke="#000000", strokeWidth=0.6)
+        .mark_text(fontSize=18, fontWeight="bold", color=PAPER, stroke=INK, strokeWidth=0.6)
         .encode(x="x:Q", y="y:Q", text="letter:N")
     )
 
@@ -125,10 +126,10 @@ def _line(found: "Frontier") -> list[alt.Chart]:
     known = alt.Chart(values([row for row in rows if row[free] is not None]))
     drawn = {"x": "x:Q", "y": "y:Q", "order": f"{held}:Q"}
     return [
-        banded.mark_area(opacity=0.3, color="#000000", clip=True, orient="vertical" if held == "x" else "horizontal")
+        banded.mark_area(opacity=0.3, color=INK, clip=True, orient="vertical" if held == "x" else "horizontal")
         .encode(**place, tooltip=tips),
-        known.mark_line(strokeWidth=4, color="#FFFFFF", clip=True).encode(**drawn),
-        known.mark_line(strokeWidth=3, color="#000000", strokeDash=[6, 4], clip=True).encode(
+        known.mark_line(strokeWidth=4, color=PAPER, clip=True).encode(**drawn),
+        known.mark_line(strokeWidth=3, color=INK, strokeDash=[6, 4], clip=True).encode(
             **drawn, tooltip=["x:Q", "y:Q"]
         ),
     ]  # fmt: skip
@@ -149,14 +150,14 @@ def _path(found: "Frontier") -> list[alt.Chart]:
     words: dict[str, Any] = {
         "fontSize": 12,
         "fontWeight": "bold",
-        "color": "#FFFFFF",
-        "stroke": "#000000",
+        "color": PAPER,
+        "stroke": INK,
         "strokeWidth": 0.4,
     }
     first, later = base.transform_filter("datum.year === 1"), base.transform_filter("datum.word && datum.year > 1")
     return [
-        base.mark_line(color="#FFFFFF", strokeWidth=2, opacity=0.9).encode(order="year:Q"),
-        base.mark_point(filled=True, size=90, color="#FFFFFF", stroke="#000000", strokeWidth=1.5, opacity=1).encode(
+        base.mark_line(color=PAPER, strokeWidth=2, opacity=0.9).encode(order="year:Q"),
+        base.mark_point(filled=True, size=90, color=PAPER, stroke=INK, strokeWidth=1.5, opacity=1).encode(
             shape=alt.condition("datum.year === 1", alt.value("diamond"), alt.value("circle")), tooltip=tips
         ),
         first.mark_text(dx=4, dy=-12, align="right", **words).encode(text="word:N"),

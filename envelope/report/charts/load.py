@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import altair as alt
 
 from envelope.report import text
-from envelope.report.charts import (
-    LETTERS,
-    NEUTRAL,
-    PALETTE,
+from envelope.report.charts.base import (
+    DOLLARS,
     SECONDS,
     SHORT,
     colour,
@@ -19,8 +17,9 @@ from envelope.report.charts import (
     log_axis,
     shape,
     values,
-)  # fmt: skip
-from envelope.report.charts_serving import LATENCIES
+)
+from envelope.report.charts.palette import LETTERS, NEUTRAL, PALETTE, PAPER
+from envelope.report.charts.serving import LATENCIES
 
 if TYPE_CHECKING:
     from envelope.plan.service.load_sweep import LoadSweep
@@ -107,7 +106,7 @@ def latency_against_cost(result: "Comparison", best: Sequence[str]) -> Any:
         if c.cost_npv is not None and c.service is not None and c.service.e2e is not None
     ]  # fmt: skip
     names = [row["candidate"] for row in rows]
-    x = alt.X("usd:Q", title="US dollars, present value", scale=alt.Scale(zero=False), axis=alt.Axis(format="$~s"))
+    x = alt.X("usd:Q", title="US dollars, present value", scale=alt.Scale(zero=False), axis=alt.Axis(labelExpr=DOLLARS))
     y = alt.Y("seconds:Q", title="p95 to the last token", scale=alt.Scale(type="log"), axis=log_axis(SECONDS))
     states = ["keeps every constraint", "breaks one"]
     front = sorted((row for row in rows if row["id"] in best), key=lambda row: row["usd"])
@@ -123,7 +122,7 @@ def latency_against_cost(result: "Comparison", best: Sequence[str]) -> Any:
             alt.Tooltip("seconds:Q", title="p95, seconds", format=".3~g"),
         ],
     )  # fmt: skip
-    letters = base.mark_text(color="#FFFFFF", fontWeight="bold").encode(text="letter:N")
+    letters = base.mark_text(color=PAPER, fontWeight="bold").encode(text="letter:N")
     line = alt.Chart(values(front)).mark_line(color=NEUTRAL, strokeDash=[4, 3]).encode(x=x, y=y)
     told = "; ".join(f"{r['candidate']} {text.money(r['usd'])}, {text.seconds(r['seconds'])}" for r in rows)
     return described(

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import altair as alt
 
-from envelope.report.charts import NEUTRAL, PALETTE, SHORT, colour, described, log_axis, shape, values
+from envelope.report.charts.base import SHORT, colour, described, log_axis, shape, values
+from envelope.report.charts.palette import NEUTRAL, PALETTE
 
 
 class Scored(Protocol):

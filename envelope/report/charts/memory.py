@@ -8,20 +8,8 @@ import altair as alt
 from envelope.perf.estimate import MemoryUse
 from envelope.plan.deployment.operator_roofline import OperatorRoofline, Roof
 from envelope.report import text
-from envelope.report.charts import (
-    DASHES,
-    NEUTRAL,
-    PALETTE,
-    SHORT,
-    TOKENS,
-    below,
-    colour,
-    described,
-    label_axis,
-    log_axis,
-    shape,
-    values,
-)
+from envelope.report.charts.base import SHORT, TOKENS, below, colour, described, label_axis, log_axis, shape, values
+from envelope.report.charts.palette import DASHES, EMPTY, NEUTRAL, PALETTE, SHADES, cycled
 from envelope.spec.hardware import HardwareProfile
 from envelope.units import GB
 
@@ -29,7 +17,7 @@ if TYPE_CHECKING:
     from envelope.plan.deployment.fit_map import FitMap
 
 _PARTS = ("weights", "activations", "overhead", "KV cache", "kept free", "short by")
-_PART_COLOURS = (PALETTE[0], PALETTE[4], NEUTRAL, PALETTE[2], "#C8C8C8", PALETTE[1])
+_PART_COLOURS = (PALETTE[0], PALETTE[4], NEUTRAL, PALETTE[2], EMPTY, PALETTE[1])
 
 
 def memory_bars(uses: Mapping[str, MemoryUse]) -> Any:
@@ -117,7 +105,7 @@ def fit_heat_map(found: "FitMap") -> Any:
             "used:Q",
             title="KV cache in use",
             legend=alt.Legend(orient="bottom", format=".0%", gradientLength=180),
-            scale=alt.Scale(domain=[0, 1], range=["#CFE6F5", "#004B78"]),
+            scale=alt.Scale(domain=[0, 1], range=list(SHADES)),
         )
     )
     crosses = (
@@ -167,7 +155,7 @@ def roofline(found: OperatorRoofline) -> Any:
             y=_rate(),
             strokeDash=alt.StrokeDash(
                 "roof:N", title=None, legend=below(2),
-                scale=alt.Scale(domain=roofs, range=[list(DASHES[i % len(DASHES)]) for i in range(len(roofs))]),
+                scale=alt.Scale(domain=roofs, range=[list(dash) for dash in cycled(DASHES, len(roofs))]),
             ),
             tooltip=[alt.Tooltip("roof:N", title="roof")],
         )

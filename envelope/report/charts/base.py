@@ -1,41 +1,27 @@
-"""What every chart has: a colour-blind-safe palette with shapes and dashes, units on its axes, a text alternative."""
+"""What every chart has: colours with shapes and dashes, units on its axes, a text alternative."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 from altair.utils import schemapi
 
-PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B87D00", "#3C93C8", "#9A8F00", "#AA4499", "#7F7F7F", "#A5603C",
-    "#4E8F3A", "#6F6FD0", "#B5545A",
-)  # fmt: skip
-"""Colours after Okabe and Ito (Color Universal Design, 2008); their orange, sky blue and yellow are darkened so that
-each has a contrast of at least 3:1 both on white and on a dark page."""
-DASHES: tuple[tuple[int, ...], ...] = (
-    (1, 0),
-    (6, 3),
-    (2, 2),
-    (8, 3, 2, 3),
-    (12, 3),
-    (4, 6),
-    (1, 3),
-    (10, 2, 2, 2, 2, 2),
-)
-"""Dash patterns of lines; they repeat after as many lines, when the colour still differs."""
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-"""Letters that name candidates where colour alone would not tell them apart."""
-NEUTRAL = "#7F7F7F"
-"""Marks that belong to no series: limits, diagonals, today's position."""
+from envelope.report.charts.palette import DASHES, INK, NEUTRAL, PALETTE, SHAPES, cycled
 
-SECONDS = "datum.value >= 1 ? format(datum.value, '~g') + ' s' : format(datum.value * 1000, '~r') + ' ms'"
+SECONDS = "abs(datum.value) >= 1 ? format(datum.value, '~g') + ' s' : format(datum.value * 1000, '~r') + ' ms'"
 """Vega expression that labels an axis in seconds."""
 SHORT = "format(datum.value, datum.value >= 1000 ? '~s' : '~r')"
 """Vega expression that labels counts: 20k, 300, 0.5."""
-DOLLARS = "format(datum.value, '$~s')"
+DOLLARS = "replace(format(datum.value, '$~s'), 'G', 'B')"
+"""Vega expression that labels dollars: $20k, $1.5M, $2B."""
+PERCENT = "format(datum.value * 100, '.4~g') + ' %'"
 TOKENS = "datum.value % 1024 === 0 ? format(datum.value / 1024, '~r') + 'k' : format(datum.value, ',')"
 """Vega expression that labels contexts, in multiples of 1,024 tokens."""
+_LABEL_PIXELS = {False: 200, True: 300}
+"""Width of the names of bars in a chart that is held in the hand, and in one that is printed."""
+_TEXT_FRAC, _PAD_FRAC = 0.3, 0.05
+"""Share of the numbers' range that texts beside bars take, and that stays free at the other end."""
 _AXIS_PIXELS, _LEGEND_PIXELS, _LEGEND_ROW_PIXELS = 65, 50, 18
 """Height that the horizontal axis, the legend's margins and each of its rows take."""
 _WHOLE_DECADE = "abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 1e-6"
@@ -72,7 +58,7 @@ def colour(field: str, names: Sequence[str], *, columns: int = 3) -> alt.Color:
         f"{field}:N",
         title=None,
         sort=None,
-        scale=alt.Scale(domain=list(names), range=_cycled(PALETTE, len(names))),
+        scale=alt.Scale(domain=list(names), range=cycled(PALETTE, len(names))),
         legend=below(columns),
     )
 
@@ -83,7 +69,7 @@ def dash(field: str, names: Sequence[str], *, columns: int = 3) -> alt.StrokeDas
         f"{field}:N",
         title=None,
         sort=None,
-        scale=alt.Scale(domain=list(names), range=[list(d) for d in _cycled(DASHES, len(names))]),
+        scale=alt.Scale(domain=list(names), range=[list(d) for d in cycled(DASHES, len(names))]),
         legend=below(columns),
     )
 
@@ -94,7 +80,7 @@ def shape(field: str, names: Sequence[str], *, columns: int = 3) -> alt.Shape:
         f"{field}:N",
         title=None,
         sort=None,
-        scale=alt.Scale(domain=list(names), range=_cycled(SHAPES, len(names))),
+        scale=alt.Scale(domain=list(names), range=cycled(SHAPES, len(names))),
         legend=below(columns),
     )
 
@@ -105,9 +91,44 @@ def below(columns: int) -> alt.Legend:
     return alt.Legend(orient="bottom", columns=columns, labelLimit=limits[columns])
 
 
-def label_axis() -> alt.Axis:
-    """Return the axis of named bars, its labels short enough for a phone."""
-    return alt.Axis(labelLimit=200)
+def label_axis(*, printed: bool = False) -> alt.Axis:
+    """Return the axis of named bars, its labels short enough for a phone, or for a page that is ``printed``."""
+    return alt.Axis(labelLimit=_LABEL_PIXELS[printed])
+
+
+def value_axis(label: str) -> alt.Axis:
+    """Return the horizontal axis of bars; ``label`` is the Vega expression of a label's text."""
+    return alt.Axis(labelExpr=label, tickCount=alt.ExprRef("ceil(width / 90)"))
+
+
+def row_axis(labels: Sequence[str], *, printed: bool = False, pixels: int | None = None) -> alt.Y:
+    """Return the axis of rows told apart by their place (the field ``row``), so that two may be named alike.
+
+    ``pixels`` is the most that a label takes, if not what others take.
+    """
+    shown = f"{json.dumps(list(labels))}[datum.value]"
+    return alt.Y("row:O", title=None, axis=alt.Axis(labelExpr=shown, labelLimit=pixels or _LABEL_PIXELS[printed]))
+
+
+def beside(base: Any, field: str, words: str) -> Any:
+    """Return the texts of the field ``words`` to the right of the marks at ``field``, for a page that is printed."""
+    return base.mark_text(align="left", dx=8, color=INK).encode(x=f"{field}:Q", text=f"{words}:N")
+
+
+def roomy(numbers: Iterable[float], *, printed: bool, zero: bool = False) -> alt.Scale:
+    """Return the scale of bars; if ``printed`` it leaves room at the right for the texts beside them.
+
+    With ``zero`` it holds zero, else it begins near the least of the numbers.
+    """
+    found = [*numbers, *([0.0] if zero else [])] or [0.0]
+    if not printed:
+        return alt.Scale(zero=zero)
+    low, high = min(found), max(found)
+    return alt.Scale(
+        zero=zero,
+        nice=False,
+        domain=[low if zero else low - _PAD_FRAC * (high - low), high + _TEXT_FRAC * ((high - low) or 1.0)],
+    )
 
 
 def log_axis(label: str, **more: Any) -> alt.Axis:
@@ -117,6 +138,16 @@ def log_axis(label: str, **more: Any) -> alt.Axis:
     """
     decades = {"condition": {"test": _WHOLE_DECADE, "value": 1}, "value": 0}
     return alt.Axis(labelExpr=f"{_ROUND} ? ({label}) : ''", gridOpacity=decades, labelOverlap=True, **more)
+
+
+def usd_tip(field: str, title: str) -> alt.Tooltip:
+    """Return the line of a tooltip that gives dollars."""
+    return alt.Tooltip(f"{field}:Q", title=title, format="$,.0f")
+
+
+def bar_pixels(count: int, step: int = 34) -> float:
+    """Return the height of so many bars below each other, each of ``step``."""
+    return max(count, 2) * step
 
 
 def limit_rule(field: str, value: float, label: str, *, along: str) -> Any:
@@ -145,7 +176,3 @@ def skip_checks() -> None:
     The charts' tests keep the check.
     """
     schemapi.disable_debug_mode()
-
-
-def _cycled(items: Sequence[Any], count: int) -> list[Any]:
-    return [items[i % len(items)] for i in range(max(count, 1))]

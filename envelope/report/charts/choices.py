@@ -7,10 +7,9 @@ import altair as alt
 
 from envelope.plan.deployment.tuning_curve import tuning_curve
 from envelope.report import text
-from envelope.report.charts import (
+from envelope.report.charts.base import (
     DOLLARS,
-    NEUTRAL,
-    PALETTE,
+    PERCENT,
     SHORT,
     TOKENS,
     colour,
@@ -21,7 +20,9 @@ from envelope.report.charts import (
     log_axis,
     shape,
     values,
-)  # fmt: skip
+)
+from envelope.report.charts.intervals import intervals
+from envelope.report.charts.palette import NEUTRAL
 from envelope.units import GB
 
 if TYPE_CHECKING:
@@ -146,24 +147,15 @@ def difficulty_intervals(tasks: "Sequence[TaskEvidence]") -> Any:
     """Return for each task class of each candidate the failure rate used, with its 90 % interval where measured."""
     rows: list[dict[str, Any]] = [
         {
-            "task": f"{t.candidate}: {t.task}", "used": t.used_frac, "assumed": t.assumed_frac, "basis": t.basis,
-            "kind": "measured" if t.rate else "assumed",
+            "name": f"{t.candidate}: {t.task}", "value": t.used_frac, "assumed": t.assumed_frac, "basis": t.basis,
+            "series": "measured" if t.rate else "assumed", "words": text.percent(t.used_frac, 1),
             "low": t.rate.low_frac if t.rate else t.used_frac, "high": t.rate.high_frac if t.rate else t.used_frac,
         }
         for t in tasks
     ]  # fmt: skip
-    names = list(dict.fromkeys(str(row["task"]) for row in rows))
-    base = alt.Chart(values(rows)).encode(y=alt.Y("task:N", title=None, sort=names, axis=label_axis()))
-    tips = ["task:N", "kind:N", "basis:N", *(alt.Tooltip(f"{k}:Q", format=".1%") for k in ("used", "low", "high"))]
-    axis = alt.X("low:Q", title="share of tasks that fail", axis=alt.Axis(format=".0%"))
-    ranges = base.mark_rule(strokeWidth=3, color=PALETTE[0]).encode(x=axis, x2="high:Q")
-    marks = base.mark_point(filled=True, size=70).encode(
-        x="used:Q",
-        color=colour("kind", ["measured", "assumed"], columns=2),
-        shape=shape("kind", ["measured", "assumed"], columns=2),
-        tooltip=tips,
-    )
-    told = "; ".join(f"{r['task']} {text.percent(r['used'])} {r['kind']}" for r in rows)
-    return described(
-        alt.layer(ranges, marks), f"Share of tasks that fail: {told}.", height=max(len(names), 2) * 22, legend_rows=1
-    )
+    drawn = intervals(
+        rows, "share of tasks that fail", label=PERCENT, series=["measured", "assumed"],
+        tips=["series:N", "basis:N", alt.Tooltip("low:Q", format=".1%"), alt.Tooltip("high:Q", format=".1%")],
+    )  # fmt: skip
+    told = "; ".join(f"{r['name']} {text.percent(r['value'])} {r['series']}" for r in rows)
+    return described(drawn, f"Share of tasks that fail: {told}.", height=max(len(rows), 2) * 22, legend_rows=1)

@@ -1,0 +1,1 @@
+"""Charts: one Vega-Lite specification each, drawn by the dashboard, and as pictures for pages that stand alone."""
