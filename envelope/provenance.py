@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import date as Date
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -63,6 +63,14 @@ class Frozen(BaseModel):
     """Immutable record that forbids unknown keys and non-finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    def changed(self, **fields: Any) -> Self:
+        """Return the record with other values in some fields, validated as one that is read from a file.
+
+        Raises ``ValidationError`` for values that the record cannot have.
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self).model_validate({**given, **fields})
 
 
 class Source(Frozen):

@@ -45,8 +45,8 @@ def run(options: argparse.Namespace, _command: str) -> int:
     if options.evidence:
         scenario = with_evidence_file(scenario, Path(options.evidence))
     if records:
-        evidence = scenario.evidence.model_copy(update={"records": (*scenario.evidence.records, *records)})
-        scenario = scenario.model_copy(update={"evidence": evidence})
+        evidence = scenario.evidence.changed(records=(*scenario.evidence.records, *records))
+        scenario = scenario.changed(evidence=evidence)
     return _print_scenario(scenario, as_json=options.json)
 
 

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, _command: str) -> int:
     scenario = load_scenario(options.scenario)
     if options.prices:
         economics = with_price_file(scenario.economics, Path(options.prices))
-        scenario = scenario.model_copy(update={"economics": economics})
+        scenario = scenario.changed(economics=economics)
     with progress("simulating") as report:
         models = cost_models(
             scenario, seeds=options.seeds, only=options.only, demand_factors=options.demand, progress=report

@@ -163,11 +163,11 @@ class View:
 def alone(scenario: Scenario, ident: str) -> Scenario:
     """Return a scenario with one candidate and without the words that no result depends on."""
     chosen = tuple(c for c in scenario.candidates if c.id == ident)
-    return _wordless(scenario.model_copy(update={"candidates": chosen}))
+    return _wordless(scenario.changed(candidates=chosen))
 
 
 def _wordless(scenario: Scenario) -> Scenario:
-    return scenario.model_copy(update={"story": "", "question": ""})
+    return scenario.changed(story="", question="")
 
 
 @st.fragment(run_every=0.5)

@@ -68,7 +68,7 @@ def with_price_file(economics: Economics, path: Path) -> Economics:
         if not spread.source or spread.date is None:
             where = f"prices.{name}"
             problems.append(Problem(str(path), where, None, "needs source and date", "such as a quote and its day"))
-    priced = economics.model_copy(update={"inputs": {**economics.inputs, **book.prices}})
+    priced = economics.changed(inputs={**economics.inputs, **book.prices})
     problems += [
         replace(p, path=p.path.replace("inputs.", "prices.", 1))
         for p in economics_problems(priced, str(path), "")

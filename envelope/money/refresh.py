@@ -61,7 +61,7 @@ def refreshed(models: Iterable[HostedModel], day: Date) -> list[HostedModel]:
                 note=f"refreshed; before: {model.source_of('tariff').source}",
             )
             sources = {**model.sources, "tariff": origin}
-            result.append(model.model_copy(update={"tariff": tariff, "sources": sources}))
+            result.append(model.changed(tariff=tariff, sources=sources))
     return result
 
 

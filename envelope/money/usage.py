@@ -113,5 +113,5 @@ class AnnualUsage(Frozen):
         """Return the same year with ``factor`` times the work on the same machines."""
         names = VOLUMES
         update: dict[str, object] = {name: getattr(self, name) * factor for name in names}
-        update["hosted"] = tuple(h.model_copy(update={"tokens": h.tokens * factor}) for h in self.hosted)
-        return self.model_copy(update=update)
+        update["hosted"] = tuple(h.changed(tokens=h.tokens * factor) for h in self.hosted)
+        return self.changed(**update)

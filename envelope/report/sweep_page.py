@@ -83,7 +83,7 @@ def sweep_page(found: Sweep, ranking: Ranking) -> str:
 def _ranking_chart(ranking: Ranking, study: Study) -> Any:
     from envelope.report.charts.sweep import ranking_chart
 
-    return ranking_chart(ranking.model_copy(update={"best": ranking.best[:_DRAWN]}), study, printed=True)
+    return ranking_chart(ranking.changed(best=ranking.best[:_DRAWN]), study, printed=True)
 
 
 def _asked(study: Study) -> Table:

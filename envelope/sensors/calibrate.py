@@ -142,7 +142,7 @@ def _redrawn(level: _Level, random: np.random.Generator) -> _Level:
 def _bare(replica: ReplicaSpec) -> ReplicaSpec:
     """Return the replica without what is fitted; an earlier calibration of this device goes too."""
     changed = {**dict.fromkeys(_OVERHEADS, 0.0), "kernel_scale_by_device": {}}
-    return replace(replica, engine=replica.engine.model_copy(update=changed))
+    return replace(replica, engine=replica.engine.changed(**changed))
 
 
 def _fit(levels: Sequence[_Level]) -> Array:

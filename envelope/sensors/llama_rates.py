@@ -153,7 +153,7 @@ class _Rates:
             source=f"envelope probe with {self.bench.program.name} on {self.bench.threads} threads",
             date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         )  # fmt: skip
-        self.profile = self.profile.model_copy(update={"efficiency": (*kept, curve)})
+        self.profile = self.profile.changed(efficiency=(*kept, curve))
 
 
 def _name(curve: EfficiencyCurve) -> tuple[str, str, str]:

@@ -173,8 +173,8 @@ def class_lengths(workload: Workload, task: TaskClass, *, seed: int, requests: i
 
     Sessions are drawn whole.
     """
-    alone = task.model_copy(update={"share": 1.0})
-    work = workload.model_copy(update={"tasks": (alone,), "arrivals": Arrivals()})
+    alone = task.changed(share=1.0)
+    work = workload.changed(tasks=(alone,), arrivals=Arrivals())
     d = _draw(work, seed, Window(0.0, requests / work.mean_rate_per_s), 1.0, 0, True)
     if task.session is None:
         columns = _singles(alone, d, d.rate_per_s).columns

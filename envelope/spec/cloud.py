@@ -75,6 +75,6 @@ def rental_price(device: str, mode: RentalMode, *, file: str, path: str) -> Spre
         discount = facts().defaults[DISCOUNT_OF[mode]]
         base = rental_price(device, "on_demand", file=file, path=path)
         source = f"{base.source}; less {discount.value:.0%} ({discount.source})"
-        return base.scaled(1 - discount.value).model_copy(update={"source": source, "evidence": Evidence.ASSUMED})
+        return base.scaled(1 - discount.value).changed(source=source, evidence=Evidence.ASSUMED)
     rule = "has no on-demand price in the catalog"
     raise InputError(Problem(file, path, device, rule, "give a price, or one of: " + ", ".join(ids("cloud"))))

@@ -108,8 +108,10 @@ class Spread(Frozen):
 
     def scaled(self, factor: float) -> Self:
         """Return the same range with every number multiplied by ``factor`` (> 0)."""
+        if factor == 1.0:
+            return self
         update = {n: getattr(self, n) * factor for n in _NUMBERS if getattr(self, n) is not None}
-        return self.model_copy(update=update)
+        return self.changed(**update)
 
     def quantile(self, u: Floats) -> Floats:
         """Return the values below which shares ``u`` (0–1, exclusive) of the probability lie."""

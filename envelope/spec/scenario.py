@@ -271,7 +271,7 @@ class Scenario(Frozen):
         own = candidate.operations
         if own is None:
             return self.operations
-        return self.operations.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+        return self.operations.changed(**{name: getattr(own, name) for name in own.model_fields_set})
 
     @overload
     def replace(self, path: str, value: Any, /) -> Self: ...

@@ -75,7 +75,7 @@ class LocalResult(Frozen):
         """Return the result with further runs, scored anew."""
         rows = (*self.rows, *more)
         scored = {"rows": rows, "summaries": tuple(summaries(rows)), "skipped": (*self.skipped, *skipped)}
-        return self.model_copy(update=scored)
+        return self.changed(**scored)
 
 
 def probed_profile(

@@ -140,4 +140,4 @@ def _summary(runner: Runner, group: Group, everything: Errors, quiet: Errors | N
     )  # fmt: skip
     judged = quiet if found.judged == "undisturbed" and quiet is not None else everything
     reached = judged.median_frac <= target and (target_p90 is None or judged.p90_frac <= target_p90)
-    return found.model_copy(update={"met": reached if reached or found.judged == "undisturbed" else None})
+    return found.changed(met=reached if reached or found.judged == "undisturbed" else None)

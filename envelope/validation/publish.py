@@ -84,9 +84,7 @@ def card(rows: Sequence[ScoredRow]) -> str:
         ]
         if not members:
             continue
-        found = summarise(
-            [m.model_copy(update={"device_class": "", "architecture": "", "quantity": ""}) for m in members]
-        )
+        found = summarise([m.changed(device_class="", architecture="", quantity="") for m in members])
         one = found[0]
         median, mean = percent(one.median_ape_frac), percent(one.mean_ape_frac)
         shown = (f"**{median}**", mean) if first == "median" else (median, f"**{mean}**")

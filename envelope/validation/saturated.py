@@ -83,7 +83,7 @@ def _saturated(row: MeasuredRow) -> _Saturated:
 
 def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> _Saturated:
     replica = target.replica
-    widest = replica.settings.model_copy(update={"max_num_seqs": _SATURATED_SEQS * replica.parallelism.dp})
+    widest = replica.settings.changed(max_num_seqs=_SATURATED_SEQS * replica.parallelism.dp)
     replica = replace(replica, settings=widest)
     target = Target(replica, target.replicas, target.host, target.assumed)
     held = fit(replica).max_concurrency(shape.input_tokens + shape.output_tokens / 2)
@@ -190,7 +190,7 @@ def phase_decode(row: MeasuredRow, _: str | None) -> Found:
     devices = target.replica.parallelism.devices
     held = fit(target.replica).max_concurrency(context)
     wanted = stated * devices if stated else min(held, 256 * devices)
-    settings = target.replica.settings.model_copy(update={"max_num_seqs": max(math.ceil(wanted), 1)})
+    settings = target.replica.settings.changed(max_num_seqs=max(math.ceil(wanted), 1))
     replica = replace(target.replica, settings=settings)
     target = Target(replica, target.replicas, target.host, target.assumed)
     tables = target.tables()

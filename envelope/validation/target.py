@@ -62,7 +62,7 @@ class Target:
         seqs = math.ceil(replica.max_num_seqs / ranks) * ranks
         tokens = (replica.settings.max_num_batched_tokens or replica.engine.default_max_batched_tokens) * ranks
         wide = {"max_num_seqs": seqs, "max_num_batched_tokens": tokens}
-        return compile_step(replace(replica, settings=replica.settings.model_copy(update=wide)))
+        return compile_step(replace(replica, settings=replica.settings.changed(**wide)))
 
     def prompt_tables(self) -> StepTables:
         """Return the tables for one prompt alone: an engine that splits by layers runs its devices one by one."""
@@ -212,7 +212,7 @@ def _narrowed(profile_id: str, threads: int) -> HardwareProfile:
     profile = load(HardwareProfile, "hardware_profiles", profile_id, file="validation", path="device")
     share = threads / (profile.units or threads)
     peaks = {key: peak * share for key, peak in profile.peak_flop_per_s.items()}
-    return profile.model_copy(update={"units": threads, "peak_flop_per_s": peaks})
+    return profile.changed(units=threads, peak_flop_per_s=peaks)
 
 
 def _parallelisms(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[Parallelism]:
@@ -275,7 +275,7 @@ def _per_rank(row: MeasuredRow, replica: ReplicaSpec) -> ReplicaSpec:
     ranks = replica.parallelism.dp
     if ranks == 1 or row.load != "replay" or row.max_num_seqs is None:
         return replica
-    settings = replica.settings.model_copy(update={"max_num_seqs": row.max_num_seqs * ranks})
+    settings = replica.settings.changed(max_num_seqs=row.max_num_seqs * ranks)
     return replace(replica, settings=settings)
 
 
@@ -293,7 +293,7 @@ def _roomy(row: MeasuredRow, replica: ReplicaSpec) -> ReplicaSpec:
     context = (row.input_tokens or 0.0) + (row.output_tokens or 0.0)
     if fit(replica).max_concurrency(context) >= max(row.batch / 4, 1.0):
         return replica
-    settings = replica.settings.model_copy(update={"memory_frac": _TIGHT_MEMORY_FRAC})
+    settings = replica.settings.changed(memory_frac=_TIGHT_MEMORY_FRAC)
     return replace(replica, settings=settings)
 
 
@@ -305,7 +305,7 @@ def _spread_fits(replica: ReplicaSpec) -> bool:
 
 
 def _offloaded(replica: ReplicaSpec, layers: int) -> ReplicaSpec:
-    return replace(replica, settings=replica.settings.model_copy(update={"offload_layers": layers}))
+    return replace(replica, settings=replica.settings.changed(offload_layers=layers))
 
 
 def _fits(replica: ReplicaSpec, layers: int) -> bool:

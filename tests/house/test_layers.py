@@ -14,6 +14,13 @@ def test_import_linter_finds_no_broken_contract() -> None:
     assert "0 broken" in done.stdout, done.stdout + done.stderr
 
 
+def test_records_are_changed_under_validation_alone() -> None:
+    # ``model_copy(update=…)`` skips it; ``Frozen.changed`` does not.
+    files = sorted((ROOT / "envelope").rglob("*.py"))
+    assert len(files) > 300
+    assert not [path for path in files if "model_copy" in path.read_text(encoding="utf-8")]
+
+
 def test_help_imports_nothing_heavy() -> None:
     # What is imported decides how long --help takes, whatever the machine.
     code = "import sys; from envelope.cli import main; main(['--help']); print(sorted(sys.modules), file=sys.stderr)"

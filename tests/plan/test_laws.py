@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 
 from envelope.money.evaluate import expected_costs
@@ -20,7 +20,7 @@ from envelope.spec.scenario import Scenario
 from tests.plan.drawn import HOSTED, SCENARIOS, TUTOR
 
 checked = settings(
-    max_examples=8, deadline=None, derandomize=True,
+    max_examples=8, deadline=None, derandomize=True, phases=(Phase.generate,),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 

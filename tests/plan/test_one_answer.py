@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 from hypothesis.extra import numpy as arrays
 
@@ -36,7 +36,7 @@ from envelope.spec.scenario import Scenario
 from tests.plan.drawn import SCENARIOS
 
 checked = settings(
-    max_examples=8, deadline=None, derandomize=True,
+    max_examples=8, deadline=None, derandomize=True, phases=(Phase.generate,),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 

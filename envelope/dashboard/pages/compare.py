@@ -174,7 +174,7 @@ def _cost_steps(view: View, other: "Scenario", name: str) -> None:
     st.subheader("What each change does to the cost")
     names = {c.id: c.name for c in view.scenario.candidates}
     chosen = address.choice("Candidate", common, param="candidate", show=lambda i: names[i])
-    before, after = (s.model_copy(update={"candidates": tuple(c for c in s.candidates if c.id == chosen)})
+    before, after = (s.changed(candidates=tuple(c for c in s.candidates if c.id == chosen))
                      for s in (other, view.scenario))  # fmt: skip
     found = view.result(tasks.cost_difference, before, after, name, label="Costs of both", affinity=chosen)
     if chosen not in found.waterfalls:

@@ -68,7 +68,7 @@ def _query(view: View, pools: "tuple[PoolMemory, ...]") -> "EstimateQuery":
     kv = address.choice("KV cache", caches, param="kv", default=pool.kv, help=term("KV cache"), place=kv_at)
     base = pool_query(view.scenario, pool)
     many = int(address.number("Requests at once", 1, 512, param="at_once", default=float(base.concurrency), step=1))
-    return base.model_copy(update={"weights": weights, "kv": kv, "concurrency": many})
+    return base.changed(weights=weights, kv=kv, concurrency=many)
 
 
 def _pool(view: View, chosen: str) -> "Pool":

@@ -92,7 +92,7 @@ def import_model(
     result = _result(found, gguf)
     if not save:
         return result
-    return result.model_copy(update={"path": _save(found.model, force)})
+    return result.changed(path=_save(found.model, force))
 
 
 def _is_gguf(path: Path) -> bool:

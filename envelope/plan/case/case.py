@@ -85,10 +85,10 @@ class Case:
         if count == first:
             return self
         pools = tuple(
-            pool if pool.role == "seat" else pool.model_copy(update={"replicas": -(-pool.replicas * count // first)})
+            pool if pool.role == "seat" else pool.changed(replicas=-(-pool.replicas * count // first))
             for pool in self.candidate.pools
         )
-        return replace(self, candidate=self.candidate.model_copy(update={"pools": pools}))
+        return replace(self, candidate=self.candidate.changed(pools=pools))
 
     def at_demand(self, factor: float) -> "Case":
         """Return the case with ``factor`` times the requests on the same machines."""
@@ -193,13 +193,13 @@ def at_demand(scenario: Scenario, factor: float) -> Scenario:
         return scenario
     work = scenario.workload
     field = "requests_per_day" if work.requests_per_day is not None else "requests_per_seat_day"
-    scaled = work.model_copy(update={field: getattr(work, field) * factor})
-    return scenario.model_copy(update={"workload": scaled})
+    scaled = work.changed(**{field: getattr(work, field) * factor})
+    return scenario.changed(workload=scaled)
 
 
 def _planned(scenario: Scenario) -> Scenario:
     demand = scenario.economics.demand_factor
     if demand.default is not None or demand.bounds[0] < demand.bounds[1] or demand.point == 1.0:
         return scenario
-    economics = scenario.economics.model_copy(update={"demand_factor": Spread(value=1.0)})
-    return at_demand(scenario.model_copy(update={"economics": economics}), demand.point)
+    economics = scenario.economics.changed(demand_factor=Spread(value=1.0))
+    return at_demand(scenario.changed(economics=economics), demand.point)

@@ -88,11 +88,11 @@ def measured_work(scenario: Scenario, candidate: Candidate) -> tuple[Scenario, l
         levels = changed.setdefault(item.task, {})
         levels[item.tier] = max(levels.get(item.tier, 0.0), item.used_frac)
     tasks = tuple(
-        task.model_copy(update={"difficulty": task.difficulty.model_copy(update=changed[task.id])})
+        task.changed(difficulty=task.difficulty.changed(**changed[task.id], measured=True))
         for task in scenario.workload.tasks
     )
-    workload = scenario.workload.model_copy(update={"tasks": tasks})
-    return scenario.model_copy(update={"workload": workload}), used
+    workload = scenario.workload.changed(tasks=tasks)
+    return scenario.changed(workload=workload), used
 
 
 def difficulty_basis(used: Sequence[TaskEvidence]) -> str:

@@ -179,8 +179,8 @@ def scalable(scenario: Scenario, candidate: Candidate) -> Candidate:
     first = candidate.pools[0]
     if first.role == "seat" or first.replicas >= rule.max_replicas:
         return candidate
-    pools = (first.model_copy(update={"replicas": rule.max_replicas}), *candidate.pools[1:])
-    return candidate.model_copy(update={"pools": pools})
+    pools = (first.changed(replicas=rule.max_replicas), *candidate.pools[1:])
+    return candidate.changed(pools=pools)
 
 
 def running_fracs(scenario: Scenario, candidate: Candidate, simulated_frac: float) -> tuple[float, ...]:

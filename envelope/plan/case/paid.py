@@ -29,7 +29,7 @@ def economics_of(scenario: Scenario, candidate: Candidate) -> Economics:
         update["hosted_commitment_usd_per_year"] = use.commitment_usd_per_year
     if use is not None and use.discount_frac is not None:
         update["hosted_discount_frac"] = use.discount_frac
-    return scenario.economics.model_copy(update=update) if update else scenario.economics
+    return scenario.economics.changed(**update) if update else scenario.economics
 
 
 def _server(candidate: Candidate, how: Acquisition) -> ServerProfile | None:

@@ -69,7 +69,7 @@ def _with_trace(scenario: Scenario, path: Path) -> Scenario:
     found = path.parent / trace
     if not found.exists():
         raise InputError(Problem(str(path), "workload.trace", trace, "no such file", f"looked in {path.parent}"))
-    return scenario.model_copy(update={"workload": scenario.workload.model_copy(update={"trace": str(found)})})
+    return scenario.changed(workload=scenario.workload.changed(trace=str(found)))
 
 
 def with_evidence_file(scenario: Scenario, path: Path) -> Scenario:
@@ -81,13 +81,10 @@ def with_evidence_file(scenario: Scenario, path: Path) -> Scenario:
     for index, record in enumerate(more.records):
         if record.model not in load.ids("hosted"):
             load.load(Model, "models", record.model, file=str(path), path=f"records[{index}].model")
-    both = more.model_copy(
-        update={
-            "records": (*scenario.evidence.records, *more.records),
-            "gates": (*scenario.evidence.gates, *more.gates),
-        }
+    both = more.changed(
+        records=(*scenario.evidence.records, *more.records), gates=(*scenario.evidence.gates, *more.gates)
     )
-    return scenario.model_copy(update={"evidence": both})
+    return scenario.changed(evidence=both)
 
 
 def list_scenarios() -> list[tuple[Scenario, Path]]:

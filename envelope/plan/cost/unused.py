@@ -47,7 +47,7 @@ def unused_inputs(economics: Economics, models: Sequence[Model]) -> tuple[str, .
 
 def _follows(model: Model, before: dict[str, Any], changes: Sequence[_Change]) -> bool:
     for change in changes:
-        economics = model.economics.model_copy(update=change(model.economics))
+        economics = model.economics.changed(**change(model.economics))
         after = _costs(build(economics, model.years))
         if after.keys() != before.keys() or any(not np.allclose(after[k], before[k], rtol=1e-12) for k in before):
             return True

@@ -154,5 +154,5 @@ def _scaled(one: Estimate, replicas: int) -> Estimate:
     }
     memory = one.memory
     if memory is not None:
-        scaled["memory"] = memory.model_copy(update={"max_concurrency": memory.max_concurrency * replicas})
-    return one.model_copy(update=scaled)
+        scaled["memory"] = memory.changed(max_concurrency=memory.max_concurrency * replicas)
+    return one.changed(**scaled)

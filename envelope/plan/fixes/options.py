@@ -299,7 +299,7 @@ def _narrower(candidate: Candidate, where: str) -> Iterator[Option]:
 
 def _split(pool: Pool, where: str, factor: float) -> Option:
     tp, ep = int(pool.parallelism.tp * factor), pool.parallelism.ep
-    other = pool.parallelism.model_copy(update={"tp": tp, "ep": max(1, int(ep * factor)) if ep > 1 else 1})
+    other = pool.parallelism.changed(tp=tp, ep=max(1, int(ep * factor)) if ep > 1 else 1)
     text = f"each replica on {other.devices} devices instead of {pool.parallelism.devices}"
     return (Change(path=f"{where}.pools[0].parallelism", value=other.model_dump(), text=text),)
 

@@ -61,7 +61,7 @@ def axis_names() -> list[str]:
 def _requests(scenario: Scenario) -> Axis:
     def apply(s: Scenario, value: float) -> Scenario:
         update = {"requests_per_day": value, "seats": None, "requests_per_seat_day": None}
-        return s.model_copy(update={"workload": s.workload.model_copy(update=update)})
+        return s.changed(workload=s.workload.changed(**update))
 
     now = scenario.workload.daily_requests
     return Axis("requests_per_day", "requests a day", "work", now, now / 10, now * 10, True, apply)
@@ -83,17 +83,11 @@ def _seats(scenario: Scenario) -> Axis:
         if work.seats is None:
             update = {"requests_per_day": work.daily_requests * count / s.company.seats}
         candidates = tuple(
-            c.model_copy(
-                update={
-                    "pools": tuple(p.model_copy(update={"replicas": count}) if p.role == "seat" else p for p in c.pools)
-                }
-            )
+            c.changed(pools=tuple(p.changed(replicas=count) if p.role == "seat" else p for p in c.pools))
             for c in s.candidates
         )
-        company = s.company.model_copy(update={"seats": count})
-        return s.model_copy(
-            update={"company": company, "workload": work.model_copy(update=update), "candidates": candidates}
-        )
+        company = s.company.changed(seats=count)
+        return s.changed(company=company, workload=work.changed(**update), candidates=candidates)
 
     now = float(scenario.company.seats)
     return Axis("seats", "people who use it", "work", now, max(1.0, now / 10), now * 10, True, apply)
@@ -140,7 +134,7 @@ def _context(scenario: Scenario) -> Axis:
             if task.session is not None:
                 names = ("first_input_tokens", "appended_tokens")
                 more = {n: _scaled(getattr(task.session, n), value) for n in names}
-                update["session"] = task.session.model_copy(update=more)
+                update["session"] = task.session.changed(**more)
             return update
 
         return _with_tasks(s, longer)
@@ -152,7 +146,7 @@ def _api_price(scenario: Scenario) -> Axis:
     def apply(s: Scenario, value: float) -> Scenario:
         # Only the map prices tariffs by a factor; as a scenario the same is a (negative) discount.
         spread = Spread(value=1.0 - value, source="frontier")
-        return s.model_copy(update={"economics": s.economics.model_copy(update={"hosted_discount_frac": spread})})
+        return s.changed(economics=s.economics.changed(hosted_discount_frac=spread))
 
     return Axis("api_price", "price of the hosted API, times today's", "money", 1.0, 0.1, 10.0, True, apply)
 
@@ -171,7 +165,7 @@ def _economics(scenario: Scenario, field: str) -> Axis:
 
     def apply(s: Scenario, value: float) -> Scenario:
         own = Spread(value=value, source="frontier")
-        return s.model_copy(update={"economics": s.economics.model_copy(update={field: own})})
+        return s.changed(economics=s.economics.changed(**{field: own}))
 
     low, high = _around(now)
     return Axis(field, field.replace("_", " "), "money", now, low, high, now > 0, apply, (field,))
@@ -182,7 +176,7 @@ def _default_input(scenario: Scenario, name: str) -> Axis:
 
     def apply(s: Scenario, value: float) -> Scenario:
         inputs = {**s.economics.inputs, name: Spread(value=value, source="frontier")}
-        return s.model_copy(update={"economics": s.economics.model_copy(update={"inputs": inputs})})
+        return s.changed(economics=s.economics.changed(inputs=inputs))
 
     low, high = _around(now)
     return Axis(name, facts().defaults[name].label, "money", now, low, high, now > 0, apply, (name,))
@@ -219,8 +213,8 @@ def _around(now: float) -> tuple[float, float]:
 
 
 def _with_tasks(scenario: Scenario, update: Callable[[TaskClass], dict[str, Any]]) -> Scenario:
-    tasks = tuple(task.model_copy(update=update(task)) for task in scenario.workload.tasks)
-    return scenario.model_copy(update={"workload": scenario.workload.model_copy(update={"tasks": tasks})})
+    tasks = tuple(task.changed(**update(task)) for task in scenario.workload.tasks)
+    return scenario.changed(workload=scenario.workload.changed(tasks=tasks))
 
 
 def _scaled(distribution: Any, factor: float) -> Any:
@@ -235,7 +229,7 @@ def _scaled(distribution: Any, factor: float) -> Any:
         update["tail"] = {p: v * factor for p, v in distribution.tail.items()}
     if hasattr(distribution, "mu"):
         update["mu"] = tuple(m + math.log(factor) for m in distribution.mu)
-    return distribution.model_copy(update=update)
+    return distribution.changed(**update)
 
 
 _SHORT: dict[str, Callable[[Scenario], Axis]] = {

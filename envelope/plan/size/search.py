@@ -218,7 +218,7 @@ def with_spares(scenario: Scenario, candidate: Candidate, spares: int) -> Candid
     operations = scenario.operations_of(candidate)
     if operations.spares >= spares:
         return candidate
-    return candidate.model_copy(update={"operations": operations.model_copy(update={"spares": spares})})
+    return candidate.changed(operations=operations.changed(spares=spares))
 
 
 def _statically_broken(case: Case) -> str | None:

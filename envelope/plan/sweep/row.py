@@ -88,14 +88,14 @@ def run_row(scenario: Scenario, run: Run, data: str) -> Row:
     )  # fmt: skip
     try:
         changed = scenario.replace(run.changes) if run.changes else scenario
-        simulation = changed.simulation.model_copy(update={"seed": run.seed, "seeds": 1})
+        simulation = changed.simulation.changed(seed=run.seed, seeds=1)
         candidate = next(c for c in changed.candidates if c.id == run.candidate)
-        changed = changed.model_copy(update={"simulation": simulation, "candidates": (candidate,)})
-        row = row.model_copy(update={"input_hash": input_hash(changed, data)})
+        changed = changed.changed(simulation=simulation, candidates=(candidate,))
+        row = row.changed(input_hash=input_hash(changed, data))
         found = candidate_result(judged(changed, candidate, seeds=1))
         return Row.model_validate({**row.model_dump(), "status": "done", **_figures(found)})
     except Exception as error:  # a sweep of thousands must not end with one of them
-        return row.model_copy(update={"error": _words(error)})
+        return row.changed(error=_words(error))
 
 
 def input_hash(scenario: Scenario, data: str) -> str:

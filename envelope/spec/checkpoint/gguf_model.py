@@ -69,7 +69,7 @@ def model_from_gguf(header: GgufHeader, file: str, naming: Naming, *, source: So
         weights=naming.weights or native, traits=naming.traits,
     )  # fmt: skip
     found = model_from_config(config, file, named, source=source, tensors=_traits(config, shapes))
-    model = found.model.model_copy(update={"format_by_part": by_part})
+    model = found.model.changed(format_by_part=by_part)
     counted = sum(t.elements for t in header.tensors if not re.match(_UNCOUNTED, t.name))
     return Imported(model, type_name, (*found.assumptions, *notes), (), counted)
 
