@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from envelope.errors import InputError, Problem
 from envelope.plan.case.case import Case, case_of
@@ -54,7 +54,7 @@ def simulate(
     candidate = chosen_candidates(scenario, [candidate_id])[0]
     case = case_of(scenario, candidate).at_demand(load)
     if not case.runs:
-        return ServiceRun(**{**_nothing(case, load), "reasons": tuple(str(reason) for reason in case.reasons)})
+        return ServiceRun(**_about(case, load), **_nothing(), reasons=tuple(map(str, case.reasons)))
     repeats = seeds or scenario.simulation.seeds
     tell = progress or _silent
     prepare_for(scenario, [candidate], runs=_runs(repeats, horizon, hours), tell=partial(tell, 0.0))
@@ -151,7 +151,7 @@ def service_run(
         "fault_counts": result.events,
         "notes": (*result.notes, *_notes(case, peak)),
     }
-    return ServiceRun(**{**_nothing(case, load), **found})
+    return ServiceRun(**_about(case, load), **found)
 
 
 def _scaled(interval: Interval, factor: float) -> Interval:
@@ -169,15 +169,23 @@ def _notes(case: Case, peak: Peak) -> list[str]:
     return notes
 
 
-def _nothing(case: Case, load: float) -> dict[str, object]:
-    """Return the fields of a run in which nothing happened."""
-    none, candidate, rules = Interval(mean=0.0, low=0.0, high=0.0), case.candidate, case.scenario.constraints
+def _about(case: Case, load: float) -> dict[str, Any]:
+    """Return the fields that say which candidate is meant, and what is asked of it."""
+    candidate, rules = case.candidate, case.scenario.constraints
     return {
         "scenario": case.scenario.id, "candidate": candidate.id, "name": candidate.name,
-        "policy": candidate.route.policy, "period": "", "clock_start_s": 0.0, "load_factor": load,
-        "requests_per_s": 0.0, "year": 0, "seeds": (), "window_s": 0.0, "warmup_s": 0.0, "share_frac": 1.0,
-        "overall": empty_class("all"), "classes": (), "slo_limit_frac": rules.slo_attainment_min_frac,
-        "served_limit_frac": rules.served_min_frac, "keeps_service": False, "slo_attainment": none,
+        "policy": candidate.route.policy, "load_factor": load, "slo_limit_frac": rules.slo_attainment_min_frac,
+        "served_limit_frac": rules.served_min_frac,
+    }  # fmt: skip
+
+
+def _nothing() -> dict[str, Any]:
+    """Return the other fields of a run in which nothing happened."""
+    none = Interval(mean=0.0, low=0.0, high=0.0)
+    return {
+        "period": "", "clock_start_s": 0.0, "requests_per_s": 0.0,
+        "year": 0, "seeds": (), "window_s": 0.0, "warmup_s": 0.0, "share_frac": 1.0,
+        "overall": empty_class("all"), "classes": (), "keeps_service": False, "slo_attainment": none,
         "goodput_per_s": none, "served": none, "ttft_p95_s": None,
         "timeline": RunTimeline(t_s=(), queue=(), running=(), kv_used_frac=(), power_w=(), hosted=(), hosted_frac=(),
                                 replicas=()),
