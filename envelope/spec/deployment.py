@@ -8,7 +8,11 @@ from envelope.provenance import Frozen
 from envelope.spec.acquisition import Acquisition
 from envelope.spec.engine import DEFAULT_ENGINE
 
-Count = Annotated[int, Field(ge=1, le=100_000)]
+MOST = 100_000
+"""Most replicas, ranks or sequences of a pool."""
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Many = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""Tokens, or blocks of a cache."""
 
 
 class Parallelism(Frozen):
@@ -39,12 +43,12 @@ class EngineSettings(Frozen):
     """Scheduler and memory settings of a replica; ``None`` takes the engine's default."""
 
     max_num_seqs: Count | None = None
-    max_num_batched_tokens: Count | None = None
-    max_context_tokens: Count | None = None
+    max_num_batched_tokens: Many | None = None
+    max_context_tokens: Many | None = None
     """Longest prompt plus answer admitted; ``None`` is the model's own limit."""
     memory_frac: float | None = Field(default=None, gt=0, le=1)
     prefix_cache: bool | None = None
-    kv_blocks: Count | None = None
+    kv_blocks: Many | None = None
     """Fixed number of KV blocks instead of what fits."""
     draft_tokens: int = Field(default=0, ge=0, le=16)
     """Speculative tokens per step (MTP or draft model); 0 is off."""

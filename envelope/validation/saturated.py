@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from envelope.perf.memory import fit
 from envelope.perf.steady import Steady, steady_state
+from envelope.spec.deployment import MOST
 from envelope.spec.step import StepTables, rank_tables
 from envelope.validation.hosts import wall_w
 from envelope.validation.rows import MeasuredRow
@@ -83,7 +84,7 @@ def _saturated(row: MeasuredRow) -> _Saturated:
 
 def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> _Saturated:
     replica = target.replica
-    widest = replica.settings.changed(max_num_seqs=_SATURATED_SEQS * replica.parallelism.dp)
+    widest = replica.settings.changed(max_num_seqs=min(_SATURATED_SEQS * replica.parallelism.dp, MOST))
     replica = replace(replica, settings=widest)
     target = Target(replica, target.replicas, target.host, target.assumed)
     held = fit(replica).max_concurrency(shape.input_tokens + shape.output_tokens / 2)
@@ -190,7 +191,7 @@ def phase_decode(row: MeasuredRow, _: str | None) -> Found:
     devices = target.replica.parallelism.devices
     held = fit(target.replica).max_concurrency(context)
     wanted = stated * devices if stated else min(held, 256 * devices)
-    settings = target.replica.settings.changed(max_num_seqs=max(math.ceil(wanted), 1))
+    settings = target.replica.settings.changed(max_num_seqs=min(max(math.ceil(wanted), 1), MOST))
     replica = replace(target.replica, settings=settings)
     target = Target(replica, target.replicas, target.host, target.assumed)
     tables = target.tables()

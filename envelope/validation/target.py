@@ -10,7 +10,7 @@ from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec, all_formats
 from envelope.perf.step import compile_step
 from envelope.perf.work import weight_bytes
-from envelope.spec.deployment import EngineSettings, Parallelism
+from envelope.spec.deployment import MOST, EngineSettings, Parallelism
 from envelope.spec.engine import DEFAULT_ENGINE, Engine
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load, load_all
@@ -275,7 +275,7 @@ def _per_rank(row: MeasuredRow, replica: ReplicaSpec) -> ReplicaSpec:
     ranks = replica.parallelism.dp
     if ranks == 1 or row.load != "replay" or row.max_num_seqs is None:
         return replica
-    settings = replica.settings.changed(max_num_seqs=row.max_num_seqs * ranks)
+    settings = replica.settings.changed(max_num_seqs=min(row.max_num_seqs * ranks, MOST))
     return replace(replica, settings=settings)
 
 

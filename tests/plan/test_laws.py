@@ -24,7 +24,7 @@ checked = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 
-few = settings(checked, max_examples=4)
+few = settings(checked, max_examples=2)
 
 NOISE = 0.03
 """Difference in attainment that short simulations may show by chance."""
