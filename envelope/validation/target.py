@@ -59,7 +59,7 @@ class Target:
         replica, ranks = self.replica, self.replica.parallelism.dp
         if ranks == 1:
             return compile_step(replica)
-        seqs = math.ceil(replica.max_num_seqs / ranks) * ranks
+        seqs = min(math.ceil(replica.max_num_seqs / ranks), MOST // ranks) * ranks
         tokens = (replica.settings.max_num_batched_tokens or replica.engine.default_max_batched_tokens) * ranks
         wide = {"max_num_seqs": seqs, "max_num_batched_tokens": tokens}
         return compile_step(replace(replica, settings=replica.settings.changed(**wide)))
