@@ -117,8 +117,8 @@ def _print(study: "CostStudy") -> None:
                 f"★ {c.id}" if c.id == study.recommended else c.id, money(cost.expected_npv_usd),
                 f"{money(cost.p10_npv_usd)}–{money(cost.p90_npv_usd)}", money(cost.signature_usd),
                 money(cost.total_usd), money(c.result.unit_costs.usd_per_solved_task),
-                money(versus.saving_npv_usd) if versus else "baseline", percent(c.served_frac),
-                percent(c.slo_attainment_frac),
+                money(versus.saving_npv_usd) if versus else "baseline", percent(c.served_frac, 1),
+                percent(c.slo_attainment_frac, 1),
                 "yes" if c.feasible else f"no: {', '.join(in_words(name) for name in c.broken)}",
             )
         )  # fmt: skip

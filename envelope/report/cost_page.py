@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 _BARS = 10
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
+body{font:15px/1.5 system-ui,sans-serif;max-width:1180px;margin:2rem auto;padding:0 1rem;color:#1c1c1c}
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{margin-top:2rem;border-bottom:1px solid #ccc}
 .lead{font-size:1.1rem}.small{color:#555;font-size:.85rem}
-table{border-collapse:collapse;width:100%;font-size:.88rem}
+table{border-collapse:collapse;width:100%;font-size:.88rem;display:block;overflow-x:auto}
 th,td{padding:.3rem .5rem;border-bottom:1px solid #e2e2e2;text-align:left;vertical-align:top}
-td.n,th.n{text-align:right;white-space:nowrap}tr.best{background:#eef6ee}tr.out{color:#888}
+td.n,th.n{text-align:right;white-space:nowrap}td:first-child{min-width:10rem}td:nth-child(2){min-width:6rem}tr.best{background:#eef6ee}tr.out{color:#888}
 figure{margin:1rem 0}figcaption{font-weight:600;margin-bottom:.3rem}svg{width:100%;height:auto}
 @media print{body{margin:0;max-width:none}h2{break-after:avoid}figure,tr{break-inside:avoid}}
 """
@@ -138,7 +138,7 @@ def table_rows(study: "CostStudy") -> tuple[Sequence[str], list[tuple[str, list[
                 "best" if best else "" if c.feasible else "out",
                 [
                     f"★ {c.name}" if best else c.name, "✔" if c.feasible else f"✘ {_broken_words(c)}",
-                    percent(c.served_frac), percent(c.slo_attainment_frac), money(c.cost.expected_npv_usd),
+                    percent(c.served_frac, 1), percent(c.slo_attainment_frac, 1), money(c.cost.expected_npv_usd),
                     f"{money(c.cost.p10_npv_usd)} – {money(c.cost.p90_npv_usd)}", money(c.cost.signature_usd),
                     money(c.cost.total_usd), money(c.result.unit_costs.usd_per_solved_task),
                     money(versus.saving_npv_usd) if versus else "baseline",

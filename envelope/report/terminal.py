@@ -91,7 +91,7 @@ def _cells(item: CandidateResult) -> list[RenderableType]:
         left = f"{text.si(item.private_requests_left)} PRIVATE/year"
     return [
         verdict,
-        text.percent(service.served_frac) if service else "–",
+        text.percent(service.served_frac, 1) if service else "–",
         text.percent(item.slo_attainment_frac, 1),
         _banded(item, "ttft_s", service.ttft.p95_s if service and service.ttft else None),
         _banded(item, "itl_s", service.itl.mean_s if service and service.itl else None),

@@ -64,8 +64,8 @@ def percent(frac: float | None, digits: int = 0) -> str:
 def money(usd: float | None) -> str:
     """Return dollars rounded to what a reader can use.
 
-    >>> money(1234567), money(45678), money(12.3), money(0.0421)
-    ('$1.23 M', '$45.7 k', '$12.30', '$0.0421')
+    >>> money(1234567), money(45678), money(989.14), money(12.3), money(0.0421), money(0)
+    ('$1.23 M', '$45.7 k', '$989', '$12.30', '$0.0421', '$0')
     """
     if usd is None:
         return "–"
@@ -76,9 +76,9 @@ def money(usd: float | None) -> str:
         return f"{sign}${size / 1e6:.3g} M"
     if size >= 9_995:
         return f"{sign}${size / 1e3:.3g} k"
-    if size >= 1000:
+    if size >= 100 or size == 0:
         return f"{sign}${size:,.0f}"
-    return f"{sign}${size:.2f}" if size >= 0.0995 or size == 0 else f"{sign}${size:.3g}"
+    return f"{sign}${size:.2f}" if size >= 0.0995 else f"{sign}${size:.3g}"
 
 
 def seconds(value_s: float | None) -> str:
