@@ -24,6 +24,8 @@ from envelope.report.cost_page import (
 from envelope.report.text import money
 
 MAX_PAGES = 8
+_WIDTHS = (2.4, 1.9, 0.95, 0.9, 1.1, 2.1, 1.1, 1.0, 1.0, 1.05, 0.8)
+"""Widths of the columns of the table of candidates: names and broken rules may wrap, figures may not."""
 _LINES, _SOURCES, _SOURCE_CHARACTERS = 14, 40, 220
 
 _TEMPLATE = """
@@ -40,8 +42,8 @@ _TEMPLATE = """
 #text(9pt, gray)[#d.terms]
 == Answer
 #text(12pt)[#d.answer]
-#text(7.5pt, table(columns: (1fr,) + (auto,) * (d.header.len() - 1), stroke: 0.4pt + luma(200), inset: 3pt,
-  align: (x, _) => if x == 0 { left } else { right },
+#text(7pt, hyphenate: false, table(columns: d.widths.map(w => w * 1fr), stroke: 0.4pt + luma(200), inset: 3pt,
+  align: (x, _) => if x < 2 { left } else { right },
   table.header(..d.header.map(h => [*#h*])), ..cells(d.candidates)))
 #text(8pt, gray)[#d.warning]
 == Break-even against #d.baseline
@@ -116,6 +118,7 @@ def _content(study: CostStudy, best: CandidateCosts, date: str) -> dict[str, Any
         "nominal, before value-added tax",
         "answer": answer(study),
         "header": list(header),
+        "widths": [width for width, _ in zip(_WIDTHS, header, strict=True)],
         "candidates": [_unbroken(cells) for _, cells in rows],
         "warning": legend(study),
         "baseline": next(c.name for c in study.candidates if c.id == study.baseline),
