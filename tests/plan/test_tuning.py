@@ -10,6 +10,7 @@ from envelope.errors import InputError
 from envelope.perf.params import adapter_params
 from envelope.perf.replica import resolve
 from envelope.plan.deployment.tuning import TRAINED, TuningBench, TuningQuery, TuningRow, tuning_bench
+from envelope.plan.deployment.tuning_cost import retrieval_usd_per_year
 from envelope.spec.economic_facts import facts
 
 QUERY = TuningQuery(model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb", requests_per_day=20_000)
@@ -45,6 +46,17 @@ def test_adapters_of_llama_have_the_published_size() -> None:
     replica = resolve(model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb")
     assert adapter_params(replica.model, 16) == 41_943_040
     assert adapter_params(replica.model, 32) == 2 * 41_943_040
+
+
+def test_staff_is_paid_as_in_the_region() -> None:
+    def upkeep(region: str) -> float:
+        return retrieval_usd_per_year(QUERY.changed(region=region))["upkeep of the index"]
+
+    known = facts().defaults
+    euro = known["staff_ml_eu"].value * known["eur_usd"].value
+    assert upkeep("de") / upkeep("us") == pytest.approx(euro / known["staff_ml_us"].value)
+    with pytest.raises(InputError, match="region: 'germany' unknown"):
+        bench(region="germany")
 
 
 def test_the_break_even_is_where_the_yearly_costs_meet() -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from envelope.errors import InputError, Problem
+from envelope.errors import InputError, Problem, unknown_name
 from envelope.perf.estimate import Estimate, estimate
 from envelope.perf.memory import fit
 from envelope.perf.replica import ReplicaSpec, resolve
@@ -21,6 +21,7 @@ from envelope.plan.deployment.tuning_cost import (
 )
 from envelope.provenance import Frozen
 from envelope.spec.deployment import Parallelism
+from envelope.spec.economic_facts import facts
 from envelope.spec.engine import DEFAULT_ENGINE
 from envelope.units import DAYS_PER_YEAR
 
@@ -69,7 +70,8 @@ class TuningQuery(Frozen):
     """How often the behaviour or the knowledge changes, each time with a new run."""
     behaviours: int = Field(default=1, ge=1, le=10_000)
     """Different behaviours served; adapters share a base model, fully tuned models do not."""
-    region: Literal["us", "eu"] = "us"
+    region: str = "us"
+    """Region of the catalog of money, whose staff is paid."""
 
 
 class TuningRow(Frozen):
@@ -124,6 +126,8 @@ def tuning_bench(query: TuningQuery) -> TuningBench:
     Quality is left to evidence: a method is worth its price only if its own evaluation says so. Raises
     ``InputError`` for unknown names and a model that does not fit the device.
     """
+    if query.region not in facts().regions:
+        raise unknown_name("arguments", "region", query.region, facts().regions, "economics")
     replica = resolve(
         model=query.model, hardware=query.hardware, engine=query.engine, weights=query.weights, kv=query.kv,
         parallelism=Parallelism(tp=query.tp),

@@ -4,12 +4,14 @@ import math
 from typing import TYPE_CHECKING
 
 from envelope.errors import InputError
+from envelope.money.inputs import resolve
 from envelope.perf.params import adapter_params
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.work import operators, param_counts
 from envelope.provenance import Frozen
 from envelope.spec.cloud import rental_price
 from envelope.spec.economic_facts import facts
+from envelope.spec.economics import Economics
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
 
@@ -105,11 +107,9 @@ def yearly_usd(query: "TuningQuery", run: TrainingRun) -> dict[str, float]:
 
     Runs count with ``ft_trials``, since most are thrown away. At least one release a year is counted in the first.
     """
-    known = {name: default.value for name, default in facts().defaults.items()}
+    known = _known(query.region)
     releases = max(query.changes_per_year, 1.0)
-    day = known[f"staff_ml_{query.region}"] / known["working_days_per_year"]
-    if query.region == "eu":
-        day *= known["eur_usd"]
+    day = known["staff_ml"] / known["working_days_per_year"]
     many = query.behaviours
     return {
         "data": known["labelled_items"] * known["labelling_item"] * many,
@@ -121,9 +121,12 @@ def yearly_usd(query: "TuningQuery", run: TrainingRun) -> dict[str, float]:
 
 def retrieval_usd_per_year(query: "TuningQuery") -> dict[str, float]:
     """Return the yearly upkeep of an index: a day of work for each change, and its evaluation."""
-    known = {name: default.value for name, default in facts().defaults.items()}
-    day = known[f"staff_ml_{query.region}"] / known["working_days_per_year"]
-    if query.region == "eu":
-        day *= known["eur_usd"]
+    known = _known(query.region)
+    day = known["staff_ml"] / known["working_days_per_year"]
     changes = max(query.changes_per_year, 1.0)
     return {"upkeep of the index": day * min(changes, 52.0), "evaluation": known["eval_run_small"] * changes}
+
+
+def _known(region: str) -> dict[str, float]:
+    """Return the catalog's defaults at the middle of their ranges, in dollars, with a region's staff and power."""
+    return {name: item.point for name, item in resolve(Economics(region=region)).items()}
