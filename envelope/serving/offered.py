@@ -33,6 +33,13 @@ class OfferedClass:
     prompt_cv: float
     """Coefficient of variation of the prompts."""
 
+    @property
+    def mean_request(self) -> tuple[float, float]:
+        """Prompt and answer tokens of a mean request."""
+        first, later = self.tokens.sum(axis=1)
+        mean = (1.0 - self.continues_frac) * first + self.continues_frac * later
+        return float(mean[0]), float(mean[1])
+
 
 def offered_classes(
     workload: Workload, starts: Sequence[int] = (0,), cache_s: float = math.inf

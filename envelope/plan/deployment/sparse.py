@@ -14,11 +14,11 @@ from envelope.perf.moe import distinct_experts
 from envelope.perf.replica import ReplicaSpec, resolve
 from envelope.perf.work import kv_bytes, operators, param_counts, weight_bytes
 from envelope.provenance import Evidence, Frozen, weakest
+from envelope.serving.offered import offered_classes
 from envelope.spec.deployment import Parallelism
 from envelope.spec.engine import DEFAULT_ENGINE
 from envelope.spec.lengths import mean_of
 from envelope.spec.scenario import Scenario
-from envelope.spec.workload import Session
 from envelope.units import DAYS_PER_YEAR
 
 BATCHES = (1, 4, 16, 64, 256)
@@ -102,25 +102,20 @@ def sparse_view(
 
 
 def mean_request(scenario: Scenario) -> tuple[int, int]:
-    """Return the mean prompt and answer of the workload, in tokens; sessions count half-way through."""
-    prompt = answer = 0.0
-    for share, task in zip(scenario.workload.shares(), scenario.workload.tasks, strict=True):
-        if task.session is not None:
-            grown = mean_of(task.session.appended_tokens) * (task.mean_calls - 1) / 2
-            length = mean_of(task.session.first_input_tokens) + grown
-            prompt += share * min(length, _window_tokens(task.session))
-        else:
-            prompt += share * task.mean_input_tokens
-        answer += share * (mean_of(task.output_tokens) if task.output_tokens else 0.0)
+    """Return the mean prompt and answer of the workload, in tokens, as the simulation offers them.
+
+    Of a recorded log the lengths that its task class gives stand for its own.
+    """
+    work = scenario.workload
+    offered = offered_classes(work)
+    if offered is None:
+        means = [
+            (task.mean_input_tokens, mean_of(task.output_tokens) if task.output_tokens else 0.0) for task in work.tasks
+        ]
+    else:
+        means = [one.mean_request for one in offered]
+    prompt, answer = (sum(s * m[i] for s, m in zip(work.shares(), means, strict=True)) for i in (0, 1))
     return max(1, round(prompt)), max(1, round(answer))
-
-
-def _window_tokens(session: Session) -> float:
-    """Return the mean context at which a client compacts its dialogue, infinite if it never does."""
-    window = session.max_context_tokens
-    if window is None or isinstance(window, float):
-        return window or math.inf
-    return mean_of(window)
 
 
 def active_bytes(replica: ReplicaSpec, batch: int) -> float:
