@@ -43,13 +43,13 @@ class Priced:
     surface: Surface | None
     """Cost models over multiples of the planned demand, if several were simulated."""
     totals: Totals
-    """Expected costs over the ranges of all inputs: with all lines, unless the case is a quick one."""
+    """Expected costs over the ranges of all inputs: line by line, unless only the totals were asked for."""
 
     @property
     def cost(self) -> TcoResult:
-        """Expected costs line by line. Raises ``TypeError`` for a quick case, of which only totals are known."""
+        """Expected costs line by line. Raises ``TypeError`` where only totals were asked for."""
         if not isinstance(self.totals, TcoResult):
-            raise TypeError("a quick case has no cost lines")
+            raise TypeError("only the totals of the costs are known")
         return self.totals
 
     @property
@@ -95,12 +95,14 @@ def judged(
     tick: Tick = silent,
     until: Until = "the end",
     quick: bool = False,
+    lines: bool = True,
     demand_factors: Sequence[float] = (),
 ) -> Judged:
     """Return everything about one candidate of a scenario; ``tick`` is told what is being done.
 
     ``until`` says after which rules a candidate that breaks one is done with: those without simulation, or those on
-    the service too, after which it is not priced. ``quick`` simulates shortly. ``demand_factors`` are multiples of the
+    the service too, after which it is not priced. ``quick`` simulates shortly. Without ``lines``, and for a quick case,
+    only the totals of the costs are known, which takes a fifth of the time. ``demand_factors`` are multiples of the
     planned demand that are simulated as well; by default they span the range of ``demand_factor``, if it has one.
     Raises ``InputError`` for unknown names and missing prices.
     """
@@ -114,7 +116,7 @@ def judged(
     if until == "service" and not _kept(rules):
         return Judged(case, tuple(rules), years)
     tick(f"{candidate.name}: cost")
-    money = _priced(years, demand_factors or _spanned(scenario), tick)
+    money = _priced(years, demand_factors or _spanned(scenario), tick, lines=lines and not quick)
     rules += budget_rules(scenario, money.totals)
     first = years[0]
     shown = exposures(Exposed(case, first.use, first.level, first.down, money.model, money.totals))
@@ -151,11 +153,11 @@ def _on_later_machines(static: Sequence[ConstraintResult], years: Sequence[Serve
     return list(found.values())
 
 
-def _priced(years: Sequence[ServedYear], factors: Sequence[float], tick: Tick) -> Priced:
+def _priced(years: Sequence[ServedYear], factors: Sequence[float], tick: Tick, *, lines: bool) -> Priced:
     model = _model(years)
     surface = _surface(years, model, factors, tick) if factors else None
     priced = surface or model
-    return Priced(model, surface, expected_totals(priced) if years[0].case.quick else expected_costs(priced))
+    return Priced(model, surface, expected_costs(priced) if lines else expected_totals(priced))
 
 
 def _model(years: Sequence[ServedYear]) -> Model:

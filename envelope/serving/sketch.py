@@ -34,6 +34,8 @@ class Sketch:
     least: float = math.inf
     most: float = -math.inf
     _values: list[Floats] = field(default_factory=list)
+    _ordered: bool = False
+    """Whether the values that are kept are one sorted array."""
     _bins: Ints | None = None
 
     def add(self, values: Floats) -> None:
@@ -43,6 +45,7 @@ class Sketch:
             return
         self._count(len(known), float(known.sum()), float(known.min()), float(known.max()))
         self._values.append(known)
+        self._ordered = False
         if self.count > EXACT_VALUES:
             self._fold()
 
@@ -50,6 +53,7 @@ class Sketch:
         """Add all values of another sketch."""
         self._count(other.count, other.total, other.least, other.most)
         self._values += other._values
+        self._ordered = False
         if self.count > EXACT_VALUES or other._bins is not None:
             self._fold()
         if other._bins is not None:
@@ -66,7 +70,7 @@ class Sketch:
         if self.count == 0:
             return ()
         if self._bins is None:
-            return tuple(float(v) for v in np.quantile(np.concatenate(self._values), fracs))
+            return self._exact(np.asarray(fracs, dtype=np.float64))
         upto = np.cumsum(self._bins)
         rank = np.asarray(fracs, dtype=np.float64) * (self.count - 1)
         low, high = (np.searchsorted(upto, np.floor(rank) + n, side="right") for n in (0, 1))
@@ -74,6 +78,16 @@ class Sketch:
         part = rank - np.floor(rank)
         found = (1.0 - part) * _middle(low) + part * _middle(high)
         return tuple(float(v) for v in np.clip(found, self.least, self.most))
+
+    def _exact(self, fracs: Floats) -> tuple[float, ...]:
+        if not self._ordered:
+            self._values, self._ordered = [np.sort(np.concatenate(self._values))], True
+        (values,) = self._values
+        rank = fracs * (len(values) - 1)
+        low = rank.astype(np.int64)
+        below, above = values[low], values[np.minimum(low + 1, len(values) - 1)]
+        found: list[float] = (below + (above - below) * (rank - low)).tolist()
+        return tuple(found)
 
     def spread(self) -> Spread | None:
         """Return mean and percentiles; ``None`` without values."""

@@ -245,12 +245,12 @@ def _lower_bound_usd(kind: _Kind, count: int, known: dict[tuple[object, ...], fl
 
 def _judged(scenario: Scenario, candidate: Candidate, spares: int, seeds: int | None = None) -> Sized:
     """Return a configuration as ``compare`` judges it; with one seed if it is only to be known whether it may do."""
-    return _sized(judged(scenario, candidate, seeds=seeds or scenario.simulation.seeds), spares)
+    return _sized(judged(scenario, candidate, seeds=seeds or scenario.simulation.seeds, lines=False), spares)
 
 
 def _sized(found: Judged, spares: int) -> Sized:
     assert found.money is not None  # configurations that cannot run were ruled out before
-    candidate, cost = found.case.candidate, found.money.cost
+    candidate, cost = found.case.candidate, found.money.totals
     level, peak = found.years[0].level, found.years[0].peak
     more = f" + {spares} spare" if spares else ""
     return Sized(
