@@ -113,7 +113,9 @@ class Work:
         """Return what own machines serve of the requests that the workload means."""
         requests, tokens = self._own(self._counts, self._served, self._hosted, self._offered)
         each = self._weights @ (requests / np.maximum(self._counts[:, 0], 1))
-        shares = (self._ratio(tokens[:, :, i], self._offered[:, :, i]) for i in range(3))
+        prompt, answer = (self._ratio(tokens[:, :, i], self._offered[:, :, i]) for i in (0, 1))
+        # Of what continues earlier prompts as large a share is served as of the prompts that hold it.
+        shares = (prompt, answer, prompt)
         found = (float(self._weights @ (self._mean[:, :, i] * x).sum(axis=1)) for i, x in enumerate(shares))
         return Local(float(each), *found)
 
