@@ -98,7 +98,7 @@ def _crossing(
     A grid of factors brackets the first change of sign; bisection does the rest for all draws at once.
     """
     own, other = _cost_curve(candidate, quantity, common), _cost_curve(baseline, quantity, common)
-    count = 1 if common is None else len(common.points)
+    count = 1 if common is None else common.draws
 
     def difference(factor: Floats) -> Floats:
         return np.broadcast_to(own(factor) - other(factor), count)

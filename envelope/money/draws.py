@@ -16,6 +16,7 @@ from envelope.money.lines import Line, month_years, price
 from envelope.money.model import Model, complete
 from envelope.money.result import by_year
 from envelope.money.tax import TAX, is_bought, write_off_matrix
+from envelope.spec.ranges import Spread
 from envelope.units import years_of
 
 Floats = NDArray[np.float64]
@@ -92,15 +93,33 @@ class Sample:
     points: Floats
     """[draws, dimensions]"""
     dimensions: tuple[str, ...]
+    seed: int | None = None
+    """Seed of the Latin hypercube; ``None`` for points of another origin."""
+
+    @property
+    def draws(self) -> int:
+        """Number of draws."""
+        return len(self.points)
 
     def values(self, model: Model) -> dict[str, Floats]:
         """Return [draws] values of the uncertain inputs of one candidate and the point value of all others."""
         values = {name: np.array([item.point]) for name, item in model.inputs.items()}
         for name in self.names:
             if name in model.inputs:
-                column = self.points[:, self.dimensions.index(dimension_of(name))]
-                values[name] = model.inputs[name].spread.quantile(column)
+                spread, dimension = model.inputs[name].spread, dimension_of(name)
+                if self.seed is None:
+                    values[name] = spread.quantile(self.points[:, self.dimensions.index(dimension)])
+                else:
+                    values[name] = _drawn(spread, dimension, self.draws, self.seed)
         return values
+
+
+@lru_cache(maxsize=4096)
+def _drawn(spread: Spread, dimension: str, draws: int, seed: int) -> Floats:
+    """Return the draws of an input; kept, since the candidates and the points of a map share most of them."""
+    found = spread.quantile(_column(dimension, draws, seed))
+    found.setflags(write=False)
+    return found
 
 
 def sample(models: Iterable[Model], draws: int = DRAWS, seed: int = 1) -> Sample:
@@ -115,7 +134,8 @@ def sample(models: Iterable[Model], draws: int = DRAWS, seed: int = 1) -> Sample
     names = uncertain_names(models)
     dimensions = tuple(dict.fromkeys(dimension_of(name) for name in names))
     columns = [_column(name, draws, seed) for name in dimensions]
-    return Sample(tuple(names), np.stack(columns, axis=1) if columns else np.zeros((draws, 0)), dimensions)
+    points = np.stack(columns, axis=1) if columns else np.zeros((draws, 0))
+    return Sample(tuple(names), points, dimensions, seed)
 
 
 @lru_cache(maxsize=512)

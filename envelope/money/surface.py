@@ -35,7 +35,7 @@ def surface_draws(surface: Surface, common: Sample) -> LineDraws:
 
     Draws outside the surface take its nearest end.
     """
-    demand = np.broadcast_to(common.values(surface.models[0])[_DEMAND], len(common.points))
+    demand = np.broadcast_to(common.values(surface.models[0])[_DEMAND], common.draws)
     lower, upper, share = _position(surface, demand)
     levels = [_level(model, common) for model in surface.models]
     return _combine(surface, levels, lower, upper, share)
@@ -48,7 +48,7 @@ def surface_months(
 
     ``months`` gives those of one model.
     """
-    demand = np.broadcast_to(common.values(surface.models[0])[_DEMAND], len(common.points))
+    demand = np.broadcast_to(common.values(surface.models[0])[_DEMAND], common.draws)
     lower, upper, share = _position(surface, demand)
     levels = [months(m, common.values(m) | {_DEMAND: np.ones(1)}) for m in surface.models]
     volume, rows, found = _following(surface), np.arange(len(share)), {}

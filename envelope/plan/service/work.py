@@ -156,7 +156,8 @@ class Work:
         overall = part.sum(axis=1) / np.maximum(whole.sum(axis=1), 1)
         found = np.where(whole > 0, part / np.maximum(whole, 1), overall[:, None])
         private, hard = (np.array([getattr(s, name) for s in self._strata]) for name in ("private", "hard"))
-        for i, band in zip(*np.nonzero(whole == 0), strict=True):
+        # Only where the workload means any prompts.
+        for i, band in zip(*np.nonzero((whole == 0) & (self._mean[:, :, 0] > 0)), strict=True):
             like = (private == private[i]) & (hard == hard[i])
             pools = [(like, band)]
             if self._starts[band] >= self._own_tokens:
