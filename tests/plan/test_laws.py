@@ -330,3 +330,15 @@ def test_the_hosted_candidate_shares_no_machines() -> None:
     assert one.failure is None
     assert one.money.cost.signature_usd == 0.0
     assert HOSTED not in {c.id for c in TUTOR.candidates}
+
+
+def test_own_machines_never_serve_more_than_is_meant_however_few_were_drawn() -> None:
+    # Short simulations leave strata, and lengths that laptops refuse, without a single request.
+    coding = load_scenario("coding-assistant")
+    laptop = next(c for c in coding.candidates if c.id == "laptop-8b")
+    for requests_per_seat in (6, 20, 90):
+        changed = coding.replace({"workload.requests_per_seat_day": requests_per_seat})
+        use = judged(changed, laptop, seeds=1, quick=True).years[0].use
+        assert use.dynamic_j > 0
+        assert 0 < use.served_tokens[0] <= use.input_tokens
+        assert 0 < use.served_tokens[1] <= use.output_tokens
