@@ -20,7 +20,7 @@ from envelope.spec.scenario import Scenario
 from tests.plan.drawn import HOSTED, SCENARIOS, TUTOR
 
 checked = settings(
-    max_examples=5, deadline=None, derandomize=True, phases=(Phase.generate,),
+    max_examples=4, deadline=None, derandomize=True, phases=(Phase.generate,),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
 
