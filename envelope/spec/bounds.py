@@ -1,9 +1,9 @@
 """Which numbers an input of the money may take: no negative prices, no shares above one."""
 
+from envelope.spec.economics import PRICE_PREFIXES
 from envelope.spec.ranges import Spread
 
 _PER_YEAR = "1/year"
-_PRICES = ("price.", "rent.", "tariff.")
 _FIELDS: dict[str, tuple[float, float]] = {
     "hosted_commitment_usd_per_year": (0.0, float("inf")),
     "hosted_discount_frac": (0.0, 1.0),
@@ -38,4 +38,4 @@ def _by_unit(name: str, unit: str | None) -> tuple[float, float]:
         return -1.0, float("inf")
     if unit is not None and unit.startswith("fraction"):
         return 0.0, 1.0
-    return (0.0 if unit is not None or name.startswith(_PRICES) else -float("inf")), float("inf")
+    return (0.0 if unit is not None or name.startswith(PRICE_PREFIXES) else -float("inf")), float("inf")

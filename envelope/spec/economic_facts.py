@@ -1,9 +1,9 @@
 """The catalog of money, and whether the names and numbers of a scenario's money go with it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
-from envelope.errors import Problem, nearest
+from envelope.errors import Problem, unknown_name
 from envelope.spec.bounds import out_of_bounds
 from envelope.spec.economics import PRICE_PREFIXES, EconomicFacts, Economics
 from envelope.spec.load import load_all
@@ -41,11 +41,13 @@ def economics_problems(economics: Economics, file: str, at: str = "economics") -
         ("skip", economics.skip, items),
         ("inputs", named, {*known.defaults, *general}),
     ):
-        yield from (_unknown(file, _joined(at, path), name, options) for name in names if name not in options)
+        for name in names:
+            if name not in options:
+                yield from unknown_name(file, _joined(at, path), name, options, "economics").problems
     every = {*known.defaults, *general, *fields}
-    yield from (
-        _unknown(file, _joined(at, path), name, every) for path, name in _defaults_named(economics) if name not in every
-    )
+    for path, name in _defaults_named(economics):
+        if name not in every:
+            yield from unknown_name(file, _joined(at, path), name, every, "economics").problems
     yield from (Problem(file, _joined(at, path), None, rule) for path, rule in _impossible(economics))
 
 
@@ -76,12 +78,6 @@ def _impossible(economics: Economics) -> Iterator[tuple[str, str]]:
     for path, spread in rates.items():
         if len(set(spread.numbers)) > 1 or any(x <= 0 for x in spread.numbers):
             yield path, "must be one positive number: exchange rates have no range"
-
-
-def _unknown(file: str, path: str, name: str, options: Iterable[str]) -> Problem:
-    close = nearest(name, options)
-    hint = f"nearest {', '.join(map(repr, close))}; " if close else ""
-    return Problem(file, path, name, "unknown", f"{hint}list: envelope economics")
 
 
 def _joined(at: str, path: str) -> str:
