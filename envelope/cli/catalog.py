@@ -174,7 +174,7 @@ def _engines() -> tuple[type[BaseModel], str, dict[str, Column]]:
         "id": lambda e: e.id,
         "batching": lambda e: e.batching,
         "step overhead": lambda e: text.seconds(e.step_overhead_s),
-        "memory share": lambda e: text.percent(e.memory_frac),
+        "memory share": lambda e: text.percent(e.rules(None).frac),
         "prefix cache": lambda e: "yes" if e.prefix_cache else "no",
     }  # fmt: skip
 

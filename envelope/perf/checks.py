@@ -9,6 +9,10 @@ from envelope.provenance import Frozen
 from envelope.units import GB
 
 
+VOCAB_MULTIPLE = 64
+"""Rows to which engines pad the embedding before they split it (vLLM's VocabParallelEmbedding)."""
+
+
 class Reason(Frozen):
     """Why something cannot run, or cannot run as asked."""
 
@@ -29,8 +33,9 @@ class Reason(Frozen):
 def blocking_reasons(replica: ReplicaSpec, fit: MemoryFit, context_tokens: int) -> list[Reason]:
     """Return every reason why no request of this context can run."""
     found = [_engine_hardware(replica), _engine_format(replica), _context(replica, context_tokens)]
-    found += [_split(replica), _weights(replica, fit), _host(replica, fit), _one_sequence(replica, fit, context_tokens)]
-    return [r for r in found if r is not None]
+    found += [_split(replica), _weights(replica, fit), _host(replica, fit)]
+    found += [_one_sequence(replica, fit, context_tokens) or _longest(replica, fit)]
+    return [r for r in found if r is not None and r.blocks]
 
 
 def _engine_hardware(replica: ReplicaSpec) -> Reason | None:
@@ -79,6 +84,21 @@ def _split(replica: ReplicaSpec) -> Reason | None:
         fits = max(d for d in range(1, par.tp + 1) if all(h % d == 0 for h in heads))
         return Reason(
             rule="tp_divides_heads", blocks=True, text=f"tp={par.tp} does not divide {bad[0]} attention heads",
+            fix=f"use tp={fits}",
+        )  # fmt: skip
+    shared = [a.kv_heads for a in work.attentions if a.kind != "linear" and not a.latent]
+    bad = [h for h in shared if h % par.tp and par.tp % h]
+    if bad:
+        return Reason(
+            rule="tp_divides_kv_heads", blocks=True,
+            text=f"tp={par.tp} neither divides {bad[0]} key-value heads nor is a multiple of them",
+            fix=f"use tp={max(d for d in range(1, par.tp + 1) if all(h % d == 0 for h in (*heads, *shared)))}",
+        )  # fmt: skip
+    vocab = math.ceil(replica.model.vocab / VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+    if vocab % par.tp and replica.engine.splits_by == "tensors":
+        fits = max(d for d in range(1, par.tp + 1) if vocab % d == 0 and all(h % d == 0 for h in heads))
+        return Reason(
+            rule="tp_divides_vocabulary", blocks=True, text=f"tp={par.tp} does not divide a vocabulary of {vocab:,}",
             fix=f"use tp={fits}",
         )  # fmt: skip
     uneven = [e.n_routed for e in work.experts if e.n_routed % par.ep]
@@ -133,11 +153,11 @@ def _host(replica: ReplicaSpec, fit: MemoryFit) -> Reason | None:
 
 
 def _one_sequence(replica: ReplicaSpec, fit: MemoryFit, context_tokens: int) -> Reason | None:
-    if fit.domains[0].shortfall_bytes > 0 or fit.max_concurrency(context_tokens) >= 1:
+    """The cache must hold what the engine counts for one such sequence before it admits it."""
+    if fit.domains[0].shortfall_bytes > 0 or fit.longest_context(context_tokens) >= context_tokens:
         return None
-    left = fit.domains[0].kv_bytes
-    need = fit.kv_bytes_per_token * context_tokens
-    longest = int(left / max(fit.kv_bytes_per_token, 1e-9))
+    need, left, longest = fit.plan.admitted_bytes(context_tokens), fit.cache_bytes, fit.longest_context(context_tokens)
+    shorter = f"shorten it to {longest:,} tokens, or " if longest else ""
     return Reason(
         rule="one_sequence_fits",
         blocks=True,
@@ -145,5 +165,31 @@ def _one_sequence(replica: ReplicaSpec, fit: MemoryFit, context_tokens: int) -> 
             f"one sequence of {context_tokens:,} tokens needs about {need / GB:.2f} GB of KV cache per device, "
             f"{left / GB:.2f} GB is left"
         ),
-        fix=f"shorten it to {longest:,} tokens, or free {max(need - left, 0) / GB:.2f} GB per device",
+        fix=f"{shorter}free {max(need - left, 0) / GB:.2f} GB per device",
     )
+
+
+def _longest(replica: ReplicaSpec, fit: MemoryFit) -> Reason | None:
+    """An engine that reserves the longest context must hold one sequence of it, or it does not start."""
+    if not replica.rules.longest_context_fits or fit.domains[0].shortfall_bytes > 0:
+        return None
+    limit = replica.longest_tokens
+    longest = fit.longest_context(limit)
+    if longest >= limit:
+        return None
+    return Reason(
+        rule="longest_context_fits",
+        # where no limit is stated, the engine is taken to be started with what fits
+        blocks=replica.settings.max_context_tokens is not None,
+        text=(
+            f"{replica.engine.name} starts only where one sequence of the longest context fits: {limit:,} tokens need "
+            f"{fit.plan.admitted_bytes(limit) / GB:.2f} GB of KV cache per device, {fit.cache_bytes / GB:.2f} GB is left"
+        ),
+        fix=f"set max_context_tokens={longest} (--max-model-len {longest})" if longest else "free memory",
+    )
+
+
+def start_warnings(replica: ReplicaSpec, fit: MemoryFit) -> list[Reason]:
+    """Return what has to be set so that the engine starts, though requests fit."""
+    found = _longest(replica, fit)
+    return [] if found is None or found.blocks else [found]

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from envelope.errors import InputError, Problem
 from envelope.perf.breakdown import bottleneck_shares, evidence_of
-from envelope.perf.checks import Reason, blocking_reasons
+from envelope.perf.checks import Reason, blocking_reasons, start_warnings
 from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.steady import Loop, Steady, steady_state
@@ -18,6 +18,7 @@ from envelope.provenance import Evidence, Frozen, weakest
 from envelope.result import Result
 from envelope.spec.error_band import Band, BandQuantity, find_band
 from envelope.spec.step import StepTables
+from envelope.units import GB
 
 
 class DomainUse(Frozen):
@@ -45,6 +46,19 @@ class MemoryUse(Frozen):
     kv_block_tokens: int
     kv_bytes_per_token: float
     """Per device."""
+    kv_bytes_per_sequence: float
+    """What one sequence of input plus output tokens holds on each device while it decodes."""
+    admitted_concurrency: float
+    """Sequences of the longest admitted context that the engine counts at start-up, per data-parallel rank (vLLM's
+    *maximum concurrency*). Windows count with the tokens of a step in flight; steady decoding holds more."""
+    admitted_tokens: float
+    """The same in tokens (vLLM's *KV cache size*)."""
+    longest_context_tokens: int
+    """Longest context of which the engine admits one sequence."""
+    needed_bytes: float
+    """Weights, activations, overhead and the cache of the asked concurrency, per device."""
+    needed: str
+    """The same in words, beside what is there."""
     equation: str
 
 
@@ -110,7 +124,7 @@ def estimate(replica: ReplicaSpec, input_tokens: int, output_tokens: int, concur
     memory = fit(replica)
     context = input_tokens + output_tokens
     blocking = blocking_reasons(replica, memory, context)
-    use = _memory_use(memory, context)
+    use = _memory_use(memory, context, concurrency)
     if blocking:
         return Estimate(feasible=False, reasons=tuple(blocking), memory=use, provenance=_provenance(replica))
     limits = _limits(replica, memory, input_tokens, output_tokens, concurrency)
@@ -119,7 +133,7 @@ def estimate(replica: ReplicaSpec, input_tokens: int, output_tokens: int, concur
     rate = limits.batch * output_tokens / state.e2e_s
     return Estimate(
         feasible=True,
-        reasons=limits.reasons,
+        reasons=(*limits.reasons, *start_warnings(replica, memory)),
         ttft_s=state.ttft_s,
         itl_s=state.itl_s,
         e2e_s=state.e2e_s,
@@ -194,8 +208,12 @@ def _kv_reason(memory: MemoryFit, held: int, concurrency: int, context: float) -
     )
 
 
-def _memory_use(memory: MemoryFit, context: int) -> MemoryUse:
+def _memory_use(memory: MemoryFit, context: int, concurrency: int) -> MemoryUse:
     most = memory.max_concurrency(context)
+    longest = memory.replica.longest_tokens
+    admitted = memory.admitted_concurrency(longest)
+    each = concurrency / memory.replica.parallelism.dp
+    needed = memory.domains[0].needed_bytes + memory.plan.pool_bytes + each * memory.sequence_bytes(context)
     return MemoryUse(
         domains=tuple(
             DomainUse(
@@ -214,6 +232,15 @@ def _memory_use(memory: MemoryFit, context: int) -> MemoryUse:
         kv_blocks=memory.kv_blocks,
         kv_block_tokens=memory.kv_block_tokens,
         kv_bytes_per_token=memory.kv_bytes_per_token,
+        kv_bytes_per_sequence=memory.sequence_bytes(context),
+        admitted_concurrency=admitted,
+        admitted_tokens=admitted * longest,
+        longest_context_tokens=memory.longest_context(longest),
+        needed_bytes=needed,
+        needed=(
+            f"needs {needed / GB:.1f} of {memory.domains[0].budget_bytes / GB:.1f} GB per device for {concurrency:,} "
+            f"{'request' if concurrency == 1 else 'requests'} at {context:,} tokens"
+        ),
         equation=memory.equation,
     )
 

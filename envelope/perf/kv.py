@@ -14,16 +14,18 @@ def entry_bytes(attention: Attention, kv: NumberFormat) -> float:
     Mixed formats keep the rotary elements of a latent wide (``kv.kv_rope_bits``) and may store the indexer's
     keys in a format of their own (``kv.kv_indexer_bits``).
     """
-    return _latent_bits(attention, kv) / 8 + _indexer_bytes(attention, kv)
+    return latent_entry_bytes(attention, kv) + indexer_entry_bytes(attention, kv)
 
 
-def _latent_bits(attention: Attention, kv: NumberFormat) -> float:
+def latent_entry_bytes(attention: Attention, kv: NumberFormat) -> float:
+    """Return the bytes of one cached entry of one layer without its indexer key."""
     wide = attention.rope_elems if kv.kv_rope_bits is not None else 0
     narrow = attention.kv_elems_per_token - wide
-    return narrow * kv.bits_per_weight + wide * (kv.kv_rope_bits or 0.0)
+    return (narrow * kv.bits_per_weight + wide * (kv.kv_rope_bits or 0.0)) / 8
 
 
-def _indexer_bytes(attention: Attention, kv: NumberFormat) -> float:
+def indexer_entry_bytes(attention: Attention, kv: NumberFormat) -> float:
+    """Return the bytes of the key that a layer's indexer caches of one entry; 0 without an indexer."""
     if attention.indexer is None:
         return 0.0
     return attention.indexer.elems_per_token * (kv.kv_indexer_bits or kv.bits_per_weight) / 8
@@ -47,7 +49,7 @@ def kv_bytes(model: Model, context_tokens: float, kv: NumberFormat) -> float:
     for attention in operators(model).attentions:
         if attention.window_tokens is not None and attention.stores_kv:
             kept = min(context_tokens, attention.window_tokens)
-            total += attention.layers * kept * _latent_bits(attention, kv) / 8
+            total += attention.layers * kept * latent_entry_bytes(attention, kv)
     return total + state_bytes(model)
 
 
@@ -56,7 +58,7 @@ def kv_bytes_no_eviction(model: Model, context_tokens: float, kv: NumberFormat) 
     total = kv_bytes(model, context_tokens, kv)
     for a in operators(model).attentions:
         if a.kind in ("window", "chunk") and a.window_tokens is not None and a.stores_kv:
-            total += a.layers * max(context_tokens - a.window_tokens, 0) * _latent_bits(a, kv) / 8
+            total += a.layers * max(context_tokens - a.window_tokens, 0) * latent_entry_bytes(a, kv)
     return total
 
 

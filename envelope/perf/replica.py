@@ -12,6 +12,7 @@ from envelope.spec.deployment import EngineSettings, Parallelism, Pool
 from envelope.spec.engine import DEFAULT_ENGINE, Engine
 from envelope.spec.hardware import HardwareProfile, MemoryDomain, ServerProfile
 from envelope.spec.load import load, load_all
+from envelope.spec.memory_rules import MemoryRules
 from envelope.spec.model import Model
 from envelope.spec.number_format import NumberFormat
 
@@ -20,6 +21,10 @@ WHERE = "arguments"
 
 MOST_PER_STEP = 100_000
 """Most tokens or sequences of one step that tables are made for."""
+WHOLE_STEP_TOKENS = 2048
+"""Least tokens of a step that holds whole prompts (vLLM before chunked prefill)."""
+LEAST_FRAC = 0.05
+"""Share of the memory below which no computed fraction falls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +47,51 @@ class ReplicaSpec:
     @property
     def max_num_seqs(self) -> int:
         """Sequences that one step may hold; by default the engine's for each data-parallel rank."""
-        return self.settings.max_num_seqs or min(self.engine.default_max_num_seqs * self.parallelism.dp, MOST_PER_STEP)
+        default, ranks = self._default_limits[0], self.parallelism.dp
+        return self.settings.max_num_seqs or min(default * ranks, MOST_PER_STEP)
 
     @property
     def max_num_batched_tokens(self) -> int:
         """Tokens that one step may hold, as ``max_num_seqs``; never fewer than one step of every sequence."""
-        default = min(self.engine.default_max_batched_tokens * self.parallelism.dp, MOST_PER_STEP)
+        default = min(self._default_limits[1] * self.parallelism.dp, MOST_PER_STEP)
         wanted = self.settings.max_num_batched_tokens or default
         return max(wanted, self.max_num_seqs * self.query_tokens)
+
+    @property
+    def _default_limits(self) -> tuple[int, int]:
+        """Sequences and tokens of a step that the engine takes by default on a device of this size."""
+        capacity, name = self.hardware.device_memory.capacity_bytes, self.hardware.id
+        for limits in self.rules.limits:
+            if capacity >= limits.min_capacity_bytes and not any(word in name for word in limits.except_devices):
+                return limits.max_num_seqs, limits.max_num_batched_tokens
+        return self.engine.default_max_num_seqs, self.engine.default_max_batched_tokens
+
+    @property
+    def rules(self) -> MemoryRules:
+        """How the engine, in the stated version, accounts for memory."""
+        return self.engine.rules(self.settings.engine_version)
+
+    @property
+    def longest_tokens(self) -> int:
+        """Longest context that is admitted: as set, or the model's own limit."""
+        return self.settings.max_context_tokens or self.model.max_context_tokens
+
+    @property
+    def rank_seqs(self) -> int:
+        """Sequences that one step of one data-parallel rank may hold."""
+        return max(self.max_num_seqs // self.parallelism.dp, 1)
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens for which one data-parallel rank makes room in a step."""
+        if self.rules.whole_context_steps and self.settings.max_num_batched_tokens is None:
+            return max(self.longest_tokens, WHOLE_STEP_TOKENS)
+        return max(self.max_num_batched_tokens // self.parallelism.dp, 1)
+
+    @property
+    def memory_frac(self) -> float:
+        """The engine's memory fraction: as set, as the engine computes it, or its default."""
+        return self.settings.memory_frac or _auto_frac(self)
 
     @property
     def query_tokens(self) -> int:
@@ -86,6 +128,19 @@ class ReplicaSpec:
             id(self.model), id(self.hardware), id(self.engine), id(self.weights), id(self.kv), self.parallelism,
             self.settings, id(self.server), self.expert_skew,
         )  # fmt: skip
+
+
+def _auto_frac(replica: ReplicaSpec) -> float:
+    """Return the default memory fraction: a constant, or what an estimate of activations and graphs leaves."""
+    rule, capacity = replica.rules.auto_frac, replica.hardware.device_memory.capacity_bytes
+    if rule is None:
+        return replica.rules.frac
+    par = replica.parallelism
+    reserved = rule.reserved_bytes + rule.bytes_per_batched_token * replica.step_tokens
+    reserved += rule.bytes_per_rank * par.tp * par.pp
+    if capacity >= rule.least_from_bytes:
+        reserved = max(reserved, rule.least_bytes)
+    return max((capacity - reserved) / capacity, LEAST_FRAC)
 
 
 @cache

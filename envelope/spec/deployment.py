@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from envelope.provenance import Frozen
 from envelope.spec.acquisition import Acquisition
 from envelope.spec.engine import DEFAULT_ENGINE
+from envelope.spec.memory_rules import VERSION_PATTERN
 
 MOST = 100_000
 """Most replicas, ranks or sequences of a pool."""
@@ -26,11 +27,16 @@ class Parallelism(Frozen):
     """Expert parallelism: ranks over which the routed experts are spread; divides tp·dp."""
     dp: int = Field(default=1, ge=1, le=1024)
     """Data-parallel attention ranks that share the experts."""
+    dcp: int = Field(default=1, ge=1, le=1024)
+    """Decode context parallelism: tensor-parallel ranks over which the tokens of a cache are spread that they would
+    each hold a copy of; divides tp. It counts for memory; step times leave it out."""
 
     @model_validator(mode="after")
     def _experts_fit(self) -> Self:
         if (self.tp * self.dp) % self.ep:
             raise ValueError(f"ep={self.ep} must divide tp·dp={self.tp * self.dp}")
+        if self.tp % self.dcp:
+            raise ValueError(f"dcp={self.dcp} must divide tp={self.tp}")
         return self
 
     @property
@@ -46,7 +52,18 @@ class EngineSettings(Frozen):
     max_num_batched_tokens: Many | None = None
     max_context_tokens: Many | None = None
     """Longest prompt plus answer admitted; ``None`` is the model's own limit."""
+    engine_version: str | None = Field(default=None, pattern=VERSION_PATTERN)
+    """Version whose memory accounting counts; ``None`` is the newest that the engine's record describes."""
     memory_frac: float | None = Field(default=None, gt=0, le=1)
+    """Share of the memory that the engine takes; of which memory is the engine's habit."""
+    kv_cache_bytes: float | None = Field(default=None, gt=0)
+    """Memory for the cache of each device, stated instead of a share (vLLM ``--kv-cache-memory-bytes``)."""
+    text_only: bool = False
+    """Whether image and audio encoders of the checkpoint are left out (vLLM ``--language-model-only``)."""
+    window_pool_ratio: float | None = Field(default=None, gt=0, le=1)
+    """SGLang ``--swa-full-tokens-ratio``: tokens of the windowed layers' pool per token of the others'."""
+    state_pool_ratio: float | None = Field(default=None, gt=0)
+    """SGLang ``--mamba-full-memory-ratio``: bytes of recurrent states per byte of the growing cache."""
     prefix_cache: bool | None = None
     kv_blocks: Many | None = None
     """Fixed number of KV blocks instead of what fits."""
@@ -54,6 +71,8 @@ class EngineSettings(Frozen):
     """Speculative tokens per step (MTP or draft model); 0 is off."""
     draft_acceptance_frac: float = Field(default=0.0, ge=0, lt=1)
     """Probability that each speculative token is accepted, given the one before it was."""
+    draft_weight_bytes: float | None = Field(default=None, ge=0)
+    """Weights of a separate draft model on each replica; ``None`` loads the model's own MTP layers where it drafts."""
     offload_layers: int = Field(default=0, ge=0)
     """Whole layers kept in host memory (llama.cpp ``-ngl`` counts the others)."""
     offload_expert_layers: int = Field(default=0, ge=0)

@@ -1,10 +1,12 @@
 """Serving engines as data: overheads, memory habits and abilities, never code branches."""
 
+from functools import cached_property
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from envelope.provenance import Sourced
+from envelope.spec.memory_rules import MemoryRules, inherited, newest_first, rules_of
 
 DEFAULT_ENGINE: Final = "vllm"
 """Id of the engine where none is named."""
@@ -23,8 +25,6 @@ class Engine(Sourced):
     batching: Literal["continuous", "static", "single"]
     chunked_prefill: bool
     prefix_cache: bool
-    evicts_windows: bool = True
-    """Whether the KV cache drops what lies beyond the windows of windowed layers."""
     pipeline_overlap_frac: float = Field(default=1.0, ge=0, le=1)
     """Share of pipeline stages that work at once on micro-batches of a step; 0 is one stage after the other."""
     step_overhead_s: float = Field(ge=0)
@@ -44,10 +44,9 @@ class Engine(Sourced):
     """Measured over predicted kernel time by id of the device profile, from ``envelope calibrate``; 1 elsewhere."""
     prefill_overhead_s: float = Field(ge=0, default=0.0)
     """Extra time of a step that holds prefill (no CUDA graph, metadata)."""
-    memory_frac: float = Field(gt=0, le=1)
-    """Share of device memory that the engine takes for weights, activations and KV."""
-    overhead_bytes: float = Field(ge=0)
-    """Fixed memory per device outside that share's accounting: CUDA context, graphs, workspace."""
+    memory: Annotated[tuple[MemoryRules, ...], BeforeValidator(inherited)] = Field(min_length=1)
+    """How it accounts for device memory, from one version on each; an entry states what differs from the one before
+    it. The newest counts where no version is stated."""
     kv_block_tokens: int = Field(ge=1, default=16)
     default_max_num_seqs: int = Field(ge=1)
     default_max_batched_tokens: int = Field(ge=1)
@@ -78,3 +77,11 @@ class Engine(Sourced):
     """Token limits of a step worth trying where prompts wait or answers stall, ascending; empty where it hardly
     matters."""
     note: str = ""
+
+    @cached_property
+    def _newest_first(self) -> tuple[MemoryRules, ...]:
+        return newest_first(self.memory)
+
+    def rules(self, version: str | None) -> MemoryRules:
+        """Return how that version accounts for memory; the newest where ``version`` is ``None``."""
+        return rules_of(self._newest_first, version)

@@ -218,14 +218,16 @@ def lanes(target: Target) -> int:
 
 def _config(target: Target, tables: StepTables, requests: Requests) -> ReplicaConfig:
     replica = target.replica
-    block = replica.engine.kv_block_tokens
+    memory = fit(replica)
+    block = memory.kv_block_tokens
     longest = int((requests.input_tokens + requests.output_tokens).max())
     return ReplicaConfig(
         steps=tables,
         max_num_seqs=min(math.ceil(replica.max_num_seqs / replica.parallelism.dp), tables.max_num_seqs),
         max_num_batched_tokens=tables.max_batched_tokens,
-        kv_blocks=max(fit(replica).kv_blocks // replica.parallelism.dp, math.ceil(longest / block) + 1),
+        kv_blocks=max(memory.kv_blocks // replica.parallelism.dp, math.ceil(longest / block) + 1),
         block_tokens=block,
+        fixed_blocks_per_seq=memory.fixed_blocks,
         prefix_cache=bool(replica.settings.prefix_cache),
         chunked_prefill=replica.engine.chunked_prefill,
         batching=replica.engine.batching,

@@ -22,6 +22,7 @@ from envelope.spec.deployment import EngineSettings
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import Reporter
+from envelope.spec.memory_rules import MemoryRules
 from envelope.validation.local import LocalResult
 from envelope.validation.local_score import LocalRow, summaries
 from envelope.validation.torch_decoder import TorchDecoder, torch_module
@@ -31,7 +32,7 @@ LLAMA_8B: Final = DecoderShape("llama-3.1-8b", 32, 4096, HeadShape(32, 8, 128), 
 GRAPHS: Final = Engine(
     id="torch-graphs", name="PyTorch, one CUDA graph per step", efficiency_family="any", batching="static",
     chunked_prefill=False, prefix_cache=False, step_overhead_s=0.0, sequence_overhead_s=0.0, request_overhead_s=0.0,
-    memory_frac=1.0, overhead_bytes=0.0, default_max_num_seqs=64, default_max_batched_tokens=8192,
+    memory=(MemoryRules(frac=1.0),), default_max_num_seqs=64, default_max_batched_tokens=8192,
     sources={"default": Source(source="a graph adds nothing to kernels", date="2026-11", evidence=Evidence.ASSUMED)},
 )  # fmt: skip
 

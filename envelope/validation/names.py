@@ -32,10 +32,19 @@ class _Version(Frozen):
     id: str
 
 
+class _Thread(Frozen):
+    """Releases of an engine by the number of the newest issue or pull request when they came out."""
+
+    repository: str
+    releases: tuple[tuple[int, str], ...]
+    """(number, version), ascending."""
+
+
 class _Rules(Frozen):
     devices: tuple[_Rule, ...]
     engines: tuple[_Rule, ...]
     engine_versions: tuple[_Version, ...]
+    threads: tuple[_Thread, ...]
     formats: tuple[_Rule, ...]
     models: tuple[_Rule, ...]
     noise: tuple[str, ...]
@@ -184,6 +193,22 @@ def find_engine(name: str, version: str = "") -> Engine | None:
         if rule.engine == found.id and [int(stated[1]), int(stated[2])] < below:
             return _engines()[rule.id]
     return found
+
+
+def version_of_thread(url: str) -> str | None:
+    """Return the release that was the newest when a thread of an engine's repository began, or ``None``.
+
+    >>> version_of_thread("https://github.com/vllm-project/vllm/issues/13074")
+    '0.7'
+    """
+    found = re.search(r"github\.com/([\w.-]+/[\w.-]+)/(?:issues|pull)/(\d+)", url)
+    if found is None:
+        return None
+    number = int(found[2])
+    for thread in rules().threads:
+        if thread.repository == found[1]:
+            return max(((n, v) for n, v in thread.releases if n <= number), default=(0, None))[1]
+    return None
 
 
 @cache

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from envelope.provenance import Frozen
 from envelope.spec.engine import DEFAULT_ENGINE
+from envelope.validation.startup.log import StartupLog
 
 Quantity = Literal[
     "decode_rate", "prefill_rate", "itl", "tpot", "ttft", "ttft_unloaded", "e2e", "request_latency",
@@ -114,6 +115,8 @@ class RowSet(Frozen):
     rows: tuple[MeasuredRow, ...]
     rejected: tuple[tuple[str, str], ...] = ()
     """Row id and reason; they count against coverage."""
+    logs: tuple[StartupLog, ...] = ()
+    """Start-up logs, which measure memory."""
     requests_path: str | None = None
     """File of recorded requests that ``MeasuredRow.trace`` refers to."""
 

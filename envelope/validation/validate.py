@@ -15,6 +15,7 @@ from envelope.validation.predict import predict
 from envelope.validation.row_files import load_rows
 from envelope.validation.rows import MeasuredRow, RowSet
 from envelope.validation.score import PeerScore, ScoredRow, SummaryRow, ape, peer_scores, summarise, totals, worst
+from envelope.validation.startup.scoring import score_log
 from envelope.validation.target import UnmappableError, classes_of
 
 FACTS = Path(__file__).with_name("facts")
@@ -67,6 +68,8 @@ def validate(
     row_set = load_rows(Path(rows)) if rows is not None else shipped_facts()
     chosen = tuple(r for r in row_set.rows if select is None or select(r))
     scored = list(_score_all(chosen, row_set.requests_path, progress, workers))
+    if select is None:
+        scored += [row for number, log in enumerate(row_set.logs, 1) for row in score_log(log, number)]
     scored += [_rejected(ident, reason) for ident, reason in row_set.rejected]
     return ValidationReport(
         source=str(rows) if rows is not None else "shipped facts",
@@ -84,6 +87,7 @@ def shipped_facts() -> RowSet:
     sets = [load_rows(path) for path in sorted(FACTS.glob("*.jsonl"))]
     return RowSet(
         rows=tuple(row for s in sets for row in s.rows),
+        logs=tuple(log for s in sets for log in s.logs),
         rejected=tuple(r for s in sets for r in s.rejected),
     )
 

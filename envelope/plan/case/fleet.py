@@ -5,7 +5,7 @@ from dataclasses import replace
 from envelope.perf.memory import MemoryFit
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.step import compile_step
-from envelope.perf.work import kv_bytes, kv_bytes_per_token
+from envelope.perf.work import kv_bytes_per_token
 from envelope.plan.case.adapters import adapter_names, with_adapters
 from envelope.plan.case.case import Case
 from envelope.plan.case.operations import Clock, operated
@@ -95,11 +95,11 @@ def replica_config(replica: ReplicaSpec, memory: MemoryFit) -> ReplicaConfig:
     steps = rank_tables(compile_step(replica), ranks)
     return ReplicaConfig(
         steps=steps,
-        max_num_seqs=min(-(-replica.max_num_seqs // ranks), steps.max_num_seqs),
+        max_num_seqs=min(-(-replica.max_num_seqs // ranks), steps.max_num_seqs, memory.state_slots),
         max_num_batched_tokens=min(-(-replica.max_num_batched_tokens // ranks), steps.max_batched_tokens),
         kv_blocks=max(_useful_blocks(replica, memory) // ranks, 1),
         block_tokens=memory.kv_block_tokens,
-        fixed_blocks_per_seq=_fixed_blocks(replica, memory.kv_block_tokens),
+        fixed_blocks_per_seq=memory.fixed_blocks,
         prefix_cache=engine.prefix_cache if settings.prefix_cache is None else settings.prefix_cache,
         chunked_prefill=engine.chunked_prefill,
         batching=engine.batching,
@@ -118,15 +118,6 @@ def _useful_blocks(replica: ReplicaSpec, memory: MemoryFit) -> int:
     longest = replica.settings.max_context_tokens or replica.model.max_context_tokens
     slots = 1 if replica.engine.batching == "single" else replica.max_num_seqs
     return min(memory.kv_blocks, 2 * slots * -(-longest // memory.kv_block_tokens))
-
-
-def _fixed_blocks(replica: ReplicaSpec, block_tokens: int) -> int:
-    """Return the KV blocks that a sequence takes whatever its length: full windows and recurrent state."""
-    growth = kv_bytes_per_token(replica.model, replica.kv)
-    if growth <= 0:
-        return 0
-    fixed = kv_bytes(replica.model, _LONG_TOKENS, replica.kv) - growth * _LONG_TOKENS
-    return max(0, round(fixed / (growth * block_tokens)))
 
 
 def _hosted(use: HostedUse, api: HostedModel) -> HostedConfig:

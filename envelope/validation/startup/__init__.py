@@ -1,0 +1,1 @@
+"""Start-up logs of engines: what they say stands in memory, beside what the memory model says."""
