@@ -34,7 +34,7 @@ def blocking_reasons(replica: ReplicaSpec, fit: MemoryFit, context_tokens: int) 
     """Return every reason why no request of this context can run."""
     found = [_engine_hardware(replica), _engine_format(replica), _context(replica, context_tokens)]
     found += [_split(replica), _weights(replica, fit), _host(replica, fit)]
-    found += [_one_sequence(replica, fit, context_tokens) or _longest(replica, fit)]
+    found += [_one_sequence(replica, fit, context_tokens) or _longest(replica, fit), _states(replica, fit)]
     return [r for r in found if r is not None and r.blocks]
 
 
@@ -189,7 +189,25 @@ def _longest(replica: ReplicaSpec, fit: MemoryFit) -> Reason | None:
     )
 
 
+def _states(replica: ReplicaSpec, fit: MemoryFit) -> Reason | None:
+    """An engine that captures full batches needs a block of recurrent state for every sequence of one."""
+    recurrent = any(a.kind == "linear" for a in operators(replica.model).attentions)
+    if not (replica.rules.states_for_all and recurrent) or not fit.fits:
+        return None
+    blocks, seqs = fit.kv_blocks // replica.parallelism.dp, replica.rank_seqs
+    if seqs <= blocks:
+        return None
+    return Reason(
+        rule="states_fit",
+        # as with the longest context: a default that does not start is taken to be lowered
+        blocks=replica.settings.max_num_seqs is not None,
+        text=f"{replica.engine.name} starts only with a block of recurrent state for each of {seqs:,} sequences; "
+        f"{blocks:,} fit",
+        fix=f"set max_num_seqs={blocks * replica.parallelism.dp}",
+    )
+
+
 def start_warnings(replica: ReplicaSpec, fit: MemoryFit) -> list[Reason]:
     """Return what has to be set so that the engine starts, though requests fit."""
-    found = _longest(replica, fit)
-    return [] if found is None or found.blocks else [found]
+    found = (_longest(replica, fit), _states(replica, fit))
+    return [reason for reason in found if reason is not None and not reason.blocks]

@@ -84,8 +84,9 @@ class ReplicaSpec:
     @property
     def step_tokens(self) -> int:
         """Tokens for which one data-parallel rank makes room in a step."""
-        if self.rules.whole_context_steps and self.settings.max_num_batched_tokens is None:
-            return max(self.longest_tokens, WHOLE_STEP_TOKENS)
+        until = self.rules.whole_context_until_tokens
+        if until and self.settings.max_num_batched_tokens is None:
+            return max(self.longest_tokens, WHOLE_STEP_TOKENS) if self.longest_tokens <= until else WHOLE_STEP_TOKENS
         return max(self.max_num_batched_tokens // self.parallelism.dp, 1)
 
     @property

@@ -81,8 +81,9 @@ class MemoryRules(Frozen):
     """Whether the workspace of the expert kernels stays allocated while a batch is sampled."""
     fused_expert_formats: tuple[str, ...] = ()
     """Formats whose expert kernels need no workspace."""
-    whole_context_steps: bool = False
-    """Whether a step holds a whole longest prompt by default (no chunked prefill)."""
+    whole_context_until_tokens: int = Field(default=0, ge=0)
+    """Longest context up to which a step holds a whole prompt by default; beyond it prompts are cut, and the engine
+    profiles no sampling (vLLM before its first version of the new core). 0 cuts always, and samples."""
     logits_every_token: bool = False
     """Whether a step's buffers hold the logits of all its tokens (llama.cpp: micro-batch × vocabulary × 4 bytes)."""
     mask_bytes_per_token_pair: float = Field(default=0.0, ge=0)
@@ -112,12 +113,19 @@ class MemoryRules(Frozen):
     """Windows are rounded up to this many cells (``cells``)."""
     longest_context_fits: bool = False
     """Whether the engine refuses to start where one sequence of the longest context does not fit."""
+    states_for_all: bool = False
+    """Whether it refuses to start with more sequences than its pool has blocks, where recurrent states take one each
+    (``blocks``)."""
     embedding_on_host: bool = False
     """Whether an untied token embedding stays in host memory."""
     loads_encoders: bool = False
     """Whether image and audio encoders of the checkpoint are loaded with it."""
     caches_latents: bool = True
     """Whether latent attention caches latents; else full keys and values of every head."""
+    latent_multiple: int = Field(default=1, ge=1)
+    """Elements to a multiple of which a cached latent is padded."""
+    loading_bytes: float = Field(default=0.0, ge=0)
+    """What loading leaves behind beside the weights, counted with them."""
     latent_fp8: dict[str, str] = Field(default_factory=dict)
     """Kind of attention → id of the KV format that ``fp8`` means for it (sparse and compressed latents)."""
     conv_element_bytes: float = Field(default=2.0, gt=0)

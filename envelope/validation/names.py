@@ -45,6 +45,8 @@ class _Rules(Frozen):
     engines: tuple[_Rule, ...]
     engine_versions: tuple[_Version, ...]
     threads: tuple[_Thread, ...]
+    unstated_versions: dict[str, str] = {}
+    """Engine → version that a start-up log is taken for which states none."""
     formats: tuple[_Rule, ...]
     models: tuple[_Rule, ...]
     noise: tuple[str, ...]
@@ -193,6 +195,11 @@ def find_engine(name: str, version: str = "") -> Engine | None:
         if rule.engine == found.id and [int(stated[1]), int(stated[2])] < below:
             return _engines()[rule.id]
     return found
+
+
+def usual_version(engine: str) -> str | None:
+    """Return the version for which a start-up log of an engine is taken that states none; ``None`` is the newest."""
+    return rules().unstated_versions.get(engine)
 
 
 def version_of_thread(url: str) -> str | None:

@@ -122,10 +122,16 @@ def _uniform(replica: ReplicaSpec, layers: Sequence[CachedLayers], in_flight: in
     block = replica.engine.kv_block_tokens
     if all(x.attention.kind == "linear" for x in layers):
         state = sum(x.layers * x.state_bytes for x in layers)
-        return Blocks(state, block, (Group(1, block, state_blocks=replica.rules.state_blocks),), in_flight)
+        return Blocks(state, block, (Group(1, block, state_blocks=_state_blocks(replica)),), in_flight)
     window = max((x.window_tokens for x in layers), default=0) or None
     token = sum(x.growth_bytes or x.kept_bytes(1.0) for x in layers)
     return Blocks(block * token, block, (Group(1, block, window),), in_flight)
+
+
+def _state_blocks(replica: ReplicaSpec) -> int:
+    """Return the blocks of one sequence's recurrent state: one, one more for cached prefixes, one per draft token."""
+    caches = replica.settings.prefix_cache is not False
+    return (replica.rules.state_blocks if caches else 1) + replica.settings.draft_tokens
 
 
 def _group_size(counts: Iterable[float]) -> float:
@@ -175,7 +181,7 @@ def _hybrid(
     count, recurrent = sum(x.layers for x in cached), sum(x.layers for x in states)
     size = _group_size([count, recurrent])
     groups = [Group(_tables(x.layers, size), block, x.window_tokens or None) for x in _merged(cached)]
-    groups.append(Group(_tables(recurrent, size), block, state_blocks=replica.rules.state_blocks))
+    groups.append(Group(_tables(recurrent, size), block, state_blocks=_state_blocks(replica)))
     return Blocks(size * block * entry, block, tuple(groups), in_flight)
 
 

@@ -1,5 +1,6 @@
 """What one device keeps of each cached layer: bytes per entry, windows and states, as the engine lays them out."""
 
+import math
 from dataclasses import dataclass
 
 from envelope.perf.kv import indexer_entry_bytes, latent_entry_bytes
@@ -66,6 +67,9 @@ def _layer(replica: ReplicaSpec, attention: Attention, share: float) -> CachedLa
         entry, indexer, heads = attention.heads * 2 * attention.qk_dim * kv.bits_per_weight / 8, 0.0, attention.heads
     else:
         entry, indexer = latent_entry_bytes(attention, kv), indexer_entry_bytes(attention, kv)
+        if attention.latent:
+            entry *= math.ceil(attention.kv_elems_per_token / rules.latent_multiple) * rules.latent_multiple
+            entry /= attention.kv_elems_per_token
         heads = 1 if attention.latent else attention.kv_heads
     grows = attention.kind not in FIXED
     ranks = replica.parallelism.dcp if grows else 1

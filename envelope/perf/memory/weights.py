@@ -43,8 +43,8 @@ def stage_weights(replica: ReplicaSpec) -> tuple[StageWeights, ...]:
     host = (experts + dense) * layers_off + experts * (1 - layers_off) * experts_off
     body = dense + experts - host
     share = math.ceil(model.layers / par.pp) / model.layers if par.pp > 1 else 1.0
-    beside = _encoders(replica)
-    if rules.embedding_on_host and not model.tie_embeddings:
+    beside = _encoders(replica) + rules.loading_bytes
+    if rules.embedding_on_host and not model.tie_embeddings and replica.host_memory is not None:
         host, embed = host + embed, 0.0
     if par.pp == 1:
         return (StageWeights(body + beside + _draft(replica), embed + head, host, last=True),)

@@ -62,7 +62,8 @@ def _sampling(replica: ReplicaSpec) -> float:
     The copies are those of vLLM's dummy sampler run; ``sampler_bytes_per_logit`` includes the logits at 2 bytes.
     """
     rules = replica.rules
-    if rules.sampler_bytes_per_logit == 0:
+    cut = 0 < rules.whole_context_until_tokens < replica.longest_tokens
+    if rules.sampler_bytes_per_logit == 0 or cut:
         return 0.0
     seqs = min(replica.rank_seqs, replica.step_tokens)
     per_logit = rules.sampler_bytes_per_logit + _element_bytes(replica) - 2.0

@@ -14,7 +14,7 @@ from envelope.spec.engine import Engine
 from envelope.spec.load import load
 from envelope.spec.model import Model
 from envelope.units import GIB
-from envelope.validation.names import find_engine, version_of_thread
+from envelope.validation.names import find_engine, usual_version, version_of_thread
 from envelope.validation.score import ScoredRow, ape
 from envelope.validation.startup.log import StartupLog
 
@@ -38,7 +38,7 @@ def kind_of(model: Model) -> Kind:
 def replica_of(row: StartupLog) -> ReplicaSpec:
     """Return the replica that a log started. Raises ``InputError`` for names that the catalog lacks."""
     version = row.engine_version or version_of_thread(row.url)
-    found = re.match(r"v?(\d+(?:\.\d+)*)", version or "")
+    found = re.match(r"v?(\d+(?:\.\d+)*)", version or usual_version(row.engine) or "")
     number = found[1] if found else None
     engine = find_engine(row.engine, number or "") or load(Engine, "engines", row.engine, file=row.url, path="engine")
     settings = EngineSettings(
