@@ -8,7 +8,6 @@ from envelope.perf.work import operators
 from envelope.provenance import Frozen
 from envelope.units import GB
 
-
 VOCAB_MULTIPLE = 64
 """Rows to which engines pad the embedding before they split it (vLLM's VocabParallelEmbedding)."""
 
@@ -183,7 +182,8 @@ def _longest(replica: ReplicaSpec, fit: MemoryFit) -> Reason | None:
         blocks=replica.settings.max_context_tokens is not None,
         text=(
             f"{replica.engine.name} starts only where one sequence of the longest context fits: {limit:,} tokens need "
-            f"{fit.plan.admitted_bytes(limit) / GB:.2f} GB of KV cache per device, {fit.cache_bytes / GB:.2f} GB is left"
+            f"{fit.plan.admitted_bytes(limit) / GB:.2f} GB of KV cache per device, "
+            f"{fit.cache_bytes / GB:.2f} GB is left"
         ),
         fix=f"set max_context_tokens={longest} (--max-model-len {longest})" if longest else "free memory",
     )

@@ -93,8 +93,10 @@ class Attention:
     """(kv_lora_rank, rope) of latent attention: decode attends in the latent space."""
     state_bytes_per_seq: int = 0
     """Recurrent state of one sequence in one layer: fp32 state and bf16 convolution inputs."""
-    conv_elems: int = 0
-    """Of it, elements of the convolution inputs: all but the newest of the filter's tokens."""
+    conv_width: int = 0
+    """Of it, elements of a token that the convolution still needs."""
+    conv_kept_tokens: int = 0
+    """Such tokens: all but the newest of the filter's."""
     state_flop_per_token: int = 0
     """FLOPs to update and read that state, per token and layer."""
     rope_elems: int = 0

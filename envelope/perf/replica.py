@@ -47,18 +47,18 @@ class ReplicaSpec:
     @property
     def max_num_seqs(self) -> int:
         """Sequences that one step may hold; by default the engine's for each data-parallel rank."""
-        default, ranks = self._default_limits[0], self.parallelism.dp
+        default, ranks = self.default_limits[0], self.parallelism.dp
         return self.settings.max_num_seqs or min(default * ranks, MOST_PER_STEP)
 
     @property
     def max_num_batched_tokens(self) -> int:
         """Tokens that one step may hold, as ``max_num_seqs``; never fewer than one step of every sequence."""
-        default = min(self._default_limits[1] * self.parallelism.dp, MOST_PER_STEP)
+        default = min(self.default_limits[1] * self.parallelism.dp, MOST_PER_STEP)
         wanted = self.settings.max_num_batched_tokens or default
         return max(wanted, self.max_num_seqs * self.query_tokens)
 
     @property
-    def _default_limits(self) -> tuple[int, int]:
+    def default_limits(self) -> tuple[int, int]:
         """Sequences and tokens of a step that the engine takes by default on a device of this size."""
         capacity, name = self.hardware.device_memory.capacity_bytes, self.hardware.id
         for limits in self.rules.limits:

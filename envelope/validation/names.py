@@ -197,6 +197,12 @@ def find_engine(name: str, version: str = "") -> Engine | None:
     return found
 
 
+def version_number(text: str | None) -> str | None:
+    """Return the version at the start of a text (``0.19.2rc1``, ``v0.8 (V0)``) as numbers, or ``None``."""
+    found = re.match(r"v?(\d+(?:\.\d+){0,3})", text or "")
+    return found[1] if found else None
+
+
 def usual_version(engine: str) -> str | None:
     """Return the version for which a start-up log of an engine is taken that states none; ``None`` is the newest."""
     return rules().unstated_versions.get(engine)

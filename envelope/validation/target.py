@@ -18,7 +18,7 @@ from envelope.spec.model import Model
 from envelope.spec.number_format import NumberFormat
 from envelope.spec.step import StepTables
 from envelope.validation.model_names import FoundModel, find_model
-from envelope.validation.names import Device, find_device, find_engine, find_format
+from envelope.validation.names import Device, find_device, find_engine, find_format, usual_version, version_number
 from envelope.validation.rows import MeasuredRow
 
 _MLPERF_TP = (1, 2, 4, 8)
@@ -60,7 +60,7 @@ class Target:
         if ranks == 1:
             return compile_step(replica)
         seqs = min(math.ceil(replica.max_num_seqs / ranks), MOST // ranks) * ranks
-        tokens = (replica.settings.max_num_batched_tokens or replica.engine.default_max_batched_tokens) * ranks
+        tokens = (replica.settings.max_num_batched_tokens or replica.default_limits[1]) * ranks
         wide = {"max_num_seqs": seqs, "max_num_batched_tokens": tokens}
         return compile_step(replace(replica, settings=replica.settings.changed(**wide)))
 
@@ -191,6 +191,7 @@ def _settings(row: MeasuredRow, engine: Engine) -> EngineSettings:
     if tokens is None and "ubatch 2048" in row.notes:
         tokens = 2048
     return EngineSettings(
+        engine_version=version_number(row.engine_version) or usual_version(engine.id),
         max_num_seqs=min(max(seqs, batch), 8192),
         max_num_batched_tokens=tokens,
         prefix_cache=row.prefix_cache,

@@ -17,10 +17,10 @@ def replica(model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb", **more):
 def test_llama_8b_on_an_h100_by_hand():
     found = fit(replica())
     device = found.domains[0]
-    assert device.capacity_bytes == pytest.approx(81559 * 2**20)
+    assert device.capacity_bytes == pytest.approx(79.19 * 2**30, rel=1e-4)  # as vLLM logs it
     assert device.weights_bytes == pytest.approx(8.03e9 * 2, rel=0.002)
     assert found.kv_bytes_per_token == pytest.approx(131_072)
-    left = 0.9 * device.capacity_bytes - device.weights_bytes - device.activations_bytes - device.overhead_bytes
+    left = 0.92 * device.capacity_bytes - device.weights_bytes - device.activations_bytes - device.overhead_bytes
     assert device.kv_bytes == pytest.approx(left)
     assert found.kv_blocks == int(left / 131_072 / 16)
     assert found.max_concurrency(2048) == int(left / (2048 * 131_072))
@@ -28,7 +28,7 @@ def test_llama_8b_on_an_h100_by_hand():
 
 def test_the_equation_shows_its_terms():
     text = fit(replica()).equation
-    assert "85.52 GB × 0.90 − weights 16.06" in text
+    assert "85.03 GB × 0.92 − weights 16.06" in text
     assert "131,072 bytes per token" in text
 
 
@@ -43,7 +43,7 @@ def test_the_equation_shows_its_terms():
     ],
 )
 def test_block_count_that_vllm_logged(model, hardware, tp, blocks, tolerance):
-    limits = EngineSettings(max_num_seqs=128, max_num_batched_tokens=2048)
+    limits = EngineSettings(max_num_seqs=128, max_num_batched_tokens=2048, engine_version="0.15")
     found = fit(replica(model, hardware, parallelism=Parallelism(tp=tp), settings=limits))
     assert found.kv_blocks == pytest.approx(blocks, rel=tolerance)
 

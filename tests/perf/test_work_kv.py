@@ -1,7 +1,7 @@
 """KV cache and recurrent state per sequence against published figures and hand counts."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envelope.perf.work import kv_bytes, kv_bytes_no_eviction, kv_bytes_per_token, state_bytes
@@ -57,9 +57,9 @@ def test_an_engine_that_evicts_nothing_keeps_all_of_every_layer():
 @pytest.mark.parametrize(
     ("name", "state"),
     [
-        # value heads · k · v · 4 bytes + convolution inputs of 4 tokens in bf16, per linear layer
-        ("qwen3-next-80b-a3b", 36 * (32 * 128 * 128 * 4 + 8192 * 4 * 2)),
-        ("nemotron-3-nano-30b-a3b", 23 * (64 * 64 * 128 * 4 + 6144 * 4 * 2)),
+        # value heads · k · v · 4 bytes + the last 3 inputs of a convolution over 4 in bf16, per linear layer
+        ("qwen3-next-80b-a3b", 36 * (32 * 128 * 128 * 4 + 8192 * 3 * 2)),
+        ("nemotron-3-nano-30b-a3b", 23 * (64 * 64 * 128 * 4 + 6144 * 3 * 2)),
         ("llama-3.1-8b", 0),
     ],
 )
@@ -102,6 +102,7 @@ def test_v3_2_needs_84_gib_at_a_million_tokens():
     assert kv_bytes(model("deepseek-v3.2"), 2**20, BF16) / GIB == pytest.approx(83.88, abs=0.01)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(MODELS), st.integers(0, 2**20), st.integers(0, 2**20))
 def test_more_context_never_needs_less(m: Model, one: int, other: int):
     few, many = sorted((one, other))

@@ -17,6 +17,8 @@ UNEVEN = 1.5
 """Ratio of layer counts up to which the larger kind sets the size of a group."""
 STATE_ALIGN_TOKENS = 16
 """Multiple to which a block of attention is lengthened so that a recurrent state fits in its page."""
+COMPRESSED = ("csa", "hca")
+"""Attention that keeps pooled entries (DeepSeek-V4)."""
 COMPRESSED_BLOCK_TOKENS = 256
 """Block of compressed latents (the kernels of DeepSeek-V4 allow no other)."""
 COMPRESSED_ALIGN_BYTES = 576
@@ -101,12 +103,14 @@ def block_plan(replica: ReplicaSpec, layers: Sequence[CachedLayers]) -> Blocks |
     """Return the pool of one device, or ``None`` for a model that caches nothing."""
     if not layers:
         return None
-    return replace(_plan(replica, layers), counts_tables=replica.rules.counts_tables)
+    plan = _plan(replica, layers)
+    compressed = any(x.attention.kind in COMPRESSED for x in layers)  # newer than that way of counting
+    return plan if compressed else replace(plan, counts_tables=replica.rules.counts_tables)
 
 
 def _plan(replica: ReplicaSpec, layers: Sequence[CachedLayers]) -> Blocks:
     in_flight = replica.rules.in_flight_steps * replica.step_tokens
-    if any(x.attention.kind in ("csa", "hca") for x in layers):
+    if any(x.attention.kind in COMPRESSED for x in layers):
         return _compressed(replica, layers, in_flight)
     states = [x for x in layers if x.attention.kind == "linear"]
     cached = [x for x in layers if x.attention.kind != "linear"]

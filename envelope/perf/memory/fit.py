@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from envelope.perf.memory.cache import CachePlan, cache_plan
 from envelope.perf.memory.weights import StageWeights, stage_weights
-from envelope.perf.memory.working_set import WorkingSet, working_set
+from envelope.perf.memory.working_set import working_set
 from envelope.perf.replica import ReplicaSpec
 from envelope.units import GB
 
@@ -165,9 +165,7 @@ def _device(replica: ReplicaSpec, stage: StageWeights) -> tuple[DomainFit, Stage
         left = min(replica.settings.kv_cache_bytes, max(capacity - stage.device_bytes - activations - overhead, 0.0))
         budget = stage.device_bytes + activations + overhead + left
     return (
-        DomainFit(
-            "device", memory.capacity_bytes, budget, stage.device_bytes, activations, overhead, left, outside
-        ),
+        DomainFit("device", memory.capacity_bytes, budget, stage.device_bytes, activations, overhead, left, outside),
         stage,
     )
 

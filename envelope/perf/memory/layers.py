@@ -63,6 +63,8 @@ def cached_layers(replica: ReplicaSpec) -> tuple[CachedLayers, ...]:
 def _layer(replica: ReplicaSpec, attention: Attention, share: float) -> CachedLayers:
     rules, tp, kv = replica.rules, replica.parallelism.tp, kv_format(replica, attention)
     expanded = attention.latent is not None and not rules.caches_latents
+    entry: float
+    heads: int
     if expanded:  # values are padded to the width of keys
         entry, indexer, heads = attention.heads * 2 * attention.qk_dim * kv.bits_per_weight / 8, 0.0, attention.heads
     else:
@@ -73,7 +75,9 @@ def _layer(replica: ReplicaSpec, attention: Attention, share: float) -> CachedLa
         heads = 1 if attention.latent else attention.kv_heads
     grows = attention.kind not in FIXED
     ranks = replica.parallelism.dcp if grows else 1
-    state = attention.state_bytes_per_seq + attention.conv_elems * (rules.conv_element_bytes - CONV_BYTES)
+    state: float = attention.state_bytes_per_seq - CONV_BYTES * attention.conv_width * attention.conv_kept_tokens
+    kept = attention.conv_kept_tokens + replica.settings.draft_tokens  # drafts may be taken back
+    state += rules.conv_element_bytes * attention.conv_width * kept
     return CachedLayers(
         attention=attention,
         layers=attention.layers * share,

@@ -1,6 +1,5 @@
 """Scores of the memory model on start-up logs, by quantity, engine and kind of model."""
 
-import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -14,7 +13,7 @@ from envelope.spec.engine import Engine
 from envelope.spec.load import load
 from envelope.spec.model import Model
 from envelope.units import GIB
-from envelope.validation.names import find_engine, usual_version, version_of_thread
+from envelope.validation.names import find_engine, usual_version, version_number, version_of_thread
 from envelope.validation.score import ScoredRow, ape
 from envelope.validation.startup.log import StartupLog
 
@@ -38,8 +37,7 @@ def kind_of(model: Model) -> Kind:
 def replica_of(row: StartupLog) -> ReplicaSpec:
     """Return the replica that a log started. Raises ``InputError`` for names that the catalog lacks."""
     version = row.engine_version or version_of_thread(row.url)
-    found = re.match(r"v?(\d+(?:\.\d+)*)", version or usual_version(row.engine) or "")
-    number = found[1] if found else None
+    number = version_number(version or usual_version(row.engine))
     engine = find_engine(row.engine, number or "") or load(Engine, "engines", row.engine, file=row.url, path="engine")
     settings = EngineSettings(
         engine_version=number,
@@ -123,7 +121,8 @@ def _scored(
     units = {"kv_tokens": "tokens", "max_concurrency": "sequences"}
     return ScoredRow.model_validate(
         {
-            **_common(row, ident), "id": f"{ident}:{quantity}", "quantity": quantity, "unit": units.get(quantity, "GiB"),
+            **_common(row, ident), "id": f"{ident}:{quantity}", "quantity": quantity,
+            "unit": units.get(quantity, "GiB"),
             "device_class": replica.hardware.device_class, "architecture": kind_of(replica.model),
             "measured": measured, "predicted": predicted, "ape_frac": ape(predicted, measured),
             "bias_frac": predicted / measured - 1.0, "hardware_id": replica.hardware.id, "model_id": replica.model.id,
@@ -152,4 +151,3 @@ def _rejected(row: StartupLog, ident: str, reason: str) -> ScoredRow:
             "unit": "", "measured": None, "predicted": None, "ape_frac": None, "bias_frac": None, "reason": reason,
         }
     )  # fmt: skip
-
