@@ -132,6 +132,7 @@ def _show(result: Any, row: dict[str, Any]) -> None:
         print(f"{'✘' if reason.blocks else '!'} {reason}")
     if result.memory:
         print(result.memory.equation)
+        print(result.memory.needed[0].upper() + result.memory.needed[1:] + _admitted(result.memory, text))
         columns = [
             "memory of one device",
             "capacity",
@@ -145,10 +146,29 @@ def _show(result: Any, row: dict[str, Any]) -> None:
         print_table(columns, rows)
     if result.feasible:
         print_table(["figure", "value", "error", "meaning"], _figures(result, row, text))
+    for limit in _unscored(result):
+        print(f"! bands are widened: no scored row had {limit}")
     if result.provenance:
         print(f"Weakest evidence: {result.provenance.evidence}")
         for item in result.provenance.inputs:
             print(f"  {item.input}: {item.evidence} ({item.source})")
+
+
+def _admitted(memory: Any, text: Any) -> str:
+    """Return what the engine counts at start-up, where it differs from what steady decoding holds."""
+    if not memory.admitted_tokens:
+        return ""
+    each = memory.admitted_concurrency
+    return (
+        f"; at start-up the engine counts {each:,.2f} sequences of its longest context, "
+        f"{text.count(memory.admitted_tokens)} tokens"
+    )
+
+
+def _unscored(result: Any) -> list[str]:
+    """Return what no scored row had, each once."""
+    bands = result.provenance.error_bands.values() if result.provenance else ()
+    return list(dict.fromkeys(limit for band in bands for limit in band.outside))
 
 
 def _memory_row(domain: Any, text: Any) -> list[str]:

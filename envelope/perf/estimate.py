@@ -1,22 +1,21 @@
 """The answer for one request shape on one replica: memory, times, rates, watts, bottleneck, provenance."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from pydantic import Field
 
 from envelope.errors import InputError, Problem
+from envelope.perf.bands import answered_bands, error_bands
 from envelope.perf.breakdown import bottleneck_shares, evidence_of
 from envelope.perf.checks import Reason, blocking_reasons, start_warnings
 from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.steady import Loop, Steady, steady_state
 from envelope.perf.step import compile_step
-from envelope.perf.work import operators
 from envelope.provenance import Evidence, Frozen, weakest
 from envelope.result import Result
-from envelope.spec.error_band import Band, BandQuantity, find_band
+from envelope.spec.error_band import Band
 from envelope.spec.step import StepTables
 from envelope.units import GB
 
@@ -144,7 +143,7 @@ def estimate(replica: ReplicaSpec, input_tokens: int, output_tokens: int, concur
         power_w=state.power_w,
         energy_per_output_token_j=state.power_w / rate,
         bottleneck=_bottleneck(replica, state, input_tokens, output_tokens),
-        provenance=_provenance(replica),
+        provenance=_provenance(replica, answered_bands(replica, state, input_tokens, output_tokens, limits.batch)),
     )
 
 
@@ -255,31 +254,10 @@ def _bottleneck(
     }
 
 
-def _provenance(replica: ReplicaSpec) -> Provenance:
+def _provenance(replica: ReplicaSpec, bands: dict[str, Band] | None = None) -> Provenance:
     inputs = tuple(InputEvidence(input=n, evidence=e, source=s) for n, e, s in evidence_of(replica))
-    return Provenance(evidence=weakest(i.evidence for i in inputs), inputs=inputs, error_bands=error_bands(replica))
-
-
-_SCORED: dict[str, BandQuantity] = {
-    "ttft_s": "ttft", "itl_s": "decode", "e2e_s": "e2e", "output_tokens_per_s": "throughput",
-    "prefill_tokens_per_s": "prefill", "power_w": "power", "energy_per_output_token_j": "energy",
-}  # fmt: skip
-"""Figure of an estimate → quantity that validation scores."""
-
-
-def error_bands(replica: ReplicaSpec) -> dict[str, Band]:
-    """Return the error band of each figure, of the narrowest class that has been scored."""
-    kind = "moe" if operators(replica.model).experts else "dense"
-    return dict(_bands(replica.hardware.device_class, kind))
-
-
-@lru_cache(maxsize=64)
-def _bands(device_class: str, architecture: str) -> tuple[tuple[str, Band], ...]:
-    found = ((figure, find_band(quantity, device_class, architecture)) for figure, quantity in _SCORED.items())
-    return tuple(
-        (figure, Band(
-            median_error_frac=band.median_ape_frac, p90_error_frac=band.p90_ape_frac, rows=band.n,
-            scored_on=f"{band.device_class.replace('_', ' ')}, {band.architecture}",
-        ))
-        for figure, band in found if band is not None
-    )  # fmt: skip
+    return Provenance(
+        evidence=weakest(i.evidence for i in inputs),
+        inputs=inputs,
+        error_bands=error_bands(replica) if bands is None else bands,
+    )

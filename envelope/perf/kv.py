@@ -1,6 +1,7 @@
 """KV cache and recurrent state: bytes that one sequence occupies."""
 
 from functools import lru_cache
+from typing import Literal
 
 from envelope.perf.layers import operators
 from envelope.perf.operators import Attention
@@ -29,6 +30,18 @@ def indexer_entry_bytes(attention: Attention, kv: NumberFormat) -> float:
     if attention.indexer is None:
         return 0.0
     return attention.indexer.elems_per_token * (kv.kv_indexer_bits or kv.bits_per_weight) / 8
+
+
+def cache_kind(model: Model) -> Literal["dense", "moe", "window", "hybrid", "latent"]:
+    """Return the kind of a model's cache: of latents, with recurrent layers, with windows; else by its experts."""
+    kinds = {a.kind for a in operators(model).attentions}
+    if kinds & {"mla", "dsa", "csa", "hca"}:
+        return "latent"
+    if "linear" in kinds:
+        return "hybrid"
+    if kinds & {"window", "chunk"}:
+        return "window"
+    return "moe" if model.moe is not None else "dense"
 
 
 def kv_bytes_per_token(model: Model, kv: NumberFormat) -> float:

@@ -7,6 +7,8 @@ import numpy as np
 
 from envelope.provenance import Evidence, Source
 from envelope.spec.error_band import BandQuantity, ErrorBand
+from envelope.spec.hardware import HardwareProfile
+from envelope.spec.load import load_all
 from envelope.spec.yaml_text import yaml_text
 from envelope.validation.score import ScoredRow
 
@@ -25,6 +27,10 @@ QUANTITIES: dict[str, BandQuantity] = {
     "power_gpu": "power",
     "power_wall": "power",
     "energy_per_token": "energy",
+    "weights": "weights",
+    "kv_memory": "kv_memory",
+    "kv_tokens": "concurrency",
+    "max_concurrency": "concurrency",
 }
 """Measured quantity → quantity of the band that it counts towards."""
 
@@ -72,10 +78,27 @@ def _band(quantity: BandQuantity, device_class: str, architecture: str, rows: li
             "n": len(rows),
             "median_ape_frac": round(float(np.median(errors)), 4),
             "p90_ape_frac": round(float(np.percentile(errors, 90)), 4),
+            "worst_ape_frac": round(float(errors.max()), 4),
+            "scored": _range(rows),
             "bias_frac": round(float(np.median(signed)), 4),
             "sources": {"default": source},
         }
     )
+
+
+def _range(rows: list[ScoredRow]) -> dict[str, object]:
+    """Return the settings that the rows had."""
+    batches = [r.batch_per_device for r in rows if r.batch_per_device is not None]
+    inputs = [r.input_tokens for r in rows if r.input_tokens is not None]
+    devices = {r.hardware_id for r in rows if r.hardware_id}
+    return {
+        "formats": sorted({r.weights for r in rows if r.weights}),
+        "architectures": sorted(
+            {p.architecture for p in load_all(HardwareProfile, "hardware_profiles") if p.id in devices}
+        ),
+        "max_batch_per_device": max(batches, default=None),
+        "max_input_tokens": max(inputs, default=None),
+    }
 
 
 def write_error_bands(rows: Iterable[ScoredRow], folder: Path, date: str) -> list[Path]:

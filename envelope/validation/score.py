@@ -34,6 +34,10 @@ class ScoredRow(Frozen):
     """What the model believed to limit the step: compute, memory, communication or overhead."""
     hardware_id: str | None = None
     model_id: str | None = None
+    weights: str | None = None
+    """Id of the weight format."""
+    batch_per_device: float | None = None
+    input_tokens: float | None = None
     assumed: tuple[str, ...] = ()
     """What had to be assumed to map the row."""
     reason: str | None = None

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from envelope.perf.replica import ReplicaSpec
 from envelope.result import Result
 from envelope.spec.folders import data_dirs, set_data_dirs
 from envelope.spec.load import Reporter
@@ -166,8 +167,15 @@ def score_row(row: MeasuredRow, requests_path: str | None = None) -> ScoredRow:
             "hardware_id": found.target.replica.hardware.id,
             "model_id": found.target.replica.model.id,
             "assumed": found.target.assumed,
+            "weights": _weights(found.target.replica),
+            "batch_per_device": row.batch / found.target.devices if row.batch else None,
+            "input_tokens": row.input_tokens,
         }
     )
+
+
+def _weights(replica: ReplicaSpec) -> str:
+    return replica.weights.id if replica.weights is not None else replica.model.native_format
 
 
 def _rejected(ident: str, reason: str) -> ScoredRow:

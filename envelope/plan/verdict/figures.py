@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from envelope.money.result import LineResult, TcoResult
+from envelope.perf.bands import error_bands
 from envelope.perf.breakdown import evidence_of
-from envelope.perf.estimate import error_bands
 from envelope.plan.chain import Judged, Priced
 from envelope.plan.rules.rule import ConstraintResult, binding
 from envelope.plan.service.level import cost_warning

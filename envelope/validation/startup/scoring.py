@@ -1,37 +1,19 @@
 """Scores of the memory model on start-up logs, by quantity, engine and kind of model."""
 
 from collections.abc import Iterator
-from typing import Literal
 
 from envelope.errors import InputError
 from envelope.perf.checks import blocking_reasons
+from envelope.perf.kv import cache_kind
 from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec, resolve
-from envelope.perf.work import operators
 from envelope.spec.deployment import EngineSettings, Parallelism
 from envelope.spec.engine import Engine
 from envelope.spec.load import load
-from envelope.spec.model import Model
 from envelope.units import GIB
 from envelope.validation.names import find_engine, usual_version, version_number, version_of_thread
 from envelope.validation.score import ScoredRow, ape
 from envelope.validation.startup.log import StartupLog
-
-Kind = Literal["dense", "moe", "window", "hybrid", "latent"]
-MIB = 2**20
-
-
-def kind_of(model: Model) -> Kind:
-    """Return the kind of a model's cache: latent, hybrid with recurrent layers, windows; else by its experts."""
-    attentions = operators(model).attentions
-    kinds = {a.kind for a in attentions}
-    if kinds & {"mla", "dsa", "csa", "hca"}:
-        return "latent"
-    if "linear" in kinds:
-        return "hybrid"
-    if kinds & {"window", "chunk"}:
-        return "window"
-    return "moe" if model.moe is not None else "dense"
 
 
 def replica_of(row: StartupLog) -> ReplicaSpec:
@@ -123,9 +105,10 @@ def _scored(
         {
             **_common(row, ident), "id": f"{ident}:{quantity}", "quantity": quantity,
             "unit": units.get(quantity, "GiB"),
-            "device_class": replica.hardware.device_class, "architecture": kind_of(replica.model),
+            "device_class": replica.hardware.device_class, "architecture": cache_kind(replica.model),
             "measured": measured, "predicted": predicted, "ape_frac": ape(predicted, measured),
             "bias_frac": predicted / measured - 1.0, "hardware_id": replica.hardware.id, "model_id": replica.model.id,
+            "weights": replica.weights.id if replica.weights else replica.model.native_format,
         }
     )  # fmt: skip
 
@@ -136,7 +119,7 @@ def _verdict(row: StartupLog, ident: str, replica: ReplicaSpec, predicted: bool)
     return ScoredRow.model_validate(
         {
             **_common(row, ident), "id": f"{ident}:fits", "quantity": "fits", "unit": "starts",
-            "device_class": replica.hardware.device_class, "architecture": kind_of(replica.model),
+            "device_class": replica.hardware.device_class, "architecture": cache_kind(replica.model),
             "measured": float(bool(row.fits)), "predicted": float(predicted), "ape_frac": wrong,
             "bias_frac": float(predicted) - float(bool(row.fits)), "hardware_id": replica.hardware.id,
             "model_id": replica.model.id,
