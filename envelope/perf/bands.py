@@ -57,14 +57,14 @@ class _Asked:
             yield f"weights in {self.weights}"
         if scored.architectures and self.architecture not in scored.architectures:
             yield f"devices of {self.architecture}"
-        if (
-            self.batch_per_device
-            and scored.max_batch_per_device
-            and self.batch_per_device > scored.max_batch_per_device
-        ):
+        if _above(self.batch_per_device, scored.max_batch_per_device):
             yield f"more than {scored.max_batch_per_device:,.0f} requests a device"
-        if self.input_tokens and scored.max_input_tokens and self.input_tokens > scored.max_input_tokens:
+        if _above(self.input_tokens, scored.max_input_tokens):
             yield f"prompts above {scored.max_input_tokens:,.0f} tokens"
+
+
+def _above(asked: float | None, most: float | None) -> bool:
+    return asked is not None and most is not None and asked > most
 
 
 def _widened(band: ErrorBand, asked: _Asked) -> Band:

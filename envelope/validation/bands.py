@@ -91,11 +91,10 @@ def _range(rows: list[ScoredRow]) -> dict[str, object]:
     batches = [r.batch_per_device for r in rows if r.batch_per_device is not None]
     inputs = [r.input_tokens for r in rows if r.input_tokens is not None]
     devices = {r.hardware_id for r in rows if r.hardware_id}
+    profiles = [p for p in load_all(HardwareProfile, "hardware_profiles") if p.id in devices]
     return {
         "formats": sorted({r.weights for r in rows if r.weights}),
-        "architectures": sorted(
-            {p.architecture for p in load_all(HardwareProfile, "hardware_profiles") if p.id in devices}
-        ),
+        "architectures": sorted({p.architecture for p in profiles}),
         "max_batch_per_device": max(batches, default=None),
         "max_input_tokens": max(inputs, default=None),
     }

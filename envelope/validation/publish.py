@@ -18,6 +18,11 @@ _ROOT = Path(__file__).resolve().parents[2]
 _CARD = ("<!-- accuracy-card -->", "<!-- /accuracy-card -->")
 
 _LINES: tuple[tuple[str, str, tuple[str, ...], str, str], ...] = (
+    ("Weights on each device (start-up logs)", "startup", ("weights",), "", "median"),
+    ("Memory left for the KV cache", "startup", ("kv_memory",), "", "median"),
+    ("Tokens that it holds", "startup", ("kv_tokens",), "", "median"),
+    ("Sequences of the longest context", "startup", ("max_concurrency",), "", "median"),
+    ("Starts or does not start (the mean is the share that is wrong)", "startup", ("fits",), "", "mean"),
     ("Time per output token, datacenter serving", "datacenter", ("tpot",), "", "median"),
     ("Time to first token under load, datacenter serving", "datacenter", ("ttft",), "", "median"),
     ("Request latency, vLLM load tests", "load_test", ("e2e",), "", "mean"),
@@ -49,6 +54,10 @@ _FITTED = """\
   (dstack); sequence overhead and admission lag of later vLLM (load tests, half of the InferenceX rows); admission lag
   of SGLang and TensorRT-LLM, and launch cost per layer of vLLM and SGLang (half of the InferenceX rows); the Dynamo
   front end (its rows).
+- Start-up logs: vLLM's bytes per logit and token, its context and communicator memory and its captured graphs come from
+  about 60 of the logs of one laboratory and card (H100, vLLM 0.15 to 0.19); everything else of memory – how blocks,
+  windows, states and fractions count – was read from the engines' sources. 89 of the logs, most of them of other cards,
+  were collected afterwards.
 - Settings that runs do not state but are known or inferred to have used (draft tokens, polling intervals, KV formats,
   mean lengths of MLPerf's data sets) stand in `envelope/validation/datasets.yaml`, inferred ones from the rows
   themselves; they hold for whole configurations, never for a row.
