@@ -20,6 +20,7 @@ _FLAGS: dict[str, tuple[type, str]] = {
     "ep": (int, "expert parallelism (default: 1)"),
     "pp": (int, "pipeline parallelism (default: 1)"),
     "dp": (int, "data-parallel attention ranks (default: 1)"),
+    "dcp": (int, "tensor-parallel ranks that share the tokens of a cache (default: 1)"),
     "engine": (str, "serving engine (default: vllm)"),
     "input": (int, "prompt tokens (default: 1024)"),
     "output": (int, "answer tokens (default: 256)"),
@@ -27,12 +28,13 @@ _FLAGS: dict[str, tuple[type, str]] = {
     "server": (str, "server that holds the devices"),
 }
 _SETTINGS = {
-    "max-num-seqs": int, "max-num-batched-tokens": int, "max-context-tokens": int, "memory-frac": float,
-    "kv-blocks": int, "draft-tokens": int, "draft-acceptance-frac": float, "offload-layers": int,
-    "offload-expert-layers": int,
+    "max-num-seqs": int, "max-num-batched-tokens": int, "max-context-tokens": int, "engine-version": str,
+    "memory-frac": float, "kv-cache-bytes": float, "kv-blocks": int, "window-pool-ratio": float,
+    "state-pool-ratio": float, "draft-tokens": int, "draft-acceptance-frac": float, "draft-weight-bytes": float,
+    "offload-layers": int, "offload-expert-layers": int,
 }  # fmt: skip
 
-
+_SWITCHES = ("prefix-cache", "text-only")
 _LOAD_FLAGS = ("input", "output", "concurrency")
 
 
@@ -51,7 +53,8 @@ def add_deployment_arguments(parser: argparse.ArgumentParser, *, load: bool = Tr
     engine = parser.add_argument_group("engine settings")
     for name, kind in _SETTINGS.items():
         engine.add_argument(f"--{name}", type=kind)
-    engine.add_argument("--prefix-cache", action=argparse.BooleanOptionalAction, default=None)
+    for name in _SWITCHES:
+        engine.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None)
 
 
 def run(options: argparse.Namespace, _command: str) -> int:
@@ -80,7 +83,7 @@ def deployment_row(options: argparse.Namespace) -> dict[str, Any]:
     missing = [Problem("command line", f"--{n}", None, "is required") for n in ("model", "hardware") if n not in row]
     if missing:
         raise InputError(missing)
-    keys = [name.replace("-", "_") for name in (*_SETTINGS, "prefix-cache")]
+    keys = [name.replace("-", "_") for name in (*_SETTINGS, *_SWITCHES)]
     settings = {key: given[key] for key in keys if given[key] is not None}
     if settings:
         row["settings"] = settings

@@ -40,6 +40,8 @@ class EstimateQuery(Frozen):
     """Pipeline parallelism."""
     dp: Whole = 1
     """Data-parallel attention ranks of one replica."""
+    dcp: Whole = 1
+    """Tensor-parallel ranks that share the tokens of a cache (decode context parallelism)."""
     engine: str = DEFAULT_ENGINE
     """Serving engine."""
     input: Whole = 1024
@@ -66,6 +68,7 @@ class Asked(TypedDict, total=False):
     ep: int
     pp: int
     dp: int
+    dcp: int
     engine: str
     input: int
     output: int
@@ -142,7 +145,9 @@ def _layout(query: EstimateQuery, where: str) -> tuple[Parallelism, int]:
         rule = f"must divide tp·dp = {tp * query.dp}"
         allowed = [d for d in range(1, tp * query.dp + 1) if (tp * query.dp) % d == 0]
         raise InputError(Problem(where, "ep", query.ep, rule, f"allowed: {', '.join(map(str, allowed))}"))
-    return Parallelism(tp=tp, pp=query.pp, ep=query.ep, dp=query.dp), count // devices
+    if tp % query.dcp:
+        raise InputError(Problem(where, "dcp", query.dcp, f"must divide tp = {tp}"))
+    return Parallelism(tp=tp, pp=query.pp, ep=query.ep, dp=query.dp, dcp=query.dcp), count // devices
 
 
 def _scaled(one: Estimate, replicas: int) -> Estimate:
