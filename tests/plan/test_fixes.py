@@ -54,7 +54,7 @@ def test_a_fix_applied_makes_the_candidate_feasible(name: str) -> None:
 
 def test_too_small_a_fleet_is_mended_by_the_deployment_alone() -> None:
     tutor = load_scenario("math-tutor")
-    work = with_value(tutor.workload, "requests_per_seat_day", 250.0)
+    work = with_value(tutor.workload, "requests_per_seat_day", 400.0)
     busy = with_(tutor.model_copy(update={"workload": work}), constraints__budget_usd=9e6)
     fix = fixed(busy, "own-gpt-oss-120b").fixes[0]
     assert not fix.concession
