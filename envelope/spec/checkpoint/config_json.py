@@ -13,7 +13,8 @@ from envelope.spec.checkpoint.architecture import Architecture, Traits
 from envelope.spec.checkpoint.attention import attention_of
 from envelope.spec.checkpoint.feed_forward import FeedsForward, feed_forward_of
 from envelope.spec.checkpoint.fields import MAX_LAYERS, Fields
-from envelope.spec.checkpoint.formats import Formats, formats_of
+from envelope.spec.checkpoint.formats import Quantisation, quantisation_of
+from envelope.spec.checkpoint.parts import format_by_part
 from envelope.spec.checkpoint.pattern import blocks_of
 from envelope.spec.checkpoint.resolve import Resolved
 from envelope.spec.load import load_all
@@ -97,13 +98,16 @@ def model_from_config(
     _refuse(fields, architecture)
     layers = _layer_count(fields)
     fields.raise_problems()
-    draft = _draft(fields, known, layers) | {"formats": formats_of(fields, outer, layers, given=naming.weights)}
+    quantised = quantisation_of(fields, outer, given=naming.weights)
+    draft = _draft(fields, known, layers) | {"native_format": quantised.main}
     known.complain()
     fields.raise_problems()
     model = _build(draft, file, naming, architecture, source)
+    if naming.weights is None:
+        model = model.changed(format_by_part=format_by_part(model, quantised))
     ignored = _IGNORED | {n for n in merged if n.endswith(("_token_id", "_dropout", "_eps", "_token_index"))}
     unread = tuple(name for name in fields.unread() if name not in ignored and _matters(merged[name]))
-    return Imported(model, model_type, _assumptions(fields, known, draft["formats"], draft), unread)
+    return Imported(model, model_type, _assumptions(fields, known, quantised, draft), unread)
 
 
 def find_architecture(name: str, file: str, *, asked: bool = False) -> Architecture | None:
@@ -220,9 +224,8 @@ def _mtp(
 def _build(
     draft: dict[str, Any], file: str, naming: Naming, architecture: Architecture | None, source: Source
 ) -> Model:
-    formats: Formats = draft["formats"]
     feeds: FeedsForward = draft["feeds"]
-    plain = ("formats", "feeds", "layers")
+    plain = ("feeds", "layers")
     assumed = Source(source="not in the imported file", date=source.date, evidence=Evidence.ASSUMED)
     try:
         return Model(
@@ -232,8 +235,6 @@ def _build(
             developer=naming.developer or "unknown",
             release_date=None,
             licence=naming.licence,
-            native_format=formats.native,
-            format_by_part=formats.by_part,
             native_kv_format=architecture.native_kv_format if architecture else "bf16",
             dense_ffn=feeds.dense,
             moe=feeds.moe,
@@ -249,7 +250,7 @@ def _build(
         raise InputError(problems) from None
 
 
-def _assumptions(fields: Fields, known: Resolved, formats: Formats, draft: dict[str, Any]) -> tuple[str, ...]:
+def _assumptions(fields: Fields, known: Resolved, quantised: Quantisation, draft: dict[str, Any]) -> tuple[str, ...]:
     found = []
     by_type = sorted(name for name, origin in known.origin.items() if origin.startswith("type "))
     if by_type and known.architecture is not None:
@@ -257,7 +258,7 @@ def _assumptions(fields: Fields, known: Resolved, formats: Formats, draft: dict[
     if fields.defaulted and known.architecture is not None:
         left_out = ", ".join(sorted(fields.defaulted))
         found.append(f"left out, so the defaults of type {known.architecture.id}: {left_out}")
-    if not formats.said:
+    if not quantised.said:
         found.append("the file names no number format; weights taken as bf16")
     if fields.has("vision_config", "audio_config"):
         found.append("encoders for images or sound are not counted")
