@@ -253,7 +253,8 @@ class Model(Sourced):
     format_by_part: PartFormats = Field(default_factory=dict)
     """Formats where the checkpoint mixes them."""
     editions: dict[str, Edition] = Field(default_factory=dict)
-    """Published re-quantised checkpoints by repository; of several in one format, naming the format means the first."""
+    """Published re-quantised checkpoints by repository (by a plain name where none is known); of several in one
+    format, naming the format means the first."""
     native_kv_format: str = "bf16"
     """Number format in which its reference engine keeps the KV cache."""
     attention: dict[str, AttentionSpec]
