@@ -6,7 +6,7 @@ from typing import Literal
 
 from envelope.errors import InputError, Problem, nearest, unknown_name
 from envelope.spec.load import load, load_all
-from envelope.spec.model import Edition, GatedDeltaNet, Mamba2, Model
+from envelope.spec.model import Edition, GatedDeltaNet, Mamba1, Mamba2, Model
 from envelope.spec.number_format import NumberFormat
 
 Weights = NumberFormat | Literal["native"]
@@ -115,7 +115,7 @@ def quantises(model: Model, weights: NumberFormat) -> bool:
 def _parts(model: Model) -> list[str]:
     """Return the tensor classes of the model's layers that formats are made for."""
     used = [model.attention[layer.attention] for layer in model.layer_counts if layer.attention is not None]
-    recurrent = [isinstance(item, GatedDeltaNet | Mamba2) for item in used]
+    recurrent = [isinstance(item, GatedDeltaNet | Mamba1 | Mamba2) for item in used]
     found = ["attention"] if not all(recurrent) else []
     found += ["linear_attention"] if any(recurrent) else []
     found += ["dense_ffn"] if model.dense_ffn is not None else []

@@ -129,6 +129,20 @@ class GatedDeltaNet(Frozen):
     conv_tokens: Count
 
 
+class Mamba1(Frozen):
+    """Selective state-space layer of the first kind, whose channels have a state each (Jamba)."""
+
+    kind: Literal["mamba1"]
+    inner: Count
+    """Channels."""
+    state_dim: Count
+    dt_rank: Count
+    """Rank of the projection that gives each channel its time step."""
+    conv_tokens: Count
+    inner_norms: bool = False
+    """Normalisations of time step, input and output matrices (Jamba)."""
+
+
 class Mamba2(Frozen):
     """Selective state-space layer (Nemotron-H and later)."""
 
@@ -141,7 +155,8 @@ class Mamba2(Frozen):
 
 
 AttentionSpec = Annotated[
-    GroupedAttention | LatentAttention | CompressedAttention | GatedDeltaNet | Mamba2, Field(discriminator="kind")
+    GroupedAttention | LatentAttention | CompressedAttention | GatedDeltaNet | Mamba1 | Mamba2,
+    Field(discriminator="kind"),
 ]
 
 

@@ -93,8 +93,13 @@ class Fields:
         self.problems.append(Problem(self.file, name, value, rule, remedy))
 
     def count(self, *names: str, least: int = 1, most: int = MAX_COUNT) -> int | None:
-        """Return a whole number within bounds, or ``None`` if it is absent or wrong (which is collected)."""
+        """Return a whole number within bounds, or ``None`` if it is absent or wrong (which is collected).
+
+        A list that gives every layer the same number stands for that number (Hunyuan).
+        """
         name, value = self.get(*names)
+        if isinstance(value, list) and value and all(each == value[0] for each in value):
+            value = value[0]
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:

@@ -11,6 +11,7 @@ from envelope.spec.model import (
     Indexer,
     LatentAttention,
     Layer,
+    Mamba1,
     Mamba2,
     Model,
     Moe,
@@ -102,6 +103,13 @@ def _attention(item: AttentionSpec, hidden: int) -> Iterator[Matrix]:
                 ("in_proj_b", "in_proj_a", "in_proj_ba"): ("linear_gates", 2 * item.v_heads),
                 ("out_proj",): ("linear_out", value),
             }, ("linear_attn",))  # fmt: skip
+        case Mamba1():
+            given = item.dt_rank + 2 * item.state_dim
+            where = ("mamba", "mixer")
+            yield Matrix("linear_attention", "linear_in", 2 * item.inner * hidden, _named(where, "in_proj"))
+            yield Matrix("linear_attention", "linear_gates", given * item.inner, _named(where, "x_proj"))
+            yield Matrix("linear_attention", "linear_gates", item.inner * item.dt_rank, _named(where, "dt_proj"))
+            yield Matrix("linear_attention", "linear_out", item.inner * hidden, _named(where, "out_proj"))
         case Mamba2():
             inner = item.heads * item.head_dim
             conv = inner + 2 * item.groups * item.state_dim
