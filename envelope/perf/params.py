@@ -11,7 +11,6 @@ from envelope.spec.editions import Weights, shares_of
 from envelope.spec.model import Model
 from envelope.spec.number_format import PARTS, PROJECTIONS, NumberFormat
 
-
 _QUANTISED = set(PROJECTIONS.values())
 """Tensor classes of matrices that formats are made for."""
 
@@ -61,9 +60,7 @@ def adapter_params(model: Model, rank: int) -> float:
     return float(sum(rank * (x.n + x.matrices * x.k) * x.layers for x in linears))
 
 
-def part_shares(
-    model: Model, part: str, weights: Weights, formats: Mapping[str, NumberFormat]
-) -> dict[str, float]:
+def part_shares(model: Model, part: str, weights: Weights, formats: Mapping[str, NumberFormat]) -> dict[str, float]:
     """Return format id → share of the weights of a whole tensor class, over all its projections."""
     linears = [x for x in operators(model).linears if x.part == part]
     if not linears:
@@ -76,9 +73,7 @@ def part_shares(
     return {name: n / whole for name, n in counted.items()}
 
 
-def part_format(
-    model: Model, part: str, weights: Weights, formats: Mapping[str, NumberFormat]
-) -> NumberFormat:
+def part_format(model: Model, part: str, weights: Weights, formats: Mapping[str, NumberFormat]) -> NumberFormat:
     """Return the number format in which most of a tensor class of ``model`` stands (``spec.editions.shares_of``)."""
     shares = part_shares(model, part, weights, formats)
     return formats[max(shares, key=lambda name: shares[name])]

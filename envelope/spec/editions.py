@@ -51,7 +51,7 @@ def in_edition(model: Model, checkpoint: str) -> Model:
     """Return the model with one of its editions as the only one in that format, so that naming the format means it."""
     chosen = model.editions[checkpoint]
     others = {name: e for name, e in model.editions.items() if e.format != chosen.format}
-    return model.model_copy(update={"editions": {checkpoint: chosen, **others}})
+    return model.changed(editions={checkpoint: chosen, **others})
 
 
 def weights_named(model: Model, name: str, *, file: str, path: str) -> tuple[Model, NumberFormat | None]:

@@ -95,7 +95,7 @@ def layouts(row: MeasuredRow) -> Iterator[Target]:
     engine = _engine(row, device.profile)
     weights, assumed = _weights(row, model, engine)
     base = ReplicaSpec(
-        model=_in_its_edition(row, model.model, weights, device.profile, engine),
+        model=_in_its_edition(row, model.model, weights, device.profile),
         hardware=_with_threads(device.profile, row.threads),
         engine=engine,
         weights=weights,
@@ -167,20 +167,15 @@ def _as_shipped(known: NumberFormat, model: Model) -> NumberFormat | None:
     return known
 
 
-def _in_its_edition(
-    row: MeasuredRow, model: Model, weights: NumberFormat | None, hardware: HardwareProfile, engine: Engine
-) -> Model:
+def _in_its_edition(row: MeasuredRow, model: Model, weights: NumberFormat | None, hardware: HardwareProfile) -> Model:
     """Return the model in the edition of its checkpoint that the row ran: the one it names, else the vendor's own.
 
-    Vendors publish re-quantised checkpoints for their devices, and their tables and engines (TensorRT-LLM) use these.
+    Vendors of devices publish re-quantised checkpoints, and their tables are made with these.
     """
     rivals = [name for name, edition in model.editions.items() if weights and edition.format == weights.id]
-    if len(rivals) < 2:
-        return model
-    vendor = "nvidia" if engine.id == "tensorrt-llm" else hardware.vendor.lower()
     named = [name for name in rivals if name.lower() == row.model.lower()]
-    own = [name for name in rivals if name.lower().startswith(f"{vendor}/")]
-    chosen = named or (own if engine.id == "tensorrt-llm" or vendor != "nvidia" else [])
+    own = [name for name in rivals if name.lower().startswith(f"{hardware.vendor.lower()}/")]
+    chosen = named or own if len(rivals) > 1 else []
     return in_edition(model, chosen[0]) if chosen else model
 
 

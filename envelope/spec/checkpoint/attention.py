@@ -259,8 +259,11 @@ def _shape(fields: Fields, kind: str) -> _Shape:
     """Return heads and widths; windows (MiMo-V2) and global layers (Gemma 4) may have their own."""
     heads = fields.required("num_attention_heads", "n_head", "n_heads")
     shared = fields.flag("multi_query") and not fields.flag("new_decoder_architecture")
-    kv_heads = 1 if shared else fields.count("num_key_value_heads", "num_kv_heads", "n_kv_heads",
-                                                     "num_attention_groups") or heads
+    kv_heads = (
+        1
+        if shared
+        else fields.count("num_key_value_heads", "num_kv_heads", "n_kv_heads", "num_attention_groups") or heads
+    )
     width = fields.required("hidden_size", "n_embd", "d_model")
     qk_dim = fields.count("head_dim", "attention_head_dim", "kv_channels") or max(width // heads, 1)
     plain = _Shape(heads, kv_heads, qk_dim, fields.count("v_head_dim") or qk_dim)

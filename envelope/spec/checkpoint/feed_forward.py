@@ -163,8 +163,10 @@ def _moe(fields: Fields, known: Resolved) -> Moe:
 
 def _shared_width(fields: Fields, architecture: Architecture | None, width: int) -> int:
     """Return the width of all shared experts together."""
-    whole = fields.count("shared_expert_intermediate_size", "shared_intermediate_size", "share_expert_dim", "share_expert_dims",
-                         least=0)  # fmt: skip
+    stated = (
+        "shared_expert_intermediate_size", "shared_intermediate_size", "share_expert_dim", "share_expert_dims",
+    )  # fmt: skip
+    whole = fields.count(*stated, least=0)
     counted = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
     count = fields.count(*counted, least=0, most=1024)
     each = fields.count("moe_shared_expert_intermediate_size", least=0)

@@ -118,9 +118,7 @@ def _attention(item: AttentionSpec, hidden: int) -> Iterator[Matrix]:
             }, ("mixer", "mamba"))  # fmt: skip
 
 
-def _recurrent(
-    hidden: int, leaves: dict[tuple[str, ...], tuple[str, int]], where: tuple[str, ...]
-) -> Iterator[Matrix]:
+def _recurrent(hidden: int, leaves: dict[tuple[str, ...], tuple[str, int]], where: tuple[str, ...]) -> Iterator[Matrix]:
     for names, (projection, width) in leaves.items():
         yield Matrix("linear_attention", projection, width * hidden, _named(where, *names))
 

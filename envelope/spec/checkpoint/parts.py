@@ -137,13 +137,13 @@ def _standing(model: Model, q: Quantisation) -> Iterator[tuple[str, str, str, in
     by_kind: dict[Layer, list[Matrix]] = {layer: matrices_of(model, layer) for layer in set(order)}
     for index, layer in enumerate(order):
         for matrix in by_kind[layer]:
-            name = standing(matrix, index)
-            if name is not None:
-                yield matrix.part, matrix.projection, name, matrix.params
+            stored = standing(matrix, index)
+            if stored is not None:
+                yield matrix.part, matrix.projection, stored, matrix.params
     head = head_of(model)
-    name = standing(head, None)
-    if name is not None and not model.tie_embeddings:
-        yield head.part, head.projection, name, head.params
+    stored = standing(head, None)
+    if stored is not None and not model.tie_embeddings:
+        yield head.part, head.projection, stored, head.params
 
 
 def _entries(
@@ -161,8 +161,7 @@ def _entries(
     first = next(iter(said.values()))
     whole: str | dict[str, float] = first
     if any(entry != first for entry in said.values()):
-        named = plain or []
-        whole = said[max(named, key=lambda name: weights[name])] if named else usual
+        whole = said[max(plain, key=lambda name: weights[name])] if plain else usual
     found: PartFormats = {}
     same_width = isinstance(whole, str) and formats[whole].bits_per_weight == formats[usual].bits_per_weight
     if whole != usual and not (same_width and part in _ONLY_IF_NAMED):
