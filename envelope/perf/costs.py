@@ -100,8 +100,8 @@ def token_costs(b: Bench, tokens: Floats) -> list[OpCost]:
 def _layer_costs(b: Bench, group: Floats) -> list[OpCost]:
     """Return what the layers cost on the busiest device for the tokens of a group, without communication."""
     local = np.maximum(group / b.replica.parallelism.dp, 1.0)
-    found = [_linear(b, linear, local) for linear in b.work.linears if linear.tokens == "all"]
-    found += [_experts(b, experts, group) for experts in b.work.experts]
+    found = [cost for linear in b.work.linears if linear.tokens == "all" for cost in _linear(b, linear, local)]
+    found += [cost for experts in b.work.experts for cost in _experts(b, experts, group)]
     return [*found, _elementwise(b, local)]
 
 
@@ -109,7 +109,7 @@ def sampled_costs(b: Bench, sequences: Floats) -> list[OpCost]:
     """Return the costs that depend on the number of sampled sequences: LM head, logits, sampling."""
     par = b.replica.parallelism
     local = np.maximum(sequences / (b.lanes * par.dp), 1.0)
-    found = [_linear(b, linear, local) for linear in b.work.linears if linear.tokens == "sampled"]
+    found = [cost for linear in b.work.linears if linear.tokens == "sampled" for cost in _linear(b, linear, local)]
     moved = local * b.replica.model.vocab * LOGIT_BYTES * SAMPLING_PASSES / par.tp
     zero = np.zeros_like(local)
     found.append(
@@ -128,28 +128,39 @@ def sampled_costs(b: Bench, sequences: Floats) -> list[OpCost]:
     return found
 
 
-def _linear(b: Bench, linear: Linear, tokens: Floats) -> OpCost:
+def _linear(b: Bench, linear: Linear, tokens: Floats) -> list[OpCost]:
+    """Return the cost of a product in all its layers, one for each format that its layers stand in."""
     tp = b.replica.parallelism.tp
-    number_format = b.replica.format_of(linear.part)
-    curve, peak = b.curve("gemm", number_format)
     n = linear.n / tp if linear.split == "column" else linear.n
     k = linear.k / tp if linear.split == "row" else linear.k
-    return gemm_cost(
-        linear.name, tokens, n, k,
-        weight_bytes=number_format.bytes_per_weight, curve=curve, peak_flop_per_s=peak,
-        bandwidth_bytes_per_s=b.bandwidth_bytes_per_s, units=b.units, count=linear.layers,
-    )  # fmt: skip
+    found = []
+    for number_format, share in b.replica.formats_of(linear.part, linear.name):
+        curve, peak = b.curve("gemm", number_format)
+        found.append(
+            gemm_cost(
+                linear.name, tokens, n, k,
+                weight_bytes=number_format.bytes_per_weight, curve=curve, peak_flop_per_s=peak,
+                bandwidth_bytes_per_s=b.bandwidth_bytes_per_s, units=b.units, count=linear.layers * share,
+            )
+        )  # fmt: skip
+    return found
 
 
-def _experts(b: Bench, experts: Experts, tokens: Floats) -> OpCost:
+def _experts(b: Bench, experts: Experts, tokens: Floats) -> list[OpCost]:
+    """Return the cost of the routed experts in all their layers, one for each format that these stand in."""
     par = b.replica.parallelism
-    number_format = b.replica.format_of("routed_experts")
-    curve, peak = b.curve("moe", number_format)
-    return experts_cost(
-        experts, tokens, ExpertShare(ep=par.ep, tp=par.tp * par.dp // par.ep),
-        weight_bytes=number_format.bytes_per_weight, curve=curve, peak_flop_per_s=peak,
-        bandwidth_bytes_per_s=b.bandwidth_bytes_per_s, units=b.units, skew=b.replica.expert_skew,
-    )  # fmt: skip
+    found = []
+    for number_format, share in b.replica.formats_of("routed_experts"):
+        curve, peak = b.curve("moe", number_format)
+        found.append(
+            experts_cost(
+                experts, tokens, ExpertShare(ep=par.ep, tp=par.tp * par.dp // par.ep),
+                weight_bytes=number_format.bytes_per_weight, curve=curve, peak_flop_per_s=peak,
+                bandwidth_bytes_per_s=b.bandwidth_bytes_per_s, units=b.units, skew=b.replica.expert_skew,
+                layers=experts.layers * share,
+            )
+        )  # fmt: skip
+    return found
 
 
 def _elementwise(b: Bench, tokens: Floats) -> OpCost:

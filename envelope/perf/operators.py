@@ -47,13 +47,21 @@ class Experts:
     @property
     def expert_params(self) -> int:
         """Weights of one expert of one layer."""
-        biases = (self.matrices - 1) * self.ffn + self.hidden if self.bias else 0
-        return self.matrices * self.hidden * self.ffn + biases
+        return self.matrices * self.hidden * self.ffn + self._biases
+
+    @property
+    def _biases(self) -> int:
+        return (self.matrices - 1) * self.ffn + self.hidden if self.bias else 0
 
     @property
     def params(self) -> int:
         """Weights of all experts of all layers."""
         return self.expert_params * self.n_routed * self.layers
+
+    @property
+    def bias_params(self) -> int:
+        """Of these, biases."""
+        return self._biases * self.n_routed * self.layers
 
 
 @dataclass(frozen=True, slots=True)

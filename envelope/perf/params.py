@@ -1,15 +1,18 @@
 """Parameters of a model by tensor class, and the bytes that they take in a number format."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 from envelope.perf.layers import mtp_operators, operators
 from envelope.perf.operators import Operators
+from envelope.spec.editions import Weights, shares_of
 from envelope.spec.model import Model
-from envelope.spec.number_format import PARTS, NumberFormat
+from envelope.spec.number_format import PARTS, PROJECTIONS, NumberFormat
+
+_QUANTISED = set(PROJECTIONS.values())
+"""Tensor classes of matrices that formats are made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,35 +60,52 @@ def adapter_params(model: Model, rank: int) -> float:
     return float(sum(rank * (x.n + x.matrices * x.k) * x.layers for x in linears))
 
 
-def part_format(
-    model: Model, part: str, weights: NumberFormat | Literal["native"], formats: Mapping[str, NumberFormat]
-) -> NumberFormat:
-    """Return the number format of one tensor class of ``model``.
-
-    ``native``, or naming the checkpoint's own format, takes the checkpoint as shipped: ``format_by_part``, else
-    ``native_format`` with its wide parts. Any other format re-quantises all but the parts that a published
-    checkpoint of this model, or else the format itself, keeps wide.
-    """
-    if weights == "native" or weights.id == model.native_format:
-        named = model.format_by_part.get(part)
-        if named is not None:
-            return formats[named]
-        weights = formats[model.native_format]
-    wide = model.wide_parts_by_format.get(weights.id, {}).get(part)
-    if wide is None and model.moe is not None:
-        wide = weights.moe_wide_parts.get(part)
-    wide = wide or weights.wide_parts.get(part)
-    return weights if wide is None else formats[wide]
+def part_shares(model: Model, part: str, weights: Weights, formats: Mapping[str, NumberFormat]) -> dict[str, float]:
+    """Return format id → share of the weights of a whole tensor class, over all its projections."""
+    linears = [x for x in operators(model).linears if x.part == part]
+    if not linears:
+        return shares_of(model, part, weights, formats)
+    counted: dict[str, float] = defaultdict(float)
+    for linear in linears:
+        for name, share in shares_of(model, part, weights, formats, projection=linear.name).items():
+            counted[name] += linear.params * share
+    whole = sum(counted.values())
+    return {name: n / whole for name, n in counted.items()}
 
 
-def weight_bytes(
-    model: Model, weights: NumberFormat | Literal["native"], formats: Mapping[str, NumberFormat]
-) -> dict[str, float]:
+def part_format(model: Model, part: str, weights: Weights, formats: Mapping[str, NumberFormat]) -> NumberFormat:
+    """Return the number format in which most of a tensor class of ``model`` stands (``spec.editions.shares_of``)."""
+    shares = part_shares(model, part, weights, formats)
+    return formats[max(shares, key=lambda name: shares[name])]
+
+
+def weight_bytes(model: Model, weights: Weights, formats: Mapping[str, NumberFormat]) -> dict[str, float]:
     """Return the bytes of the language model's weights by tensor class, scales included, MTP layers left out.
 
-    ``formats`` maps format ids to records; parts that a format keeps wide are counted in their wide format.
+    ``formats`` maps format ids to records. Projections and layers that a checkpoint keeps wide are counted in their
+    wide format; biases and convolutions, which no one quantises, in that of the norms.
     """
-    return {
-        part: count * part_format(model, part, weights, formats).bytes_per_weight
-        for part, count in param_counts(model).by_part.items()
-    }
+    ops = operators(model)
+    found: dict[str, float] = defaultdict(float)
+
+    def add(part: str, count: float, projection: str = "") -> None:
+        shares = shares_of(model, part, weights, formats, projection=projection)
+        found[part] += count * sum(share * formats[name].bytes_per_weight for name, share in shares.items())
+
+    for linear in ops.linears:
+        add(linear.part, linear.params, linear.name)
+    wide = part_format(model, "norm", weights, formats).bytes_per_weight
+    for experts in ops.experts:
+        add("routed_experts", experts.params - experts.bias_params)
+        found["routed_experts"] += experts.bias_params * wide
+    for part, count in ops.vectors.items():
+        if part in _QUANTISED:
+            found[part] += count * wide
+        else:
+            add(part, count)
+    return {part: found[part] for part in PARTS if found[part]}
+
+
+def encoder_bytes(model: Model, formats: Mapping[str, NumberFormat]) -> float:
+    """Return the bytes of the encoders and projectors that engines load with the language model."""
+    return model.encoder_params * formats[model.encoder_format].bytes_per_weight

@@ -34,6 +34,8 @@ def attention_layers(item: spec.AttentionSpec, hidden: int, layers: int) -> Laye
             return _compressed(item, hidden, layers)
         case spec.GatedDeltaNet():
             return _gated_deltanet(item, hidden, layers)
+        case spec.Mamba1():
+            return _mamba1(item, hidden, layers)
         case spec.Mamba2():
             return _mamba2(item, hidden, layers)
 
@@ -198,6 +200,37 @@ def _gated_deltanet(a: spec.GatedDeltaNet, hidden: int, layers: int) -> Layers:
             state_flop_per_token=6 * state,
         ),
         {"linear_attention": layers * (conv * a.conv_tokens + 2 * a.v_heads), "norm": layers * a.v_dim},
+    )
+
+
+def _mamba1(a: spec.Mamba1, hidden: int, layers: int) -> Layers:
+    """Selective state space (Gu and Dao: Mamba, arXiv 2312.00752); norms inside as in Jamba (arXiv 2403.19887).
+
+    Per channel and token the state is decayed, increased and read: 4·state FLOPs to first order.
+    """
+    state, given = a.inner * a.state_dim, a.dt_rank + 2 * a.state_dim
+    return Layers(
+        (
+            Linear("linear_in", "linear_attention", 2 * a.inner, hidden, layers, split="column", matrices=2),
+            Linear("linear_gates", "linear_attention", given, a.inner, layers, split="row", matrices=3),
+            Linear("linear_gates", "linear_attention", a.inner, a.dt_rank, layers, split="column"),
+            Linear("linear_out", "linear_attention", hidden, a.inner, layers, split="row"),
+        ),
+        Attention(
+            kind="linear",
+            layers=layers,
+            heads=a.inner,
+            kv_heads=a.inner,
+            qk_dim=a.state_dim,
+            v_dim=1,
+            kv_elems_per_token=0,
+            state_bytes_per_seq=STATE_BYTES * state + CONV_BYTES * a.inner * a.conv_tokens,
+            state_flop_per_token=4 * state,
+        ),
+        {
+            "linear_attention": layers * (a.inner * (a.conv_tokens + 1) + state + 2 * a.inner),
+            "norm": layers * (given if a.inner_norms else 0),
+        },
     )
 
 

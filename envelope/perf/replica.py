@@ -9,6 +9,7 @@ from envelope.perf.comms import Fabric, fabric
 from envelope.perf.efficiency import unmeasured
 from envelope.perf.work import part_format
 from envelope.spec.deployment import EngineSettings, Parallelism, Pool
+from envelope.spec.editions import shares_of, weights_named
 from envelope.spec.engine import DEFAULT_ENGINE, Engine
 from envelope.spec.hardware import HardwareProfile, MemoryDomain, ServerProfile
 from envelope.spec.load import load, load_all
@@ -119,8 +120,13 @@ class ReplicaSpec:
         return fabric(self.hardware, self.server.device_count if self.server else None)
 
     def format_of(self, part: str) -> NumberFormat:
-        """Return the number format of a tensor class."""
+        """Return the number format of a tensor class, of its larger part where a checkpoint mixes several."""
         return part_format(self.model, part, self.weights or "native", self.formats)
+
+    def formats_of(self, part: str, projection: str = "") -> list[tuple[NumberFormat, float]]:
+        """Return the number formats of a tensor class, or of one of its projections, with the share of each."""
+        shares = shares_of(self.model, part, self.weights or "native", self.formats, projection=projection)
+        return [(self.formats[name], share) for name, share in shares.items()]
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -170,7 +176,8 @@ def resolve(
 ) -> ReplicaSpec:
     """Return the replica that these names (or records) describe.
 
-    Raises ``InputError`` for an unknown name, with the nearest ones, and for a profile whose probe was interrupted
+    Raises ``InputError`` for an unknown name, with the nearest ones, for weights that this model does not come in
+    (``spec.editions.weights_named``), and for a profile whose probe was interrupted
     before it measured what this replica needs. ``file`` says where the names stand.
     """
     if isinstance(model, str):
@@ -179,11 +186,12 @@ def resolve(
         hardware = load(HardwareProfile, "hardware_profiles", hardware, file=file, path="hardware")
     if isinstance(engine, str):
         engine = load(Engine, "engines", engine, file=file, path="engine")
+    model, number_format = weights_named(model, weights, file=file, path="weights")
     replica = ReplicaSpec(
         model=model,
         hardware=hardware,
         engine=engine,
-        weights=None if weights == "native" else load(NumberFormat, "formats", weights, file=file, path="weights"),
+        weights=number_format,
         kv=load(NumberFormat, "formats", kv, file=file, path="kv"),
         formats=all_formats(),
         parallelism=parallelism or Parallelism(),

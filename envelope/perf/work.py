@@ -5,7 +5,7 @@ from functools import lru_cache
 from envelope.perf.kv import entry_bytes, kv_bytes, kv_bytes_no_eviction, kv_bytes_per_token, state_bytes
 from envelope.perf.layers import mtp_operators, operators
 from envelope.perf.operators import Attention, Experts, Indexer, Linear, Operators
-from envelope.perf.params import ParamCounts, param_counts, part_format, weight_bytes
+from envelope.perf.params import ParamCounts, encoder_bytes, param_counts, part_format, weight_bytes
 from envelope.spec.model import Model
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Linear",
     "Operators",
     "ParamCounts",
+    "encoder_bytes",
     "entry_bytes",
     "flop_per_token",
     "kv_bytes",

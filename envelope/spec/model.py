@@ -6,9 +6,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from envelope.provenance import DateText, Frozen, Sourced
-from envelope.spec.number_format import PARTS
+from envelope.spec.number_format import PARTS, PROJECTIONS
 
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+PartFormats = dict[str, str | dict[str, Share]]
+"""Tensor class, or projection, → its format; or format → share of its weights, the rest being in the main format.
+A projection's entry counts before that of its class."""
 
 
 class Indexer(Frozen):
@@ -125,6 +129,20 @@ class GatedDeltaNet(Frozen):
     conv_tokens: Count
 
 
+class Mamba1(Frozen):
+    """Selective state-space layer of the first kind, whose channels have a state each (Jamba)."""
+
+    kind: Literal["mamba1"]
+    inner: Count
+    """Channels."""
+    state_dim: Count
+    dt_rank: Count
+    """Rank of the projection that gives each channel its time step."""
+    conv_tokens: Count
+    inner_norms: bool = False
+    """Normalisations of time step, input and output matrices (Jamba)."""
+
+
 class Mamba2(Frozen):
     """Selective state-space layer (Nemotron-H and later)."""
 
@@ -137,7 +155,8 @@ class Mamba2(Frozen):
 
 
 AttentionSpec = Annotated[
-    GroupedAttention | LatentAttention | CompressedAttention | GatedDeltaNet | Mamba2, Field(discriminator="kind")
+    GroupedAttention | LatentAttention | CompressedAttention | GatedDeltaNet | Mamba1 | Mamba2,
+    Field(discriminator="kind"),
 ]
 
 
@@ -203,6 +222,17 @@ class Mtp(Frozen):
     ffn: Ffn
 
 
+class Edition(Frozen):
+    """A published checkpoint that re-quantises the model."""
+
+    format: str
+    """Number format of what it quantises."""
+    format_by_part: PartFormats = Field(default_factory=dict)
+    """What it keeps wider, or quantises otherwise, than the format by itself would: as its list of ignored modules
+    says, layer by layer."""
+    note: str = ""
+
+
 class Model(Sourced):
     """An open-weight model. Counts of parameters are published ones; ``perf`` computes its own."""
 
@@ -223,7 +253,11 @@ class Model(Sourced):
     params_active: float | None = Field(default=None, gt=0)
     """Published number of parameters that one token passes; ``None`` for dense models."""
     encoder_params: float = Field(default=0.0, ge=0)
-    """Parameters of image, video or audio encoders that ``params_total`` includes; not part of the language model."""
+    """Parameters of image, video and audio encoders and of their projectors in the checkpoint; engines load them with
+    the language model, whose counts leave them out."""
+    encoder_format: str = "bf16"
+    """Number format in which the encoders stand in every edition."""
+    params_total_includes_encoder: bool = False
     params_total_includes_mtp: bool = False
     hidden: Count
     vocab: Count
@@ -231,11 +265,11 @@ class Model(Sourced):
     max_context_tokens: Count
     native_format: str = "bf16"
     """Number format in which most weights ship."""
-    format_by_part: dict[str, str] = Field(default_factory=dict)
-    """Format by tensor class where the checkpoint mixes formats."""
-    wide_parts_by_format: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Published re-quantised checkpoints, by format id: tensor class → format of what they keep wider than the
-    format itself would."""
+    format_by_part: PartFormats = Field(default_factory=dict)
+    """Formats where the checkpoint mixes them."""
+    editions: dict[str, Edition] = Field(default_factory=dict)
+    """Published re-quantised checkpoints by repository (by a plain name where none is known); of several in one
+    format, naming the format means the first."""
     native_kv_format: str = "bf16"
     """Number format in which its reference engine keeps the KV cache."""
     attention: dict[str, AttentionSpec]
@@ -274,10 +308,14 @@ class Model(Sourced):
 
     @model_validator(mode="after")
     def _parts_known(self) -> Self:
-        named = set(self.format_by_part).union(*self.wide_parts_by_format.values())
-        unknown = sorted(named - set(PARTS))
-        if unknown:
-            raise ValueError(f"formats for unknown parts: {', '.join(unknown)}; parts: {', '.join(PARTS)}")
+        for said in (self.format_by_part, *(edition.format_by_part for edition in self.editions.values())):
+            unknown = sorted(set(said) - set(PARTS) - set(PROJECTIONS))
+            if unknown:
+                known = ", ".join((*PARTS, *PROJECTIONS))
+                raise ValueError(f"formats for unknown parts: {', '.join(unknown)}; parts: {known}")
+            over = sorted(name for name, e in said.items() if isinstance(e, dict) and sum(e.values()) > 1 + 1e-9)
+            if over:
+                raise ValueError(f"shares of formats sum to more than 1: {', '.join(over)}")
         return self
 
     @model_validator(mode="after")

@@ -9,6 +9,15 @@ PARTS = (
     "router", "indexer", "linear_attention", "norm", "other",
 )  # fmt: skip
 """Tensor classes that may have a number format of their own."""
+PROJECTIONS = {
+    "qkv": "attention", "attention_out": "attention", "latent_down": "attention", "query_up": "attention",
+    "key_value_up": "attention", "output_down": "attention", "output_up": "attention", "pool": "attention",
+    "indexer_query_key": "indexer", "indexer_query": "indexer", "indexer_weights": "indexer", "indexer_key": "indexer",
+    "indexer_pool": "indexer", "linear_in": "linear_attention", "linear_gates": "linear_attention",
+    "linear_out": "linear_attention", "ffn_in": "dense_ffn", "ffn_out": "dense_ffn", "shared_in": "shared_experts",
+    "shared_out": "shared_experts", "expert_down": "shared_experts", "expert_up": "shared_experts",
+}  # fmt: skip
+"""Matrix products of a layer that a checkpoint may keep in a format of their own → their tensor class."""
 
 
 class NumberFormat(Sourced):
@@ -33,6 +42,8 @@ class NumberFormat(Sourced):
     """Tensor class → format id of the parts that stay wider, such as ``{embed: bf16, lm_head: bf16}``."""
     moe_wide_parts: dict[str, str] = Field(default_factory=dict)
     """As ``wide_parts``, in addition, for models with routed experts."""
+    families: tuple[str, ...] = ()
+    """Families of models that alone are published in it; empty where tools quantise any model so."""
     kv: bool = False
     """Whether engines offer it as a KV-cache format."""
     kv_rope_bits: float | None = Field(default=None, gt=0)

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from envelope.errors import InputError, Problem
 from envelope.spec import load
 from envelope.spec.economic_facts import economics_problems
+from envelope.spec.editions import weights_named
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile, ServerProfile
 from envelope.spec.hosted import HostedModel
@@ -27,9 +28,33 @@ def check_names(scenario: "Scenario", file: str) -> None:
                 load.load(cls, kind, name, file=file, path=f"candidates[{c}].{where}")
             except InputError as error:
                 problems.extend(error.problems)
+        problems += _weights_problems(candidate, f"candidates[{c}]", file)
     problems += economics_problems(scenario.economics, file)
     if problems:
         raise InputError(problems)
+
+
+def _weights_problems(candidate: "Candidate", where: str, file: str) -> Iterator[Problem]:
+    """Yield what is wrong with the weights of a candidate's pools: unknown, or none that its model comes in."""
+    for p, pool in enumerate(candidate.pools):
+        path = f"{where}.pools[{p}].weights"
+        try:
+            model = load.load(Model, "models", pool.model, file=file, path=path)
+        except InputError:
+            if pool.weights != "native" and "/" not in pool.weights:
+                yield from _unknown(pool.weights, file, path)
+            continue
+        try:
+            weights_named(model, pool.weights, file=file, path=path)
+        except InputError as error:
+            yield from error.problems
+
+
+def _unknown(weights: str, file: str, path: str) -> Iterator[Problem]:
+    try:
+        load.load(NumberFormat, "formats", weights, file=file, path=path)
+    except InputError as error:
+        yield from error.problems
 
 
 def _names(candidate: "Candidate") -> Iterator[tuple[str, type[BaseModel], str, str]]:
@@ -39,8 +64,6 @@ def _names(candidate: "Candidate") -> Iterator[tuple[str, type[BaseModel], str, 
         yield f"pools[{p}].hardware", HardwareProfile, "hardware_profiles", pool.hardware
         yield f"pools[{p}].engine", Engine, "engines", pool.engine
         yield f"pools[{p}].kv", NumberFormat, "formats", pool.kv
-        if pool.weights != "native":
-            yield f"pools[{p}].weights", NumberFormat, "formats", pool.weights
         if pool.acquisition is not None and pool.acquisition.server is not None:
             yield f"pools[{p}].acquisition.server", ServerProfile, "servers", pool.acquisition.server
     if candidate.hosted is not None:

@@ -11,6 +11,7 @@ from envelope.perf.replica import ReplicaSpec, all_formats
 from envelope.perf.step import compile_step
 from envelope.perf.work import weight_bytes
 from envelope.spec.deployment import MOST, EngineSettings, Parallelism
+from envelope.spec.editions import in_edition
 from envelope.spec.engine import DEFAULT_ENGINE, Engine
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load, load_all
@@ -94,7 +95,7 @@ def layouts(row: MeasuredRow) -> Iterator[Target]:
     engine = _engine(row, device.profile)
     weights, assumed = _weights(row, model, engine)
     base = ReplicaSpec(
-        model=model.model,
+        model=_in_its_edition(row, model.model, weights, device.profile),
         hardware=_with_threads(device.profile, row.threads),
         engine=engine,
         weights=weights,
@@ -164,6 +165,18 @@ def _as_shipped(known: NumberFormat, model: Model) -> NumberFormat | None:
     if known.id == "nvfp4" and model.moe is not None and shipped.bits_per_weight < 9:
         return _format("nvfp4-moe")
     return known
+
+
+def _in_its_edition(row: MeasuredRow, model: Model, weights: NumberFormat | None, hardware: HardwareProfile) -> Model:
+    """Return the model in the edition of its checkpoint that the row ran: the one it names, else the vendor's own.
+
+    Vendors of devices publish re-quantised checkpoints, and their tables are made with these.
+    """
+    rivals = [name for name, edition in model.editions.items() if weights and edition.format == weights.id]
+    named = [name for name in rivals if name.lower() == row.model.lower()]
+    own = [name for name in rivals if name.lower().startswith(f"{hardware.vendor.lower()}/")]
+    chosen = named or own if len(rivals) > 1 else []
+    return in_edition(model, chosen[0]) if chosen else model
 
 
 def _kv(row: MeasuredRow, engine: Engine, weights: NumberFormat | None, model: Model) -> NumberFormat:

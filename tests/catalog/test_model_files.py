@@ -37,9 +37,10 @@ def test_a_model_is_sourced_and_refers_to_what_exists(model: Model):
     assert {"default", "licence"} <= set(model.sources)
     assert all(source.source and source.date for source in model.sources.values())
     assert model.licence in ids("licences")
-    formats = {model.native_format, model.native_kv_format, *model.format_by_part.values()}
-    formats |= set(model.wide_parts_by_format)
-    formats |= {f for parts in model.wide_parts_by_format.values() for f in parts.values()}
+    formats = {model.native_format, model.native_kv_format, model.encoder_format}
+    formats |= {edition.format for edition in model.editions.values()}
+    for said in (model.format_by_part, *(edition.format_by_part for edition in model.editions.values())):
+        formats |= {name for entry in said.values() for name in ([entry] if isinstance(entry, str) else entry)}
     assert formats <= set(ids("formats"))
     assert model.release_date is None or re.match(r"20[12]\d", model.release_date)
 

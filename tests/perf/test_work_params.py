@@ -61,7 +61,11 @@ def agrees(computed: float, published: float) -> bool:
 
 def total(m: Model) -> float:
     counts = param_counts(m)
-    return counts.total + m.encoder_params + (counts.mtp if m.params_total_includes_mtp else 0)
+    return (
+        counts.total
+        + (m.encoder_params if m.params_total_includes_encoder else 0)
+        + (counts.mtp if m.params_total_includes_mtp else 0)
+    )
 
 
 @pytest.mark.parametrize("m", [m for m in MODELS if m.params_total], ids=lambda m: m.id)

@@ -52,7 +52,9 @@ def test_a_sound_model_is_accepted():
         ({"layer_pattern": [{"repeat": 1, "block": [{"attention": "full", "ffn": "moe"}]}]}, "moe is not given"),
         ({"dense_ffn": None}, "dense_ffn is not given"),
         ({"format_by_part": {"wings": "bf16"}}, "unknown parts: wings"),
-        ({"wide_parts_by_format": {"nvfp4": {"wings": "bf16"}}}, "unknown parts: wings"),
+        ({"editions": {"a/b": {"format": "nvfp4", "format_by_part": {"wings": "bf16"}}}}, "unknown parts: wings"),
+        ({"format_by_part": {"attention": {"bf16": 0.7, "fp8": 0.4}}}, "sum to more than 1: attention"),
+        ({"format_by_part": {"ffn_in": {"bf16": 1.5}}}, "ffn_in"),
         ({"sources": {}}, "default"),
         (
             {

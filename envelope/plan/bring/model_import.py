@@ -155,8 +155,10 @@ def _traits(pairs: Sequence[str]) -> Traits:
 
 def _with_quantisation(data: dict[str, Any], path: Path) -> dict[str, Any]:
     """Return the configuration with the quantisation that NVIDIA's tools write into a file beside it."""
-    beside = path.with_name("hf_quant_config.json")
-    if "quantization_config" in data or not beside.is_file():
+    # Where the configurations of several models lie in one folder, both names begin with the model's.
+    own = (f"{path.stem}.hf_quant.json", f"{path.stem.removesuffix('_config')}_hf_quant_config.json")
+    beside = next((f for name in ("hf_quant_config.json", *own) if (f := path.with_name(name)).is_file()), None)
+    if "quantization_config" in data or beside is None:
         return data
     return data | {"quantization_config": read_json(beside).get("quantization")}
 

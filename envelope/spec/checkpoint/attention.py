@@ -1,11 +1,12 @@
 """What attends in each layer, from a configuration's fields."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from envelope.spec.checkpoint.fields import Fields
+from envelope.spec.checkpoint.nas import nas_blocks
 from envelope.spec.checkpoint.resolve import Resolved
 from envelope.spec.model import (
     AttentionSpec,
@@ -14,6 +15,7 @@ from envelope.spec.model import (
     GroupedAttention,
     Indexer,
     LatentAttention,
+    Mamba1,
     Mamba2,
 )
 
@@ -24,6 +26,12 @@ _KINDS = {
     "moe": "none", "mlp": "none", "E": "none", "-": "none",
 }  # fmt: skip
 """Names of kinds of layers in configurations → ours. ``none`` is a layer that only feeds forward."""
+
+
+_GROUPED: dict[str, Literal["gqa", "window", "chunk", "gqa_sparse"]] = {
+    "full": "gqa", "window": "window", "chunk": "chunk", "sparse": "gqa_sparse", "cross": "window",
+}  # fmt: skip
+"""Names of grouped-query layers → their kinds; attention to an image's fixed number of tokens is as a window's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,8 @@ def attention_of(fields: Fields, known: Resolved, layers: int) -> Attends:
             return _compressed(fields, layers)
         if fields.has("kv_lora_rank"):
             return _latent(fields, known, layers)
+        if fields.has("block_configs"):
+            return _nas(fields, known, layers)
         return _grouped(fields, known, layers)
     except ValidationError as error:
         for each in error.errors():
@@ -130,11 +140,33 @@ def _grouped(fields: Fields, known: Resolved, layers: int) -> Attends:
     return Attends(names, kinds)
 
 
+def _nas(fields: Fields, known: Resolved, layers: int) -> Attends:
+    """Layers whose key heads differ, some without attention (Nemotron-NAS)."""
+    blocks = nas_blocks(fields, layers) or []
+    kinds: dict[str, AttentionSpec] = {}
+    names: list[str | None] = []
+    for block in blocks:
+        name = f"full_{block.kv_heads}" if block.kv_heads else None
+        names.append(name)
+        if name is not None and name not in kinds:
+            plain = _heads(fields, known, "full")
+            kinds[name] = GroupedAttention(**plain.model_dump() | {"kv_heads": block.kv_heads})
+    return Attends(names, kinds)
+
+
 def layer_kinds(fields: Fields, known: Resolved, layers: int) -> list[str]:
     """Return ``full``, ``window``, ``chunk``, ``sparse``, ``linear``, ``mamba`` or ``none`` for each layer."""
     named = _named_kinds(fields, layers)
     if named is not None:
         return named
+    period = fields.count("attn_layer_period")
+    if period is not None:
+        # Jamba: the others are Mamba layers of the first kind.
+        offset = fields.count("attn_layer_offset", least=0) or 0
+        return ["full" if i % period == offset else "mamba1" for i in range(layers)]
+    crossing = fields.sequence("cross_attention_layers")
+    if crossing is not None:
+        return ["cross" if i in crossing else "full" for i in range(layers)]
     sparse = fields.inner("sparse_attention_config")
     if sparse is not None and sparse.flag("use_sparse_attention") is not False:
         chosen = sparse.sequence("sparse_attention_freq", length=layers) or [1] * layers
@@ -194,6 +226,15 @@ def _spec_of(fields: Fields, known: Resolved, kind: str) -> AttentionSpec:
             v_dim=fields.required("linear_value_head_dim"),
             conv_tokens=fields.required("linear_conv_kernel_dim"),
         )
+    if kind == "mamba1":
+        return Mamba1(
+            kind="mamba1",
+            inner=fields.required("mamba_expand") * fields.required("hidden_size"),
+            state_dim=fields.required("mamba_d_state"),
+            dt_rank=fields.required("mamba_dt_rank"),
+            conv_tokens=fields.required("mamba_d_conv"),
+            inner_norms=True,
+        )
     if kind == "mamba":
         return Mamba2(
             kind="mamba2",
@@ -218,7 +259,11 @@ def _shape(fields: Fields, kind: str) -> _Shape:
     """Return heads and widths; windows (MiMo-V2) and global layers (Gemma 4) may have their own."""
     heads = fields.required("num_attention_heads", "n_head", "n_heads")
     shared = fields.flag("multi_query") and not fields.flag("new_decoder_architecture")
-    kv_heads = 1 if shared else fields.count("num_key_value_heads", "num_kv_heads", "n_kv_heads") or heads
+    kv_heads = (
+        1
+        if shared
+        else fields.count("num_key_value_heads", "num_kv_heads", "n_kv_heads", "num_attention_groups") or heads
+    )
     width = fields.required("hidden_size", "n_embd", "d_model")
     qk_dim = fields.count("head_dim", "attention_head_dim", "kv_channels") or max(width // heads, 1)
     plain = _Shape(heads, kv_heads, qk_dim, fields.count("v_head_dim") or qk_dim)
@@ -230,6 +275,11 @@ def _shape(fields: Fields, kind: str) -> _Shape:
             own,
             fields.count("swa_v_head_dim") or own,
         )
+    other = fields.inner("attention_other_setting") if kind == "window" else None
+    if other is not None:
+        # Step 3.5 and later
+        windowed = other.count("num_attention_heads") or heads
+        return _Shape(windowed, other.count("num_attention_groups") or kv_heads, qk_dim, qk_dim)
     if kind == "full" and fields.has("global_head_dim"):
         own = fields.count("global_head_dim") or qk_dim
         return _Shape(heads, fields.count("num_global_key_value_heads") or kv_heads, own, own)
@@ -244,11 +294,13 @@ def _heads(fields: Fields, known: Resolved, kind: str) -> GroupedAttention:
     sinks = known.flag("sinks")
     own_sinks = fields.flag("add_swa_attention_sink_bias" if kind == "window" else "add_full_attention_sink_bias")
     window = None
-    if kind in ("window", "chunk"):
+    if kind == "cross":
+        window = fields.required("cross_attention_tokens")
+    elif kind in ("window", "chunk"):
         window = fields.required("attention_chunk_size" if kind == "chunk" else "sliding_window", "sliding_window_size")
     topk, index = _sparse(fields) if kind == "sparse" else (None, None)
     return GroupedAttention(
-        kind={"full": "gqa", "window": "window", "chunk": "chunk", "sparse": "gqa_sparse"}[kind],
+        kind=_GROUPED[kind],
         heads=shape.heads,
         kv_heads=shape.kv_heads,
         qk_dim=shape.qk_dim,
@@ -256,7 +308,7 @@ def _heads(fields: Fields, known: Resolved, kind: str) -> GroupedAttention:
         window_tokens=window,
         qkv_bias=known.flag("qkv_bias"),
         o_bias=known.flag("o_bias"),
-        qk_norm=known.qk_norm(),
+        qk_norm="head" if kind == "cross" else known.qk_norm(),
         sinks=sinks if own_sinks is None else own_sinks,
         output_gate=known.flag("output_gate"),
         value_from_key=kind == "full" and fields.flag("attention_k_eq_v") is True,

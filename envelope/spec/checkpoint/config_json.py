@@ -1,5 +1,6 @@
 """A model from Hugging Face's ``config.json``."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,11 @@ from envelope.errors import InputError, Problem
 from envelope.provenance import Evidence, Source
 from envelope.spec.checkpoint.architecture import Architecture, Traits
 from envelope.spec.checkpoint.attention import attention_of
+from envelope.spec.checkpoint.encoders import cross_attention_tokens, encoder_params
 from envelope.spec.checkpoint.feed_forward import FeedsForward, feed_forward_of
 from envelope.spec.checkpoint.fields import MAX_LAYERS, Fields
-from envelope.spec.checkpoint.formats import Formats, formats_of
+from envelope.spec.checkpoint.formats import Quantisation, quantisation_of
+from envelope.spec.checkpoint.parts import format_by_part
 from envelope.spec.checkpoint.pattern import blocks_of
 from envelope.spec.checkpoint.resolve import Resolved
 from envelope.spec.load import load_all
@@ -41,12 +44,16 @@ _IGNORED = {
 }  # fmt: skip
 """Fields that change neither parameters nor work."""
 _FOREIGN = {
-    "is_encoder_decoder": "encoder-decoder models", "block_configs": "layers of individual shapes (NAS)",
-    "altup_num_inputs": "alternating updates (Gemma 3n)", 
+    "is_encoder_decoder": "encoder-decoder models", "altup_num_inputs": "alternating updates (Gemma 3n)",
     "attn_res_block_size": "attention over residuals", "conv_L_cache": "short convolutions (LFM2)",
     "rwkv_version": "RWKV", "ssm_cfg": "Mamba",
 }  # fmt: skip
 """Fields of structures that the catalog cannot describe → what they are."""
+
+
+_DRAFTS = re.compile(r"eagle|dflash|dspark|medusa|speculator|draft|nextn|(^|_)mtp", re.IGNORECASE)
+_DRAFT_FIELDS = ("draft_vocab_size", "eagle_config", "dflash_config", "speculators_config", "medusa_num_heads")
+"""What names, or fields, of draft heads for speculative decoding have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +98,26 @@ def model_from_config(
     model_type = (text or outer).text("model_type") or outer.text("model_type") or ""
     architecture = find_architecture(naming.like or model_type, file, asked=naming.like is not None)
     merged = {k: v for k, v in data.items() if k == "tie_word_embeddings"} | (text or outer).without_null()
+    if text is not None and text.has("cross_attention_layers"):
+        merged["cross_attention_tokens"] = cross_attention_tokens(outer)
     fields = Fields(merged, file, defaults=architecture.defaults if architecture else None)
     fields.problems = outer.problems
     known = Resolved(fields, architecture, tensors or Traits(), naming.traits, model_type)
     _refuse(fields, architecture)
+    _refuse_drafts(fields, outer, model_type)
     layers = _layer_count(fields)
     fields.raise_problems()
-    draft = _draft(fields, known, layers) | {"formats": formats_of(fields, outer, layers, given=naming.weights)}
+    quantised = quantisation_of(fields, outer, given=naming.weights)
+    encoders = encoder_params(outer, fields.count("hidden_size", "n_embd", "d_model") or 1)
+    draft = _draft(fields, known, layers) | {"native_format": quantised.main, "encoder_params": encoders.params}
     known.complain()
     fields.raise_problems()
     model = _build(draft, file, naming, architecture, source)
+    if naming.weights is None:
+        model = model.changed(format_by_part=format_by_part(model, quantised))
     ignored = _IGNORED | {n for n in merged if n.endswith(("_token_id", "_dropout", "_eps", "_token_index"))}
     unread = tuple(name for name in fields.unread() if name not in ignored and _matters(merged[name]))
-    return Imported(model, model_type, _assumptions(fields, known, draft["formats"], draft), unread)
+    return Imported(model, model_type, (*_assumptions(fields, known, quantised, draft), *encoders.notes), unread)
 
 
 def find_architecture(name: str, file: str, *, asked: bool = False) -> Architecture | None:
@@ -138,6 +152,17 @@ def _refuse(fields: Fields, architecture: Architecture | None) -> None:
         value = fields.get(name)[1]
         if value not in (None, False, 0, [], {}):
             fields.wrong(name, None, f"{meaning} cannot be described by the catalog yet")
+
+
+def _refuse_drafts(fields: Fields, outer: Fields, model_type: str) -> None:
+    """Collect a problem for the head of a draft model, which is none to serve by itself."""
+    named = [n for n in outer.sequence("architectures") or [] if isinstance(n, str)]
+    telling = next((n for n in (*named, model_type) if _DRAFTS.search(n)), None)
+    field = next((name for name in _DRAFT_FIELDS if outer.has(name) or fields.has(name)), None)
+    if telling is not None or field is not None:
+        rule = "is a draft head for speculative decoding, not a model by itself"
+        remedy = "import the model that it drafts for, and set draft_tokens and draft_acceptance_frac of its pool"
+        fields.wrong("architectures" if telling else field or "", telling, rule, remedy)
 
 
 def _layer_count(fields: Fields) -> int:
@@ -220,9 +245,8 @@ def _mtp(
 def _build(
     draft: dict[str, Any], file: str, naming: Naming, architecture: Architecture | None, source: Source
 ) -> Model:
-    formats: Formats = draft["formats"]
     feeds: FeedsForward = draft["feeds"]
-    plain = ("formats", "feeds", "layers")
+    plain = ("feeds", "layers")
     assumed = Source(source="not in the imported file", date=source.date, evidence=Evidence.ASSUMED)
     try:
         return Model(
@@ -232,8 +256,6 @@ def _build(
             developer=naming.developer or "unknown",
             release_date=None,
             licence=naming.licence,
-            native_format=formats.native,
-            format_by_part=formats.by_part,
             native_kv_format=architecture.native_kv_format if architecture else "bf16",
             dense_ffn=feeds.dense,
             moe=feeds.moe,
@@ -249,7 +271,7 @@ def _build(
         raise InputError(problems) from None
 
 
-def _assumptions(fields: Fields, known: Resolved, formats: Formats, draft: dict[str, Any]) -> tuple[str, ...]:
+def _assumptions(fields: Fields, known: Resolved, quantised: Quantisation, draft: dict[str, Any]) -> tuple[str, ...]:
     found = []
     by_type = sorted(name for name, origin in known.origin.items() if origin.startswith("type "))
     if by_type and known.architecture is not None:
@@ -257,10 +279,10 @@ def _assumptions(fields: Fields, known: Resolved, formats: Formats, draft: dict[
     if fields.defaulted and known.architecture is not None:
         left_out = ", ".join(sorted(fields.defaulted))
         found.append(f"left out, so the defaults of type {known.architecture.id}: {left_out}")
-    if not formats.said:
+    if not quantised.said:
         found.append("the file names no number format; weights taken as bf16")
-    if fields.has("vision_config", "audio_config"):
-        found.append("encoders for images or sound are not counted")
+    if fields.has("cross_attention_layers"):
+        found.append("attention to images is taken as a window of the tokens of one image of the largest size")
     if draft["mtp"] is not None and known.architecture is not None and known.architecture.mtp_layers:
         found.append("a multi-token-prediction layer, which this type's checkpoints carry without saying so")
     return tuple(found)

@@ -1,14 +1,18 @@
 """What feeds forward in each layer, from a configuration's fields."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from envelope.spec.checkpoint.architecture import Architecture
 from envelope.spec.checkpoint.fields import Fields
+from envelope.spec.checkpoint.nas import nas_blocks
 from envelope.spec.checkpoint.resolve import Resolved
 from envelope.spec.model import DenseFfn, Ffn, Moe
 
-_EXPERTS = ("n_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
+_EXPERTS = ("n_routed_experts", "num_routed_experts", "num_experts", "num_local_experts", "moe_num_experts")
+_SOUNDS_ROUTED = re.compile(r"(^|_)(num|n)_.*experts?$|experts?_per_tok|moe_intermediate_size")
+"""Fields that only a mixture of experts has, under names that may be new."""
 _TOP_K = (
     "num_experts_per_tok", "num_experts_per_token", "experts_per_token", "top_k_experts", "moe_top_k", "moe_topk",
     "moe_k",
@@ -31,6 +35,8 @@ class FeedsForward:
 def feed_forward_of(fields: Fields, known: Resolved, layers: int) -> FeedsForward:
     """Return what feeds forward in each of ``layers`` layers; what is wrong is collected in ``fields``."""
     has_experts = (fields.count(*_EXPERTS, least=0) or 0) > 1 and fields.flag("enable_moe_block") is not False
+    if not fields.has(*_EXPERTS):
+        _refuse_unknown_experts(fields)
     kinds = _kinds(fields, layers, has_experts)
     uses_moe = any(kind in ("moe", "dense_and_moe") for kind in kinds)
     uses_dense = any(kind in ("dense", "dense_and_moe") for kind in kinds)
@@ -38,13 +44,26 @@ def feed_forward_of(fields: Fields, known: Resolved, layers: int) -> FeedsForwar
     dense = None
     if uses_dense:
         matrices = 3 if known.number("ffn_matrices", 3) == 3 else 2
-        width = max(set(widths), key=widths.count)
+        width = max({w for w in widths if w}, key=widths.count)
         dense = DenseFfn(width=width, matrices=matrices, bias=known.flag("ffn_bias"))
     own = [w if dense and k != "none" and w != dense.width else None for k, w in zip(kinds, widths, strict=False)]
     return FeedsForward(kinds, own or [None] * layers, dense, _moe(fields, known) if uses_moe else None)
 
 
+def _refuse_unknown_experts(fields: Fields) -> None:
+    """Collect a problem for a file that speaks of experts without a count that is understood."""
+    for name in fields.names():
+        value = fields.get(name)[1] if _SOUNDS_ROUTED.search(name) else None
+        if isinstance(value, int | list) and not isinstance(value, bool) and value not in (0, 1, []):
+            rule = f"speaks of experts, but none of {', '.join(_EXPERTS)} counts them"
+            fields.wrong(name, value, rule, "rename the field that counts the routed experts of a layer")
+            return
+
+
 def _dense_widths(fields: Fields, known: Resolved, layers: int) -> list[int]:
+    blocks = nas_blocks(fields, layers)
+    if blocks:
+        return [block.ffn_width for block in blocks]
     name, value = fields.get(*_DENSE_WIDTH)
     if isinstance(value, list):
         found = fields.sequence(name, length=layers) or []
@@ -65,6 +84,9 @@ def _dense_widths(fields: Fields, known: Resolved, layers: int) -> list[int]:
 
 def _kinds(fields: Fields, layers: int, has_experts: bool) -> list[Ffn]:
     """Return the kind of each layer: listed, or by the first dense ones, a period or exceptions."""
+    blocks = nas_blocks(fields, layers)
+    if blocks:
+        return ["dense" if block.ffn_width else "none" for block in blocks]
     pattern = fields.text("hybrid_override_pattern")
     named = list(pattern) if pattern is not None else fields.sequence("layers_block_type", length=layers)
     if named is not None and any(n in ("E", "-", "moe", "mlp") for n in named):
@@ -86,6 +108,10 @@ def _routed_layers(fields: Fields, layers: int) -> set[int]:
     listed = _listed(fields, layers)
     if listed is not None:
         return listed
+    period = fields.count("expert_layer_period")
+    if period is not None:
+        # Jamba
+        return {i for i in range(layers) if i % period == (fields.count("expert_layer_offset", least=0) or 0)}
     first = fields.count("first_k_dense_replace", "moe_layer_start_index", least=0) or 0
     step = fields.count("decoder_sparse_step", "interleave_moe_layer_step", "moe_layer_interval") or 1
     _, freq = fields.get("moe_layer_freq")
@@ -137,8 +163,12 @@ def _moe(fields: Fields, known: Resolved) -> Moe:
 
 def _shared_width(fields: Fields, architecture: Architecture | None, width: int) -> int:
     """Return the width of all shared experts together."""
-    whole = fields.count("shared_expert_intermediate_size", "shared_intermediate_size", "share_expert_dim", least=0)
-    count = fields.count("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", least=0, most=1024)
+    stated = (
+        "shared_expert_intermediate_size", "shared_intermediate_size", "share_expert_dim", "share_expert_dims",
+    )  # fmt: skip
+    whole = fields.count(*stated, least=0)
+    counted = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
+    count = fields.count(*counted, least=0, most=1024)
     each = fields.count("moe_shared_expert_intermediate_size", least=0)
     if each is not None:
         return each * (1 if count is None else count)

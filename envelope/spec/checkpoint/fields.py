@@ -18,7 +18,8 @@ MAX_LAYERS = 1000
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file.
 
-    Raises ``InputError`` for a missing, oversized or malformed file, for a repeated key and for NaN or infinity.
+    Raises ``InputError`` for a missing, oversized or malformed file, for a repeated key and for NaN. Infinity, which
+    published files hold as an open limit, is read; no field that counts something takes it.
     """
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
@@ -42,11 +43,13 @@ def parse_json(text: str, name: str) -> dict[str, Any]:
             found[key] = value
         return found
 
-    def finite(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number in JSON")
+    def number(constant: str) -> float:
+        if constant == "NaN":
+            raise ValueError("NaN is not a number in JSON")
+        return float(constant)
 
     try:
-        data = json.loads(text, object_pairs_hook=unique, parse_constant=finite)
+        data = json.loads(text, object_pairs_hook=unique, parse_constant=number)
     except (ValueError, RecursionError) as error:
         raise InputError(Problem(name, "", None, f"is not valid JSON: {error}")) from None
     if not isinstance(data, dict):
@@ -90,8 +93,13 @@ class Fields:
         self.problems.append(Problem(self.file, name, value, rule, remedy))
 
     def count(self, *names: str, least: int = 1, most: int = MAX_COUNT) -> int | None:
-        """Return a whole number within bounds, or ``None`` if it is absent or wrong (which is collected)."""
+        """Return a whole number within bounds, or ``None`` if it is absent or wrong (which is collected).
+
+        A list that gives every layer the same number stands for that number (Hunyuan).
+        """
         name, value = self.get(*names)
+        if isinstance(value, list) and value and all(each == value[0] for each in value):
+            value = value[0]
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
