@@ -11,7 +11,7 @@ from envelope.spec.editions import Weights, shares_of
 from envelope.spec.model import Model
 from envelope.spec.number_format import PARTS, PROJECTIONS, NumberFormat
 
-_QUANTISED = set(PROJECTIONS.values())
+QUANTISED = set(PROJECTIONS.values())
 """Tensor classes of matrices that formats are made for."""
 
 
@@ -99,7 +99,7 @@ def weight_bytes(model: Model, weights: Weights, formats: Mapping[str, NumberFor
         add("routed_experts", experts.params - experts.bias_params)
         found["routed_experts"] += experts.bias_params * wide
     for part, count in ops.vectors.items():
-        if part in _QUANTISED:
+        if part in QUANTISED:
             found[part] += count * wide
         else:
             add(part, count)

@@ -81,6 +81,8 @@ class MemoryRules(Frozen):
     """Whether the workspace of the expert kernels stays allocated while a batch is sampled."""
     fused_expert_formats: tuple[str, ...] = ()
     """Formats whose expert kernels need no workspace."""
+    compressed_bytes: float = Field(default=0.0, ge=0)
+    """Workspace of attention over compressed latents (DeepSeek-V4), counted with activations."""
     whole_context_until_tokens: int = Field(default=0, ge=0)
     """Longest context up to which a step holds a whole prompt by default; beyond it prompts are cut, and the engine
     profiles no sampling (vLLM before its first version of the new core). 0 cuts always, and samples."""

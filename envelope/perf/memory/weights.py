@@ -1,16 +1,17 @@
 """Bytes of the weights on each device: what tensor parallelism splits and copies, pipeline stages, offloaded layers."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from envelope.perf.memory.offload import offload_fracs
 from envelope.perf.operators import Experts, Operators
+from envelope.perf.params import QUANTISED
 from envelope.perf.replica import ReplicaSpec
-from envelope.perf.work import mtp_operators, operators
+from envelope.perf.work import encoder_bytes, mtp_operators, operators
 from envelope.spec.memory_rules import WidthPadding
 
-BODY = "body"
+ENDS = ("embed", "lm_head")
+"""Tensor classes that stand on the first and last stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +63,33 @@ def device_weight_bytes(replica: ReplicaSpec) -> tuple[float, float]:
 def _layer_bytes(replica: ReplicaSpec, work: Operators) -> tuple[float, float]:
     """Return the bytes of all layers on one device, without and of the routed experts: heads split, the rest copied."""
     par = replica.parallelism
-    split = sum(n * replica.format_of(part).bytes_per_weight / tp for part, n, tp in _tensors(replica, work))
-    experts = sum(_expert_params(replica, e) for e in work.experts)
-    return split, experts * replica.format_of("routed_experts").bytes_per_weight / (par.tp * par.dp)
-
-
-def _tensors(replica: ReplicaSpec, work: Operators) -> Iterator[tuple[str, float, int]]:
-    """Yield tensor class, parameters and devices that share them, of everything but experts and the ends."""
-    tp = replica.parallelism.tp
+    wide = replica.format_of("norm").bytes_per_weight
+    dense = 0.0
     for x in work.linears:
         if x.part != "lm_head":
-            yield x.part, x.params, 1 if x.split == "none" else tp
+            dense += x.params * _weight_bytes(replica, x.part, x.name) / (1 if x.split == "none" else par.tp)
     for part, count in work.vectors.items():
-        if part not in ("embed", "lm_head"):
-            yield part, count, 1
+        if part not in ENDS:
+            dense += count * (wide if part in QUANTISED else _weight_bytes(replica, part))
+    matrices = sum(_padded(replica, e) * (e.params - e.bias_params) for e in work.experts)
+    experts = matrices * _weight_bytes(replica, "routed_experts") + wide * sum(e.bias_params for e in work.experts)
+    return dense, experts / (par.tp * par.dp)
 
 
-def _expert_params(replica: ReplicaSpec, experts: Experts) -> float:
-    """Return the parameters of the experts at the widths that the kernel stores."""
+def _weight_bytes(replica: ReplicaSpec, part: str, projection: str = "") -> float:
+    """Return the bytes of a weight of a tensor class or projection, in the mean over the formats of its layers."""
+    return sum(share * f.bytes_per_weight for f, share in replica.formats_of(part, projection))
+
+
+def _padded(replica: ReplicaSpec, experts: Experts) -> float:
+    """Return by how much the widths that the kernel stores exceed the experts' own."""
     rule = _padding(replica)
     if rule is None:
-        return float(experts.params)
+        return 1.0
     tp = replica.parallelism.tp
     ffn = math.ceil(experts.ffn / tp / rule.ffn_multiple) * rule.ffn_multiple * tp
     hidden = math.ceil(experts.hidden / rule.hidden_multiple) * rule.hidden_multiple
-    return experts.params * (ffn / experts.ffn) * (hidden / experts.hidden)
+    return (ffn / experts.ffn) * (hidden / experts.hidden)
 
 
 def _padding(replica: ReplicaSpec) -> WidthPadding | None:
@@ -98,16 +101,16 @@ def _padding(replica: ReplicaSpec) -> WidthPadding | None:
 def _ends(replica: ReplicaSpec) -> tuple[float, float]:
     """Return the bytes of the token embedding and of the head on one device; a tied table is the head's."""
     work, tp = operators(replica.model), replica.parallelism.tp
-    embed = work.vectors.get("embed", 0) * replica.format_of("embed").bytes_per_weight
+    embed = work.vectors.get("embed", 0) * _weight_bytes(replica, "embed")
     heads = sum(x.params for x in work.linears if x.part == "lm_head") + work.vectors.get("lm_head", 0)
-    return embed / tp, heads * replica.format_of("lm_head").bytes_per_weight / tp
+    return embed / tp, heads * _weight_bytes(replica, "lm_head") / tp
 
 
 def _encoders(replica: ReplicaSpec) -> float:
-    """Return the bytes of image and audio encoders on one device, in 16 bits, split as the layers are."""
+    """Return the bytes of image and audio encoders on one device, split as the layers are."""
     if not replica.rules.loads_encoders or replica.settings.text_only:
         return 0.0
-    return 2.0 * replica.model.encoder_params / replica.parallelism.tp
+    return encoder_bytes(replica.model, replica.formats) / replica.parallelism.tp
 
 
 def _draft(replica: ReplicaSpec) -> float:

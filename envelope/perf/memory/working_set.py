@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from envelope.perf.memory.blocks import COMPRESSED
 from envelope.perf.operators import Experts
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.work import operators
@@ -25,6 +26,8 @@ def working_set(replica: ReplicaSpec, *, last_stage: bool) -> WorkingSet:
     peak = _forward(replica)
     if last_stage:
         peak = max(peak, _sampling(replica))
+    if any(a.kind in COMPRESSED for a in operators(replica.model).attentions):
+        peak += rules.compressed_bytes
     joined = rules.collective_bytes if par.tp > 1 else 0.0
     layers = replica.model.layers / par.pp
     return WorkingSet(peak, rules.context_bytes + joined, rules.graph_bytes + rules.graph_bytes_per_layer * layers)
