@@ -96,7 +96,7 @@ class Pool(Frozen):
     model: str
     hardware: str
     weights: str = "native"
-    """Weight format id, or ``native`` for the format the checkpoint ships in."""
+    """Weight format id, repository of an edition of the model, or ``native`` for what the checkpoint ships in."""
     kv: str = "bf16"
     engine: str = DEFAULT_ENGINE
     replicas: Count = 1

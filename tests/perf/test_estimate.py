@@ -11,8 +11,10 @@ from envelope.perf.estimate import estimate
 from envelope.perf.replica import resolve
 from envelope.provenance import Evidence
 from envelope.spec.deployment import EngineSettings, Parallelism
+from envelope.spec.editions import quantises
 from envelope.spec.hardware import HardwareProfile
-from envelope.spec.load import load_all
+from envelope.spec.load import load, load_all
+from envelope.spec.model import Model
 from envelope.spec.number_format import NumberFormat
 
 KEYS = [
@@ -136,8 +138,13 @@ def answers(device: HardwareProfile, weights: str) -> None:
 
 @pytest.mark.parametrize("device", KINDS, ids=lambda d: d.id)
 def test_every_format_on_every_architecture_predicts_or_says_why_not(device):
+    dense = load(Model, "models", "llama-3.2-1b", file="a test", path="model")
     for number_format in FORMATS:
-        answers(device, number_format.id)
+        if quantises(dense, number_format) and not number_format.families:
+            answers(device, number_format.id)
+        else:
+            with pytest.raises(InputError, match=r"nearest '"):
+                answers(device, number_format.id)
 
 
 def test_every_device_predicts_or_says_why_not():

@@ -256,6 +256,7 @@ def _build(
             developer=naming.developer or "unknown",
             release_date=None,
             licence=naming.licence,
+            modalities=("text", "image") if draft["encoder_params"] else ("text",),
             native_kv_format=architecture.native_kv_format if architecture else "bf16",
             dense_ffn=feeds.dense,
             moe=feeds.moe,
