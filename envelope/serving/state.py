@@ -79,7 +79,7 @@ def build(
     sx = np.zeros(layout.sx_size)
     _fill_header(st, sx, fleet, requests, layout, outages)
     st[k.H_TICKS], sx[k.G_TICK_S] = ticks, tick_s
-    chains, leaders = requests.chains, fleet.leaders
+    leaders = fleet.leaders
     for members in _runs_of_a_pool(fleet):
         pool = fleet.replicas[members.start]
         _fill_records(st, sx, members, pool, layout, [table_at[r] for r in members])
@@ -87,7 +87,7 @@ def build(
         records[:, k.R_POOL], records[:, k.R_RANKS] = fleet.pools.index(pool), pool.ranks
         records[:, k.R_LEADER] = [layout.replica + leaders[r] * k.R_SIZE for r in members]
         for r in members:
-            _fill_regions(st, r, pool, layout, len(requests.node_tokens), chains)
+            _fill_regions(st, r, pool, layout)
     state = State(st, sx, rq.ravel(), rx.ravel(), tables if compiled else tables.tolist(), compiled)
     state.freeze()
     return state
@@ -311,28 +311,28 @@ def _fill_records(st: Ints, sx: Floats, members: range, pool: PoolConfig, at: _L
         records_x[:, where] = amount
 
 
-def _fill_regions(st: Ints, r: int, pool: PoolConfig, at: _Layout, nodes: int, chains: int) -> None:
+def _fill_regions(st: Ints, r: int, pool: PoolConfig, at: _Layout) -> None:
     """Fill what a replica's record points at: slots, queues, adapters, cache."""
     c = pool.replica
     slots = at.slots[r] + k.S_SIZE * np.arange(c.slots)
     st[slots[:-1] + k.S_REQUEST], st[slots[-1] + k.S_REQUEST] = slots[1:], -1
     st[at.queues[r] : at.queues[r] + 2 * at.levels] = -1
     st[at.adapters[r] + k.A_USED : at.adapters[r] + k.A_SIZE * at.classes : k.A_SIZE] = -1
-    _fill_blocks(st, at.replica + r * k.R_SIZE, c.usable_blocks, at, r, nodes, chains)
+    _fill_blocks(st, at.replica + r * k.R_SIZE, c.usable_blocks, at, r)
 
 
-def _fill_blocks(st: Ints, b: int, blocks: int, at: _Layout, r: int, nodes: int, chains: int) -> None:
-    """Put all blocks into one unused entry and link the others."""
+def _fill_blocks(st: Ints, b: int, blocks: int, at: _Layout, r: int) -> None:
+    """Put all blocks into one unused entry.
+
+    All others stay zeros, which the kernel reads as empty and, of the unused ones, as a list in their order: a fleet
+    may have millions, and to write them for every simulation would take longer than to run it.
+    """
     st[b + k.R_FREE] = blocks
     if not st[b + k.R_CACHE]:
         return
-    # Slices, not lists of places: a fleet of hundreds of small machines is filled for every simulation.
-    for base, stride, count in ((at.nodes[r], k.E_SIZE, nodes), (at.chains[r], at.chain_stride, chains)):
-        st[base + k.E_OWNER : base + stride * count : stride] = -2
     first, end = at.spares[r], at.spares[r] + k.E_SIZE * at.spare_count[r]
-    st[first + k.E_NEXT : end : k.E_SIZE] = np.arange(first + k.E_SIZE, end + 1, k.E_SIZE)
     st[end - k.E_SIZE + k.E_NEXT] = -1
-    st[b + k.R_SPARE] = st[first + k.E_NEXT]
+    st[b + k.R_SPARE] = first + k.E_SIZE
     st[first + k.E_PREV], st[first + k.E_NEXT] = -1, -1
     st[first + k.E_BLOCKS], st[first + k.E_OWNER] = blocks, -1
     st[b + k.R_HEAD] = st[b + k.R_TAIL] = first

@@ -74,7 +74,9 @@ def append(st: Ints, b: int, e: int) -> None:
 def spare_entry(st: Ints, b: int) -> int:
     """Return an unused private entry."""
     e = st[b + R_SPARE]
-    st[b + R_SPARE] = st[e + E_NEXT]
+    n = st[e + E_NEXT]
+    # One that was never used holds zeros: the next stands behind it.
+    st[b + R_SPARE] = e + E_SIZE if n == 0 else n
     st[e + E_HOLDERS] = 0
     st[e + E_BLOCKS] = 0
     st[e + E_OWNER] = -1
@@ -124,9 +126,9 @@ def take(st: Ints, rq: Rows, b: int, count: int) -> None:
         unlink(st, b, e)
         st[e + E_BLOCKS] = 0
         owner = st[e + E_OWNER]
-        if owner >= 0:
-            rq[owner * Q_SIZE + Q_SELF] = -1
-        if owner >= -1:
+        if owner > 0:
+            rq[(owner - 1) * Q_SIZE + Q_SELF] = -1
+        if owner != 0:
             give_spare(st, b, e)
 
 
@@ -287,7 +289,7 @@ def keep_for_return(st: Ints, rq: Rows, b: int, i: int, s: int, full: int) -> No
     if count <= 0 or st[s + S_GIVES] == 0:
         return
     e = spare_entry(st, b)
-    st[e + E_OWNER] = i
+    st[e + E_OWNER] = i + 1
     st[e + E_BLOCKS] = count
     st[e + E_HOLDERS] = 1
     st[s + S_BLOCKS] -= count

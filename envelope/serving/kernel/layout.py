@@ -279,10 +279,11 @@ A_SIZE = 2
 # --- cache entries ------------------------------------------------------------------------------------------
 E_PREV = 0
 E_NEXT = 1
+"""Next entry of the list, −1 at its end; 0 in an unused entry that never was in one, whose next stands behind it."""
 E_BLOCKS = 2
 E_HOLDERS = 3
 E_OWNER = 4
-"""−2 for a shared node or session; else the preempted request that may come back, or −1."""
+"""0 for a shared node or session; else 1 + the preempted request that may come back, or −1."""
 E_SIZE = 5
 
 # --- requests -----------------------------------------------------------------------------------------------
