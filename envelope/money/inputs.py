@@ -85,10 +85,16 @@ def point_values(inputs: Inputs) -> dict[str, Floats]:
 
 def _defaults(economics: Economics) -> dict[str, Input]:
     """Return every default of the catalog, converted at the scenario's rates; kept, since each candidate asks."""
-    known = facts()
-    foreign = {d.currency: name for name, d in known.defaults.items() if d.currency and d.currency != "USD"}
-    rates = tuple((c, _usd_per(economics, c, f"inputs.{name}")) for c, name in foreign.items())
-    return dict(_converted(id(known), rates))
+    known = id(facts())
+    rates = tuple((c, _usd_per(economics, c, f"inputs.{name}")) for c, name in _foreign(known).items())
+    return dict(_converted(known, rates))
+
+
+@lru_cache(maxsize=1)
+def _foreign(_known: int) -> dict[str, str]:
+    """Return each foreign currency of the catalog with a default that is given in it."""
+    currencies = {name: default.currency for name, default in facts().defaults.items()}
+    return {currency: name for name, currency in currencies.items() if currency and currency != "USD"}
 
 
 @lru_cache(maxsize=16)

@@ -86,9 +86,9 @@ def _price_periods(line_id: str, years: Sequence[AnnualUsage]) -> list[tuple[str
 
 def item_lines(economics: Economics, years: Sequence[AnnualUsage], owned: Sequence[Fleet]) -> list[Line]:
     """Return the lines of the catalog's and the scenario's items that apply to this deployment."""
-    lines = []
+    lines, applies = [], _applies(years)
     for item in (*facts().items, *economics.extra):
-        if _is_paid(item, economics) and _applies(item, years):
+        if applies[item.applies_to] and _is_paid(item, economics):
             line = _item_line(item, economics, years, owned)
             if line.terms:
                 lines.append(line)
@@ -120,7 +120,8 @@ def _is_paid(item: CostItem, economics: Economics) -> bool:
     return own or not item.optional or item.id in economics.include
 
 
-def _applies(item: CostItem, years: Sequence[AnnualUsage]) -> bool:
+def _applies(years: Sequence[AnnualUsage]) -> dict[str, bool]:
+    """Return to which deployments items may apply, and whether this is one of them."""
     kinds = {asset.kind for usage in years for asset in usage.owned if asset.count > 0}
     owned = bool(kinds & {"server", "device"})
     rented = any(usage.rented for usage in years)
@@ -132,7 +133,7 @@ def _applies(item: CostItem, years: Sequence[AnnualUsage]) -> bool:
         "rented": rented,
         "seat": "seat" in kinds,
         "hosted": any(usage.hosted for usage in years),
-    }[item.applies_to]
+    }
 
 
 def _item_line(item: CostItem, economics: Economics, years: Sequence[AnnualUsage], owned: Sequence[Fleet]) -> Line:

@@ -52,7 +52,7 @@ def node(scenario: Scenario, candidate: Candidate) -> Node:
     if found.money is None:
         return Node(margins, None)
     shown = {e.failure: e.value for e in found.exposures}
-    cost = found.money.totals
+    cost = found.money.value
     return Node(margins, found.money.model, cost.cost_npv_usd, cost.p90_npv_usd, shown[scenario.failure_not_affordable])
 
 

@@ -37,7 +37,7 @@ def simulate_peak(case: Case, *, seeds: int, year: int = 0) -> Peak:
     return _peak(_Busiest(_work_text(case, year), seeds, year, case.quick, case.replicas, case.hosted, case))
 
 
-_REMEMBERED = 256
+REMEMBERED = 256
 """Simulations that are remembered, so that a change of prices alone simulates nothing."""
 
 
@@ -78,7 +78,7 @@ def _work_text(case: Case, year: int) -> str:
     return f"{tasks}{work}{rest}{candidate.model_dump_json(exclude=_MONEY)}"
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=REMEMBERED)
 def _peak(busiest: _Busiest) -> Peak:
     return simulated(busiest.case, usual_period(busiest.case, busiest.year), seeds=busiest.seeds)
 
