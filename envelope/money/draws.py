@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from envelope.money.cashflow import discount_factors
 from envelope.money.commitment import COMMITMENT, year_ends
 from envelope.money.derived import parents
-from envelope.money.inputs import Values
+from envelope.money.inputs import Values, point_values
 from envelope.money.lines import Line, price
 from envelope.money.model import Model, complete
 from envelope.money.result import by_year
@@ -103,7 +103,7 @@ class Sample:
 
     def values(self, model: Model) -> dict[str, Floats]:
         """Return [draws] values of the uncertain inputs of one candidate and the point value of all others."""
-        values = {name: np.array([item.point]) for name, item in model.inputs.items()}
+        values = point_values(model.inputs)
         for name in self.names:
             if name in model.inputs:
                 spread, dimension = model.inputs[name].spread, dimension_of(name)

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envelope.identity import Same
 from envelope.money.acquire import Fleet, at_month, by_month, fixed_year, while_in_service
 from envelope.money.drivers import DRIVERS, Driven, racks_bought
 from envelope.money.inputs import Input, own_input
@@ -137,14 +139,7 @@ def _applies(years: Sequence[AnnualUsage]) -> dict[str, bool]:
 
 
 def _item_line(item: CostItem, economics: Economics, years: Sequence[AnnualUsage], owned: Sequence[Fleet]) -> Line:
-    horizon = economics.horizon_months
-    spreads = (*item.factors, *item.divided_by)
-    powers = tuple(
-        Power(spread.default or literal_name(item, i), 1 if i < len(item.factors) else -1)
-        for i, spread in enumerate(spreads)
-    )
-    if DRIVERS[item.per].follows_volume:
-        powers = (*powers, Power(DEMAND))
+    horizon, powers = economics.horizon_months, _powers(Same(item))
     if item.per in ("purchase", "installed"):
         terms = _asset_terms(item, powers, owned, horizon)
     else:
@@ -157,6 +152,17 @@ def _item_line(item: CostItem, economics: Economics, years: Sequence[AnnualUsage
         unit = unit.replace("-years", "s")
     volume = DRIVERS[item.per].follows_volume
     return Line(item.id, item.label, item.group, unit, terms, item.capex, item.payer, volume, item.note)
+
+
+@lru_cache(maxsize=1024)
+def _powers(entry: Same[CostItem]) -> tuple[Power, ...]:
+    """Return the factors and divisors of an item; kept, since items are those of the catalog nearly always."""
+    item = entry.record
+    powers = tuple(
+        Power(spread.default or literal_name(item, i), 1 if i < len(item.factors) else -1)
+        for i, spread in enumerate((*item.factors, *item.divided_by))
+    )
+    return (*powers, Power(DEMAND)) if DRIVERS[item.per].follows_volume else powers
 
 
 def _asset_terms(

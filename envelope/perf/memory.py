@@ -1,7 +1,8 @@
 """What a replica needs of each memory, how many KV blocks are left, and how many sequences they hold."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.work import kv_bytes, kv_bytes_no_eviction, operators, weight_bytes
@@ -68,6 +69,20 @@ def fit(replica: ReplicaSpec) -> MemoryFit:
     All experts are resident unless offloaded. KV heads are split over tensor-parallel devices down to one each;
     latent caches are replicated on them.
     """
+    return _fit(_Asked(replica.key, replica))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A replica, equal to another of the same records."""
+
+    key: tuple[object, ...]
+    replica: ReplicaSpec = field(compare=False)
+
+
+@lru_cache(maxsize=512)
+def _fit(asked: _Asked) -> MemoryFit:
+    replica = asked.replica
     device, host = device_weight_bytes(replica)
     memory = replica.hardware.device_memory
     frac = replica.settings.memory_frac or replica.engine.memory_frac

@@ -10,6 +10,7 @@ from envelope.perf.efficiency import unmeasured
 from envelope.perf.work import part_format
 from envelope.spec.deployment import EngineSettings, Parallelism, Pool
 from envelope.spec.engine import DEFAULT_ENGINE, Engine
+from envelope.spec.folders import generation
 from envelope.spec.hardware import HardwareProfile, MemoryDomain, ServerProfile
 from envelope.spec.load import load, load_all
 from envelope.spec.model import Model
@@ -89,14 +90,13 @@ class ReplicaSpec:
 
 
 @cache
-def _formats_of(_stamp: tuple[int, ...]) -> dict[str, NumberFormat]:
+def _formats_of(_generation: int) -> dict[str, NumberFormat]:
     return {record.id: record for record in load_all(NumberFormat, "formats")}
 
 
 def all_formats() -> Mapping[str, NumberFormat]:
     """Return every number format by id."""
-    records = load_all(NumberFormat, "formats")
-    return _formats_of(tuple(id(record) for record in records))
+    return _formats_of(generation())
 
 
 def resolve(

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from envelope.identity import Same
 from envelope.serving.arrivals import Lengths, class_lengths
 from envelope.serving.requests import Ints
 from envelope.serving.strata import held_tokens
@@ -56,7 +57,7 @@ def offered_classes(
     return tuple(
         _offered(
             _Of(
-                task.model_dump_json(exclude={"share", "slo", "difficulty", "sensitivity", "priority"}),
+                _text(Same(task)),
                 clients if task.clients is not None else 0.0,
                 task,
                 workload,
@@ -66,6 +67,12 @@ def offered_classes(
         )
         for task in workload.tasks
     )
+
+
+@lru_cache(maxsize=1024)
+def _text(task: Same[TaskClass]) -> str:
+    """Return what the lengths of a class depend on."""
+    return task.record.model_dump_json(exclude={"share", "slo", "difficulty", "sensitivity", "priority"})
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from envelope.errors import InputError, Problem
+from envelope.identity import Same
 from envelope.perf.replica import ReplicaSpec
 from envelope.plan.case.case import Case
 from envelope.plan.case.fleet import build_fleet
@@ -16,6 +17,7 @@ from envelope.serving.simulate import simulate
 from envelope.serving.trace import Trace
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import Reporter
+from envelope.spec.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,15 @@ def _work_text(case: Case, year: int) -> str:
         drop.add("difficulty")
     if case.hosted is None and all(candidate.is_inside(pool) for pool in candidate.pools):
         drop.add("sensitivity")
-    tasks = "".join(task.model_dump_json(exclude=drop) for task in scenario.workload.tasks)
     rest = scenario.workload.rate_in_year(year), scenario.constraints.private_stays, scenario.economics.start
-    work = scenario.model_dump_json(exclude=_BESIDES)
-    return f"{tasks}{work}{rest}{candidate.model_dump_json(exclude=_MONEY)}"
+    return f"{_scenario_text(Same(scenario), frozenset(drop))}{rest}{candidate.model_dump_json(exclude=_MONEY)}"
+
+
+@lru_cache(maxsize=16)
+def _scenario_text(scenario: Same[Scenario], drop: frozenset[str]) -> str:
+    """Return the part that does not change with the year."""
+    tasks = "".join(task.model_dump_json(exclude=set(drop)) for task in scenario.record.workload.tasks)
+    return f"{tasks}{scenario.record.model_dump_json(exclude=_BESIDES)}"
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envelope.identity import Same
 from envelope.perf.memory import MemoryFit
 from envelope.perf.steady import Loop, prefill_attention_s, step_s
 from envelope.perf.step import compile_step
@@ -86,6 +88,7 @@ def lost_load_frac(replicas: int, faults: Faults, devices: int, loads: Sequence[
     return lost, float(((short > 1e-9) @ up).mean())
 
 
+@lru_cache(maxsize=1024)
 def _up_probabilities(replicas: int, faults: Faults, devices: int) -> Floats:
     """Return the probability of each number of replicas in service, from none to all."""
     rate_per_s = devices / faults.device_mtbf_s + 1.0 / faults.node_mtbf_s
@@ -103,6 +106,7 @@ def _up_probabilities(replicas: int, faults: Faults, devices: int) -> Floats:
     cut = faults.power_cuts_per_year * (faults.power_cut_s + faults.reload_s) / SECONDS_PER_YEAR
     up *= 1.0 - min(cut, 1.0)
     up[0] += min(cut, 1.0)
+    up.setflags(write=False)
     return up
 
 
@@ -116,11 +120,9 @@ def _binomial(trials: int, chance: float) -> Floats:
     return chances
 
 
-def saturated_s_per_request(memory: MemoryFit, input_tokens: float, output_tokens: float, fresh_frac: float) -> float:
-    """Return the time of a full replica per mean request: what one request takes away from its capacity.
-
-    The fresh part of the prompt at the token rate of a full step, and its answer's steps shared by a full batch.
-    """
+@lru_cache(maxsize=1024)
+def _saturated_s(held: Same[MemoryFit], input_tokens: float, output_tokens: float, fresh_frac: float) -> float:
+    memory = held.record
     replica = memory.replica
     tables = compile_step(replica)
     context = input_tokens + output_tokens / 2.0
@@ -131,6 +133,14 @@ def saturated_s_per_request(memory: MemoryFit, input_tokens: float, output_token
     prefill = fresh * per_token_s + prefill_attention_s(tables, input_tokens - fresh, input_tokens)
     loop = Loop(max(1, round(input_tokens)), max(1, round(output_tokens)), batch, replica.query_tokens)
     return prefill + output_tokens / replica.tokens_per_step * step_s(tables, loop, batch, context) / batch
+
+
+def saturated_s_per_request(memory: MemoryFit, input_tokens: float, output_tokens: float, fresh_frac: float) -> float:
+    """Return the time of a full replica per mean request: what one request takes away from its capacity.
+
+    The fresh part of the prompt at the token rate of a full step, and its answer's steps shared by a full batch.
+    """
+    return _saturated_s(Same(memory), input_tokens, output_tokens, fresh_frac)
 
 
 def _local(case: Case, result: SimulationResult, assumed: Faults) -> Downtime:
