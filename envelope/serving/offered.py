@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from envelope.identity import Same
 from envelope.serving.arrivals import Lengths, class_lengths
-from envelope.serving.requests import Ints
 from envelope.serving.strata import held_tokens
 from envelope.spec.workload import TaskClass, Workload
 
@@ -80,15 +79,12 @@ def _offered(of: "_Of", starts: tuple[int, ...], cache_s: float) -> OfferedClass
     drawn = _lengths(of)
     prompts, before = drawn.prompts, held_tokens(drawn.before, drawn.gap_s, cache_s)
     band, later = np.searchsorted(np.asarray(starts)[1:], prompts, side="left"), before > 0
-    parts = [
-        _means(band[rows], [x[rows] for x in (prompts, drawn.answers, before)], len(starts)) for rows in (~later, later)
-    ]
-    return OfferedClass(np.stack(parts), float(later.mean()), float(prompts.std() / prompts.mean()))
-
-
-def _means(band: Ints, columns: Sequence[Ints], bands: int) -> NDArray[np.float64]:
-    count = max(len(band), 1)
-    return np.stack([np.bincount(band, tokens, bands) / count for tokens in columns], axis=1)
+    shape = (2, len(starts))
+    place = later * shape[1] + band
+    sums = [np.bincount(place, tokens, 2 * shape[1]).reshape(shape) for tokens in (prompts, drawn.answers, before)]
+    counts = np.maximum(np.bincount(later, minlength=2), 1)
+    means = np.stack(sums, axis=2) / counts[:, None, None]
+    return OfferedClass(means, float(later.mean()), float(prompts.std() / prompts.mean()))
 
 
 @dataclass(frozen=True, slots=True)
