@@ -5,7 +5,19 @@ from datetime import date as Date
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)  # fmt: skip
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from envelope.docstrings import field_docstrings
 
 
 def _year_text(value: object) -> object:
@@ -62,7 +74,17 @@ def weakest(evidence: Iterable[Evidence]) -> Evidence:
 class Frozen(BaseModel):
     """Immutable record that forbids unknown keys and non-finite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema with the docstrings of the fields, which pydantic itself would read at every start."""
+        schema = super().__get_pydantic_json_schema__(core_schema, handler)
+        fields = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in field_docstrings(cls).items():
+            if name in fields:
+                fields[name]["description"] = text
+        return schema
 
     def changed(self, **fields: Any) -> Self:
         """Return the record with other values in some fields, validated as one that is read from a file.

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from envelope.cli.output import print_table, write_json
+from envelope.docstrings import field_docstrings
 from envelope.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument("--requests-per-day", type=float, required=True)
     for name in ("weights", "kv", "engine", "region"):
         parser.add_argument(f"--{name}", default=None)
+    meanings = field_docstrings(TuningQuery)
     for name, kind in _NUMBERS.items():
-        field = TuningQuery.model_fields[name.replace("-", "_")]
-        parser.add_argument(f"--{name}", type=kind, help=f"{field.description or ''} (default {field.default:g})")
+        field = name.replace("-", "_")
+        default = TuningQuery.model_fields[field].default
+        parser.add_argument(f"--{name}", type=kind, help=f"{meanings.get(field, '')} (default {default:g})")
     parser.add_argument("--json", action="store_true", help="machine-readable, on standard output")
 
 

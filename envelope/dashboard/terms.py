@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from envelope.docstrings import field_docstrings
+
 HOMES = {
     "SLO": ("envelope.spec.workload", "Slo", ""),
     "TTFT": ("envelope.spec.workload", "Slo", "ttft_s"),
@@ -45,7 +47,8 @@ def help_of(record: type[BaseModel], field: str) -> str:
 
 @cache
 def _docs(record: type[BaseModel]) -> dict[str, str]:
-    found: dict[str, Any] = {name: info.description for name, info in record.model_fields.items()}
+    meanings = field_docstrings(record)
+    found: dict[str, Any] = {name: meanings.get(name) for name in record.model_fields}
     for name, value in vars(record).items():
         if isinstance(value, property):
             found[name] = value.__doc__

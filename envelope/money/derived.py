@@ -1,6 +1,7 @@
 """Derived inputs: factors of cost lines that follow from other inputs by a formula of their own."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ RESIDUAL_YEARS = 5
 """Last age for which the catalog has a residual value (``residual_after_5y``)."""
 
 
+@lru_cache(maxsize=1024)
 def parents(name: str) -> tuple[str, ...]:
     """Return the inputs behind a derived input, or the name itself.
 

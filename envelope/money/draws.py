@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from envelope.money.cashflow import discount_factors
 from envelope.money.commitment import COMMITMENT, year_ends
 from envelope.money.derived import parents
-from envelope.money.inputs import Values
-from envelope.money.lines import Line, month_years, price
+from envelope.money.inputs import Values, point_values
+from envelope.money.lines import Line, price
 from envelope.money.model import Model, complete
 from envelope.money.result import by_year
 from envelope.money.tax import TAX, is_bought, write_off_matrix
@@ -103,7 +103,7 @@ class Sample:
 
     def values(self, model: Model) -> dict[str, Floats]:
         """Return [draws] values of the uncertain inputs of one candidate and the point value of all others."""
-        values = {name: np.array([item.point]) for name, item in model.inputs.items()}
+        values = point_values(model.inputs)
         for name in self.names:
             if name in model.inputs:
                 spread, dimension = model.inputs[name].spread, dimension_of(name)
@@ -152,11 +152,19 @@ def present_draws(model: Model, values: Values) -> Floats:
     if follows_lines(model):
         return line_draws(model, values).present_usd
     full = complete(model, values)
-    factors = discount_factors(full[RATE], model.horizon_months)
+    factors = _discount(full[RATE].tobytes(), model.horizon_months)
     present = np.zeros((max((len(v) for v in values.values()), default=1), len(model.lines)))
     for i, line in enumerate(model.lines):
         present[:, i] = _present(line, full, factors)
     return present
+
+
+@lru_cache(maxsize=16)
+def _discount(rates: bytes, months: int) -> Floats:
+    """Return ``discount_factors`` of drawn rates; kept, since the candidates and the points of a map share them."""
+    found = discount_factors(np.frombuffer(rates), months)
+    found.setflags(write=False)
+    return found
 
 
 def follows_lines(model: Model) -> bool:
@@ -167,17 +175,17 @@ def follows_lines(model: Model) -> bool:
 
 def _present(line: Line, values: Values, factors: Floats) -> Floats:
     """Return the present value of a line, [draws or 1]."""
-    horizon, present = factors.shape[1] - 1, np.zeros(1)
+    present = np.zeros(1)
     for term in line.terms:
         unit_price = price(term, values)
-        price_year = month_years(horizon) if term.price_year is None else term.price_year
         if term.growth is None:
             present = present + unit_price * (factors @ term.quantity)
             continue
         growth = 1.0 + values[term.growth]
-        for year in np.unique(price_year[np.nonzero(term.quantity)]):
-            quantity = np.where(price_year == year, term.quantity, 0.0)
-            present = present + unit_price * growth ** int(year) * (factors @ quantity)
+        for year in term.years_paid:
+            quantity = np.where(term.years == year, term.quantity, 0.0)
+            grown = unit_price * growth**year if year else unit_price
+            present = present + grown * (factors @ quantity)
     return present
 
 
@@ -188,7 +196,7 @@ def line_draws(model: Model, values: Values) -> LineDraws:
     factors and quantities per term and price year instead of a cash flow per draw.
     """
     full = complete(model, values)
-    factors = discount_factors(full[RATE], model.horizon_months)
+    factors = _discount(full[RATE].tobytes(), model.horizon_months)
     costs = {line.id: _line(line, full, factors, None) for line in model.lines}
     shortfall = _shortfall(model, costs, full, factors)
     if shortfall is not None:
@@ -213,12 +221,11 @@ def _line(line: Line, values: Values, factors: Floats, spread: Floats | None) ->
     years: Floats = np.zeros((1, years_of(horizon) + 1))
     for term in line.terms:
         unit_price = price(term, values)
-        price_year = month_years(horizon) if term.price_year is None else term.price_year
         growth = 1.0 + values[term.growth] if term.growth is not None else np.ones(1)
-        for year in np.unique(price_year[np.nonzero(term.quantity)]):
-            quantity = np.where(price_year == year, term.quantity, 0.0)
+        for year in term.years_paid:
+            quantity = np.where(term.years == year, term.quantity, 0.0)
             quantity = quantity if spread is None else quantity @ spread
-            amount = unit_price * growth ** int(year)
+            amount = unit_price * growth**year
             present = present + amount * (factors @ quantity)
             years = years + amount[:, None] * by_year(quantity)[None, :]
     return present, years

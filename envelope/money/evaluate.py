@@ -15,7 +15,7 @@ from envelope.money.draws import DRAWS, follows_lines, present_draws, sample
 from envelope.money.inputs import Values, point_values
 from envelope.money.lines import Line, amounts, mean_amounts
 from envelope.money.model import Model, build, complete
-from envelope.money.result import LineResult, TcoResult, Totals, UnitCosts, by_year
+from envelope.money.result import LineResult, PresentValue, TcoResult, Totals, UnitCosts, by_year
 from envelope.money.surface import Surface, surface_months
 from envelope.money.tax import TAX, tax_by_month
 from envelope.money.usage import AnnualUsage
@@ -101,6 +101,14 @@ def expected_npv_usd(model: Model, *, draws: int = DRAWS, seed: int = 1) -> floa
     return float(present_draws(model, common.values(model)).sum(axis=1).mean())
 
 
+def expected_value(candidate: Model | Surface, *, draws: int = DRAWS, seed: int = 1) -> PresentValue:
+    """Return the present value of ``expected_costs`` with its quantiles, without payments, which is quickest."""
+    if isinstance(candidate, Surface) or follows_lines(candidate):
+        return expected_costs(candidate, draws=draws, seed=seed)
+    values = sample([candidate], draws, seed).values(candidate)
+    return PresentValue(**_value(present_draws(candidate, values).sum(axis=1)))
+
+
 def expected_totals(candidate: Model | Surface, *, draws: int = DRAWS, seed: int = 1) -> Totals:
     """Return the totals of ``expected_costs``, which is quicker than all lines."""
     if isinstance(candidate, Surface) or follows_lines(candidate):
@@ -111,16 +119,18 @@ def expected_totals(candidate: Model | Surface, *, draws: int = DRAWS, seed: int
     return Totals(**_sums(each, present_draws(candidate, values).sum(axis=1)))
 
 
+def _value(drawn: Floats) -> dict[str, Any]:
+    """Return the fields of ``PresentValue`` from drawn present values, [draws]."""
+    p10, p50, p90 = (float(q) for q in np.quantile(drawn, (0.1, 0.5, 0.9)))
+    return {"cost_npv_usd": float(drawn.mean()), "p10_npv_usd": p10, "p50_npv_usd": p50, "p90_npv_usd": p90}
+
+
 def _sums(months: Floats, drawn: Floats) -> dict[str, Any]:
     """Return the fields of ``Totals`` from mean monthly costs, [lines, H + 1], and drawn present values, [draws]."""
     total, paid = months.sum(axis=0), np.maximum(months, 0.0).sum(axis=0)
-    p10, p50, p90 = (float(q) for q in np.quantile(drawn, (0.1, 0.5, 0.9)))
     return {
+        **_value(drawn),
         "total_usd": float(total.sum()),
-        "cost_npv_usd": float(drawn.mean()),
-        "p10_npv_usd": p10,
-        "p50_npv_usd": p50,
-        "p90_npv_usd": p90,
         "signature_usd": float(paid[0]),
         "cash_usd": float(np.cumsum(total).max(initial=0.0)),
         "paid_by_year_usd": _paid_by_year(paid),

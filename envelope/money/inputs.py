@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envelope.errors import InputError, Problem
+from envelope.identity import Same
 from envelope.provenance import DateText, Evidence
 from envelope.spec.economic_facts import facts
 from envelope.spec.economics import PRICE_PREFIXES, Default, Economics
@@ -16,7 +17,7 @@ from envelope.spec.ranges import Spread
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Input:
     """One named number, resolved: in dollars if money, with where it came from."""
 
@@ -41,6 +42,13 @@ class Input:
         """The number itself, without its uncertainty."""
         return self.spread.point
 
+    @cached_property
+    def as_array(self) -> Floats:
+        """[1] the number itself. Not to be written to."""
+        found = np.array([self.point])
+        found.setflags(write=False)
+        return found
+
 
 Inputs = Mapping[str, Input]
 Values = Mapping[str, Floats]
@@ -53,6 +61,13 @@ def resolve(economics: Economics) -> dict[str, Input]:
     A default that the scenario replaces (``inputs``) keeps its name; general names (``electricity``) stand for
     the default of the region. Amounts in a foreign currency become dollars at the scenario's dated rate.
     """
+    return dict(_resolved(Same(economics), id(facts())))
+
+
+@lru_cache(maxsize=64)
+def _resolved(money: Same[Economics], _known: int) -> dict[str, Input]:
+    """Return the inputs of a scenario's money; kept, since all points of a map share it."""
+    economics = money.record
     found = _defaults(economics)
     general_names = facts().regions[economics.region]
     own = {n: spread for n, spread in economics.inputs.items() if not n.startswith(PRICE_PREFIXES)}
@@ -80,15 +95,21 @@ def own_input(economics: Economics, name: str, label: str, spread: Spread, unit:
 
 def point_values(inputs: Inputs) -> dict[str, Floats]:
     """Return every input as an array of its one point value."""
-    return {name: np.array([item.point]) for name, item in inputs.items()}
+    return {name: item.as_array for name, item in inputs.items()}
 
 
 def _defaults(economics: Economics) -> dict[str, Input]:
     """Return every default of the catalog, converted at the scenario's rates; kept, since each candidate asks."""
-    known = facts()
-    foreign = {d.currency: name for name, d in known.defaults.items() if d.currency and d.currency != "USD"}
-    rates = tuple((c, _usd_per(economics, c, f"inputs.{name}")) for c, name in foreign.items())
-    return dict(_converted(id(known), rates))
+    known = id(facts())
+    rates = tuple((c, _usd_per(economics, c, f"inputs.{name}")) for c, name in _foreign(known).items())
+    return dict(_converted(known, rates))
+
+
+@lru_cache(maxsize=1)
+def _foreign(_known: int) -> dict[str, str]:
+    """Return each foreign currency of the catalog with a default that is given in it."""
+    currencies = {name: default.currency for name, default in facts().defaults.items()}
+    return {currency: name for name, currency in currencies.items() if currency and currency != "USD"}
 
 
 @lru_cache(maxsize=16)

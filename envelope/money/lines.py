@@ -4,6 +4,7 @@ One formula of this shape serves the point estimate, thousands of draws and the 
 """
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ class Power:
     exponent: int = 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Term:
     """``amount[m] = quantity[m] · scale · Π input^exponent · (1 + growth)^price_year[m]``; a cost is positive."""
 
@@ -38,13 +39,22 @@ class Term:
     """Constant of the formula, such as −1 for money that comes back."""
 
     @property
+    def years(self) -> Ints:
+        """[H + 1] whole years by which the price has moved on in each month."""
+        return month_years(len(self.quantity) - 1) if self.price_year is None else self.price_year
+
+    @cached_property
+    def years_paid(self) -> list[int]:
+        """The ``years`` in which anything is paid, in order."""
+        return sorted(set(self.years[self.quantity != 0].tolist()))
+
+    @property
     def has_grown(self) -> bool:
         """Whether anything is paid after the first year's prices have moved."""
-        years = month_years(len(self.quantity) - 1) if self.price_year is None else self.price_year
-        return bool(np.any(years[np.nonzero(self.quantity)]))
+        return any(self.years_paid)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Line:
     """One cost line: a sum of terms under one name."""
 
@@ -60,7 +70,7 @@ class Line:
     """Whether the quantity follows the demand (tokens, energy) rather than the machines."""
     note: str = ""
 
-    @property
+    @cached_property
     def input_names(self) -> tuple[str, ...]:
         """Names of the inputs that the line depends on, in the order of the formula."""
         names = [p.name for t in self.terms for p in t.factors]
@@ -78,14 +88,16 @@ class Line:
         return float(sum(term.quantity.sum() for term in self.terms))
 
 
+@lru_cache(maxsize=64)
 def month_years(horizon_months: int) -> Ints:
-    """Return the year (0, 1 …) whose prices hold in each month 0 … H: months 1–12 are year 0.
+    """Return the year (0, 1 …) whose prices hold in each month 0 … H: months 1–12 are year 0. Not to be written to.
 
     >>> month_years(14)[[0, 1, 12, 13]]
     array([0, 0, 0, 1])
     """
-    months = np.arange(horizon_months + 1)
-    return np.maximum(0, (months - 1) // 12)
+    years = np.maximum(0, (np.arange(horizon_months + 1) - 1) // 12)
+    years.setflags(write=False)
+    return years
 
 
 def price(term: Term, values: Values) -> Floats:
@@ -100,7 +112,7 @@ def amounts(line: Line, values: Values, horizon_months: int) -> Floats:
     """Return the cost of a line in dollars, [draws, H + 1]."""
     total: Floats = np.zeros((1, horizon_months + 1))
     for term in line.terms:
-        year = month_years(horizon_months) if term.price_year is None else term.price_year
+        year = term.years
         amount: Floats = term.quantity[None, :] * price(term, values)[:, None]
         if term.growth is not None:
             growth = 1.0 + np.asarray(values[term.growth], dtype=np.float64)
@@ -114,7 +126,7 @@ def mean_amounts(line: Line, values: Values, horizon_months: int) -> Floats:
     """Return the mean over the draws of ``amounts``, [H + 1]."""
     total: Floats = np.zeros(horizon_months + 1)
     for term in line.terms:
-        year = month_years(horizon_months) if term.price_year is None else term.price_year
+        year = term.years
         unit = price(term, values)
         means: Floats = np.full(int(year.max(initial=0)) + 1, unit.mean())
         if term.growth is not None:

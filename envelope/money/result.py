@@ -64,11 +64,9 @@ class UnitCosts(Frozen):
     usd_per_solved_task: float | None
 
 
-class Totals(Frozen):
-    """What a candidate costs over the horizon in all, nominal dollars, a cost positive."""
+class PresentValue(Frozen):
+    """What a candidate costs over the horizon in all, a cost positive."""
 
-    total_usd: float
-    """Nominal sum of all payments, less what the machines fetch at the end."""
     cost_npv_usd: float
     """Present value of all costs at month 0 (positive); of expected costs, their mean over the draws."""
     p10_npv_usd: float
@@ -77,6 +75,13 @@ class Totals(Frozen):
     """Half of the draws lie below."""
     p90_npv_usd: float
     """Nine of ten draws lie below."""
+
+
+class Totals(PresentValue):
+    """The present value of a candidate's costs with its payments, in nominal dollars."""
+
+    total_usd: float
+    """Nominal sum of all payments, less what the machines fetch at the end."""
     signature_usd: float
     """Cash at signature: what is bought and paid at month 0."""
     cash_usd: float

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from envelope.identity import Same
 from envelope.money.acquire import Fleet, at_month, by_month, fixed_year, while_in_service
 from envelope.money.drivers import DRIVERS, Driven, racks_bought
 from envelope.money.inputs import Input, own_input
@@ -86,9 +88,9 @@ def _price_periods(line_id: str, years: Sequence[AnnualUsage]) -> list[tuple[str
 
 def item_lines(economics: Economics, years: Sequence[AnnualUsage], owned: Sequence[Fleet]) -> list[Line]:
     """Return the lines of the catalog's and the scenario's items that apply to this deployment."""
-    lines = []
+    lines, applies = [], _applies(years)
     for item in (*facts().items, *economics.extra):
-        if _is_paid(item, economics) and _applies(item, years):
+        if applies[item.applies_to] and _is_paid(item, economics):
             line = _item_line(item, economics, years, owned)
             if line.terms:
                 lines.append(line)
@@ -120,7 +122,8 @@ def _is_paid(item: CostItem, economics: Economics) -> bool:
     return own or not item.optional or item.id in economics.include
 
 
-def _applies(item: CostItem, years: Sequence[AnnualUsage]) -> bool:
+def _applies(years: Sequence[AnnualUsage]) -> dict[str, bool]:
+    """Return to which deployments items may apply, and whether this is one of them."""
     kinds = {asset.kind for usage in years for asset in usage.owned if asset.count > 0}
     owned = bool(kinds & {"server", "device"})
     rented = any(usage.rented for usage in years)
@@ -132,18 +135,11 @@ def _applies(item: CostItem, years: Sequence[AnnualUsage]) -> bool:
         "rented": rented,
         "seat": "seat" in kinds,
         "hosted": any(usage.hosted for usage in years),
-    }[item.applies_to]
+    }
 
 
 def _item_line(item: CostItem, economics: Economics, years: Sequence[AnnualUsage], owned: Sequence[Fleet]) -> Line:
-    horizon = economics.horizon_months
-    spreads = (*item.factors, *item.divided_by)
-    powers = tuple(
-        Power(spread.default or literal_name(item, i), 1 if i < len(item.factors) else -1)
-        for i, spread in enumerate(spreads)
-    )
-    if DRIVERS[item.per].follows_volume:
-        powers = (*powers, Power(DEMAND))
+    horizon, powers = economics.horizon_months, _powers(Same(item))
     if item.per in ("purchase", "installed"):
         terms = _asset_terms(item, powers, owned, horizon)
     else:
@@ -156,6 +152,17 @@ def _item_line(item: CostItem, economics: Economics, years: Sequence[AnnualUsage
         unit = unit.replace("-years", "s")
     volume = DRIVERS[item.per].follows_volume
     return Line(item.id, item.label, item.group, unit, terms, item.capex, item.payer, volume, item.note)
+
+
+@lru_cache(maxsize=1024)
+def _powers(entry: Same[CostItem]) -> tuple[Power, ...]:
+    """Return the factors and divisors of an item; kept, since items are those of the catalog nearly always."""
+    item = entry.record
+    powers = tuple(
+        Power(spread.default or literal_name(item, i), 1 if i < len(item.factors) else -1)
+        for i, spread in enumerate((*item.factors, *item.divided_by))
+    )
+    return (*powers, Power(DEMAND)) if DRIVERS[item.per].follows_volume else powers
 
 
 def _asset_terms(

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import date as Date
+from functools import lru_cache
 
+from envelope.identity import Same
 from envelope.money.usage import HostedTokens
 from envelope.provenance import Evidence
-from envelope.spec.hosted import HostedModel, Processing, TokenKind
+from envelope.spec.hosted import HostedModel, Processing, TariffLine, TokenKind
 from envelope.spec.ranges import Spread
 from envelope.units import MTOK
 
@@ -28,16 +30,9 @@ def hosted_tokens(
     length classes go in separate calls, with ``request_input_tokens`` their whole input, cached or not.
     ``pinned_region`` adds the provider's regional uplift.
     """
-    uplift = 1.0 + (model.data.regional_uplift_frac if pinned_region else 0.0)
-    days = _month_starts(start, year)
-    source = model.source_of("tariff")
     result = []
     for kind, count in tokens.items():
-        prices = [
-            model.usd_per_token(kind, day=day, input_tokens=request_input_tokens, processing=processing) for day in days
-        ]
-        line = model.line(kind, day=days[-1], input_tokens=request_input_tokens, processing=processing)
-        usd_per_mtok = sum(prices) / len(prices) * MTOK * uplift
+        line, price = _priced(Same(model), kind, start, year, processing, request_input_tokens, pinned_region)
         result.append(
             HostedTokens(
                 api=model.id,
@@ -45,10 +40,31 @@ def hosted_tokens(
                 processing=line.processing,
                 above_input_tokens=line.above_input_tokens,
                 tokens=count,
-                usd_per_mtok=_price(usd_per_mtok, source.source, source.date, source.evidence),
+                usd_per_mtok=price,
             )
         )
     return tuple(result)
+
+
+@lru_cache(maxsize=1024)
+def _priced(
+    api: Same[HostedModel],
+    kind: TokenKind,
+    start: str,
+    year: int,
+    processing: Processing,
+    request_input_tokens: float,
+    pinned_region: bool,
+) -> tuple[TariffLine, Spread]:
+    """Return the line of the tariff at the end of a year and the mean price of a million tokens in it."""
+    model, days = api.record, _month_starts(start, year)
+    uplift = 1.0 + (model.data.regional_uplift_frac if pinned_region else 0.0)
+    prices = [
+        model.usd_per_token(kind, day=day, input_tokens=request_input_tokens, processing=processing) for day in days
+    ]
+    line = model.line(kind, day=days[-1], input_tokens=request_input_tokens, processing=processing)
+    usd_per_mtok, source = sum(prices) / len(prices) * MTOK * uplift, model.source_of("tariff")
+    return line, _price(usd_per_mtok, source.source, source.date, source.evidence)
 
 
 def billed_kinds(

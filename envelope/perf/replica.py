@@ -11,6 +11,7 @@ from envelope.perf.work import part_format
 from envelope.spec.deployment import EngineSettings, Parallelism, Pool
 from envelope.spec.editions import shares_of, weights_named
 from envelope.spec.engine import DEFAULT_ENGINE, Engine
+from envelope.spec.folders import generation
 from envelope.spec.hardware import HardwareProfile, MemoryDomain, ServerProfile
 from envelope.spec.load import load, load_all
 from envelope.spec.memory_rules import MemoryRules
@@ -151,14 +152,13 @@ def _auto_frac(replica: ReplicaSpec) -> float:
 
 
 @cache
-def _formats_of(_stamp: tuple[int, ...]) -> dict[str, NumberFormat]:
+def _formats_of(_generation: int) -> dict[str, NumberFormat]:
     return {record.id: record for record in load_all(NumberFormat, "formats")}
 
 
 def all_formats() -> Mapping[str, NumberFormat]:
     """Return every number format by id."""
-    records = load_all(NumberFormat, "formats")
-    return _formats_of(tuple(id(record) for record in records))
+    return _formats_of(generation())
 
 
 def resolve(

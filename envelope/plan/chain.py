@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from envelope.money.evaluate import expected_costs, expected_totals
+from envelope.money.evaluate import expected_costs, expected_totals, expected_value
 from envelope.money.model import Model, build
-from envelope.money.result import TcoResult, Totals
+from envelope.money.result import PresentValue, TcoResult
 from envelope.money.surface import Surface
 from envelope.plan.case.case import Case, case_of
 from envelope.plan.case.measured import difficulty_basis
@@ -42,15 +42,15 @@ class Priced:
     """Of the planned demand."""
     surface: Surface | None
     """Cost models over multiples of the planned demand, if several were simulated."""
-    totals: Totals
-    """Expected costs over the ranges of all inputs: line by line, unless only the totals were asked for."""
+    value: PresentValue
+    """Expected costs over the ranges of all inputs: line by line, unless less was asked for."""
 
     @property
     def cost(self) -> TcoResult:
-        """Expected costs line by line. Raises ``TypeError`` where only totals were asked for."""
-        if not isinstance(self.totals, TcoResult):
-            raise TypeError("only the totals of the costs are known")
-        return self.totals
+        """Expected costs line by line. Raises ``TypeError`` where they were not asked for."""
+        if not isinstance(self.value, TcoResult):
+            raise TypeError("the lines of the costs are not known")
+        return self.value
 
     @property
     def priced(self) -> Model | Surface:
@@ -68,8 +68,6 @@ class Judged:
     """Empty for a candidate that cannot run, or that was not simulated since a rule keeps it out anyway."""
     money: Priced | None = None
     exposures: tuple[Exposure, ...] = ()
-    failure: NodeFailure | None = None
-    """What the failure of one node means; ``None`` without servers."""
 
     @property
     def feasible(self) -> bool:
@@ -85,6 +83,11 @@ class Judged:
     def keeps_service(self) -> bool:
         """Whether every year serves so many requests, within their SLO, as the scenario asks."""
         return bool(self.years) and all(year.keeps for year in self.years)
+
+    @property
+    def failure(self) -> NodeFailure | None:
+        """What the failure of one node means; ``None`` without servers, and for one that was not priced."""
+        return node_failure(self.case, self.years[0].peak) if self.money is not None else None
 
 
 def judged(
@@ -102,8 +105,9 @@ def judged(
 
     ``until`` says after which rules a candidate that breaks one is done with: those without simulation, or those on
     the service too, after which it is not priced. ``quick`` simulates shortly. Without ``lines``, and for a quick case,
-    only the totals of the costs are known, which takes a fifth of the time. ``demand_factors`` are multiples of the
-    planned demand that are simulated as well; by default they span the range of ``demand_factor``, if it has one.
+    the costs are known only as far as the budget asks, which takes a tenth of the time. ``demand_factors`` are
+    multiples of the planned demand that are simulated as well; by default they span the range of ``demand_factor``, if
+    it has one.
     Raises ``InputError`` for unknown names and missing prices.
     """
     case = case_of(scenario, candidate, quick=quick)
@@ -116,11 +120,11 @@ def judged(
     if until == "service" and not _kept(rules):
         return Judged(case, tuple(rules), years)
     tick(f"{candidate.name}: cost")
-    money = _priced(years, demand_factors or _spanned(scenario), tick, lines=lines and not quick)
-    rules += budget_rules(scenario, money.totals)
+    money = _priced(years, demand_factors or _spanned(scenario), tick, _pricing(scenario, lines=lines and not quick))
+    rules += budget_rules(scenario, money.value)
     first = years[0]
-    shown = exposures(Exposed(case, first.use, first.level, first.down, money.model, money.totals))
-    return Judged(case, tuple(rules), years, money, shown, node_failure(case, first.peak))
+    shown = exposures(Exposed(case, first.use, first.level, first.down, money.model, money.value))
+    return Judged(case, tuple(rules), years, money, shown)
 
 
 def _kept(rules: Sequence[ConstraintResult]) -> bool:
@@ -153,11 +157,23 @@ def _on_later_machines(static: Sequence[ConstraintResult], years: Sequence[Serve
     return list(found.values())
 
 
-def _priced(years: Sequence[ServedYear], factors: Sequence[float], tick: Tick, *, lines: bool) -> Priced:
+def _pricing(scenario: Scenario, *, lines: bool) -> Callable[[Model | Surface], PresentValue]:
+    """Return what prices a candidate: line by line, or no more than the budget asks for."""
+    if lines:
+        return expected_costs
+    budget = scenario.constraints.spending
+    return expected_totals if budget is not None and budget.limits_payments else expected_value
+
+
+def _priced(
+    years: Sequence[ServedYear],
+    factors: Sequence[float],
+    tick: Tick,
+    pricing: Callable[[Model | Surface], PresentValue],
+) -> Priced:
     model = _model(years)
     surface = _surface(years, model, factors, tick) if factors else None
-    priced = surface or model
-    return Priced(model, surface, expected_costs(priced) if lines else expected_totals(priced))
+    return Priced(model, surface, pricing(surface or model))
 
 
 def _model(years: Sequence[ServedYear]) -> Model:

@@ -135,8 +135,6 @@ class Feed:
             base = int(st[st[k.H_REPLICA] + k.R_CHAINS])
             number = -(-(len(st) - base) // stride) + np.arange(more)
             self.state.st = np.concatenate([st, np.zeros(base + stride * (int(number[-1]) + 1) - len(st), np.int64)])
-            entries = base + stride * number[:, None] + np.arange(0, stride, k.E_SIZE)
-            self.state.st[entries + k.E_OWNER] = -2
             self.dialogues = np.concatenate([self.dialogues, number])
         given, self.dialogues = self.dialogues[:n], self.dialogues[n:]
         return given

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from envelope.identity import Same
 from envelope.serving.arrivals import Lengths, class_lengths
-from envelope.serving.requests import Ints
 from envelope.serving.strata import held_tokens
 from envelope.spec.workload import TaskClass, Workload
 
@@ -56,7 +56,7 @@ def offered_classes(
     return tuple(
         _offered(
             _Of(
-                task.model_dump_json(exclude={"share", "slo", "difficulty", "sensitivity", "priority"}),
+                _text(Same(task)),
                 clients if task.clients is not None else 0.0,
                 task,
                 workload,
@@ -68,20 +68,23 @@ def offered_classes(
     )
 
 
+@lru_cache(maxsize=1024)
+def _text(task: Same[TaskClass]) -> str:
+    """Return what the lengths of a class depend on."""
+    return task.record.model_dump_json(exclude={"share", "slo", "difficulty", "sensitivity", "priority"})
+
+
 @lru_cache(maxsize=256)
 def _offered(of: "_Of", starts: tuple[int, ...], cache_s: float) -> OfferedClass:
     drawn = _lengths(of)
     prompts, before = drawn.prompts, held_tokens(drawn.before, drawn.gap_s, cache_s)
     band, later = np.searchsorted(np.asarray(starts)[1:], prompts, side="left"), before > 0
-    parts = [
-        _means(band[rows], [x[rows] for x in (prompts, drawn.answers, before)], len(starts)) for rows in (~later, later)
-    ]
-    return OfferedClass(np.stack(parts), float(later.mean()), float(prompts.std() / prompts.mean()))
-
-
-def _means(band: Ints, columns: Sequence[Ints], bands: int) -> NDArray[np.float64]:
-    count = max(len(band), 1)
-    return np.stack([np.bincount(band, tokens, bands) / count for tokens in columns], axis=1)
+    shape = (2, len(starts))
+    place = later * shape[1] + band
+    sums = [np.bincount(place, tokens, 2 * shape[1]).reshape(shape) for tokens in (prompts, drawn.answers, before)]
+    counts = np.maximum(np.bincount(later, minlength=2), 1)
+    means = np.stack(sums, axis=2) / counts[:, None, None]
+    return OfferedClass(means, float(later.mean()), float(prompts.std() / prompts.mean()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,24 +87,36 @@ def _contexts(
     compacted: Ints, limits: Floats, counts: Ints, first: Ints, opening: Ints, appended: Ints, output: Ints
 ) -> tuple[Ints, Ints]:
     """Return each call's prompt length and the number of compactions before it, turn by turn for all sessions."""
-    tokens = np.zeros(len(appended), dtype=np.int64)
-    compactions = np.zeros(len(appended), dtype=np.int64)
     order = np.argsort(-counts, kind="stable")
-    left = counts[order]
-    current, done = opening[order].copy(), np.zeros(len(counts), dtype=np.int64)
-    for turn in range(int(counts.max(initial=0))):
-        alive = int(np.searchsorted(-left, -turn, side="left"))
-        rows = first[order[:alive]] + turn
-        now = current[:alive]
+    left, limits = counts[order], limits[order]
+    alive = np.searchsorted(-left, -np.arange(int(counts.max(initial=0))), side="left")
+    # Calls of one turn stand together, those of the longest sessions first, so that each turn is a slice.
+    begins = np.concatenate([[0], np.cumsum(alive)])
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    session = np.repeat(np.arange(len(counts)), counts)
+    place = begins[np.arange(len(appended)) - first[session]] + rank[session]
+    grown, said, kept = (_moved(column, place) for column in (appended, output, compacted))
+    tokens, compactions = np.zeros_like(grown), np.zeros_like(grown)
+    now, done = opening[order], np.zeros(len(counts), dtype=np.int64)
+    for turn, count in enumerate(alive.tolist()):
+        at = slice(int(begins[turn]), int(begins[turn]) + count)
+        now, done = now[:count], done[:count]
         if turn > 0:
-            now = now + output[rows - 1] + appended[rows]
-            over = now > limits[order[:alive]]
-            now = np.where(over, np.minimum(now, compacted[rows]), now)
-            done[:alive] += over
-        current[:alive] = now
-        tokens[rows] = now
-        compactions[rows] = done[:alive]
-    return tokens, compactions
+            before = int(begins[turn - 1])
+            now = now + said[before : before + count] + grown[at]
+            over = now > limits[:count]
+            now = np.where(over, np.minimum(now, kept[at]), now)
+            done = done + over
+        tokens[at], compactions[at] = now, done
+    return tokens[place], compactions[place]
+
+
+def _moved(column: Ints, place: Ints) -> Ints:
+    """Return a column whose entry ``i`` stands at ``place[i]``."""
+    found = np.empty_like(column)
+    found[place] = column
+    return found
 
 
 def _ideal_times(starts: Floats, session: Ints, turn: Ints, gaps: Floats, first: Ints) -> Floats:
@@ -125,8 +137,7 @@ def _kept(
     n = len(where)
     same = np.zeros(n, dtype=np.bool_)
     same[:-1] = ~begin[1:]
-    _, chain = np.unique(session[where] * (int(prefixes.max(initial=0)) + 1) + prefixes[where], return_inverse=True)
-    _, dialogue = np.unique(session[where], return_inverse=True)
+    chain = _numbered(session[where] * (int(prefixes.max(initial=0)) + 1) + prefixes[where])
     return {
         "arrival_s": np.where(begin, ideal[where], 0.0),
         "input_tokens": tokens[where],
@@ -134,6 +145,12 @@ def _kept(
         "follower": np.where(same, np.arange(1, n + 1), -1),
         "follows": ~begin,
         "gap_s": np.where(begin, 0.0, gaps[where]),
-        "chain": chain.astype(np.int64),
-        "session": dialogue.astype(np.int64),
+        "chain": chain,
+        "session": _numbered(session[where]),
     }
+
+
+def _numbered(values: Ints) -> Ints:
+    """Return 0, 1 … for the different ones of values that never decrease: a cheaper ``numpy.unique``."""
+    changes = np.diff(values, prepend=values[:1]) != 0
+    return np.cumsum(changes, dtype=np.int64)

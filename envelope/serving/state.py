@@ -79,7 +79,11 @@ def build(
     sx = np.zeros(layout.sx_size)
     _fill_header(st, sx, fleet, requests, layout, outages)
     st[k.H_TICKS], sx[k.G_TICK_S] = ticks, tick_s
-    chains, leaders = requests.chains, fleet.leaders
+    # Unused entries stay zeros, which the kernel reads as a list in their order: there may be millions.
+    st[k.H_SPARE] = layout.spares
+    if layout.spare_count:
+        st[layout.spares + (layout.spare_count - 1) * k.E_SIZE + k.E_NEXT] = -1
+    leaders = fleet.leaders
     for members in _runs_of_a_pool(fleet):
         pool = fleet.replicas[members.start]
         _fill_records(st, sx, members, pool, layout, [table_at[r] for r in members])
@@ -87,7 +91,7 @@ def build(
         records[:, k.R_POOL], records[:, k.R_RANKS] = fleet.pools.index(pool), pool.ranks
         records[:, k.R_LEADER] = [layout.replica + leaders[r] * k.R_SIZE for r in members]
         for r in members:
-            _fill_regions(st, r, pool, layout, len(requests.node_tokens), chains)
+            _fill_regions(st, r, pool, layout)
     state = State(st, sx, rq.ravel(), rx.ravel(), tables if compiled else tables.tolist(), compiled)
     state.freeze()
     return state
@@ -148,7 +152,7 @@ class _Layout:
         self.fail = self.floats(3 * self.classes)
         self.replica, self.replica_x = self.ints(k.R_SIZE * len(pools)), self.floats(k.X_SIZE * len(pools))
         self.slots, self.heaps, self.phases, self.queues, self.counts, self.adapters = ([] for _ in range(6))
-        self.spares, self.spare_count, self.nodes = [], [], []
+        self.nodes = []
         for pool in pools:
             c = pool.replica
             self.slots.append(self.ints(c.slots * k.S_SIZE))
@@ -157,14 +161,16 @@ class _Layout:
             self.queues.append(self.ints(2 * levels))
             self.counts.append(self.ints(self.classes))
             self.adapters.append(self.ints(self.classes * k.A_SIZE))
-            spare = (c.kv_blocks + 2 if more else min(c.kv_blocks + 2, 4 * n + 64)) if c.prefix_cache else 0
-            self.spare_count.append(spare)
-            self.spares.append(self.ints(spare * k.E_SIZE))
             cached = len(requests.node_tokens) if c.prefix_cache else 0
             self.nodes.append(self.ints(cached * k.E_SIZE))
+        caches = [p.replica for p in pools if p.replica.prefix_cache]
+        # A request leaves few entries behind, wherever it is served; how many will come later is not known.
+        most = sum(c.kv_blocks + 2 for c in caches)
+        self.spare_count = most if more else min(most, 8 * n + 64 + 2 * len(caches))
+        self.spares = self.ints(self.spare_count * k.E_SIZE)
         lanes = 1 if dialogues_stay(fleet, requests) else max(len(pools), 1)
         self.chain_stride = lanes * k.E_SIZE
-        first = self.ints((requests.chains if any(p.replica.prefix_cache for p in pools) else 0) * self.chain_stride)
+        first = self.ints((requests.chains if caches else 0) * self.chain_stride)
         self.chains = [first + r % lanes * k.E_SIZE for r in range(len(pools))]
         self.outages = -1
 
@@ -292,7 +298,7 @@ def _fill_records(st: Ints, sx: Floats, members: range, pool: PoolConfig, at: _L
         k.R_UP: 1, k.R_SEQS: c.slots, k.R_BUDGET: c.max_num_batched_tokens, k.R_BLOCK: c.block_tokens,
         k.R_BLOCKS: c.usable_blocks, k.R_FIXED: c.fixed_blocks_per_seq, k.R_CACHE: int(c.prefix_cache),
         k.R_CHUNKED: int(c.chunked_prefill), k.R_STATIC: int(c.batching == "static"), k.R_CURRENT: -1,
-        k.R_HEAD: -1, k.R_TAIL: -1, k.R_SPARE: -1, k.R_SLOT: at.slots[rows], k.R_HEAP: at.heaps[rows],
+        k.R_HEAD: -1, k.R_TAIL: -1, k.R_SLOT: at.slots[rows], k.R_HEAP: at.heaps[rows],
         k.R_PHASE: at.phases[rows], k.R_QUEUE: at.queues[rows], k.R_TABLE: tables, k.R_NODES: at.nodes[rows],
         k.R_CHAINS: at.chains[rows], k.R_DRAFT: c.draft_tokens,
         k.R_CLASS: at.counts[rows], k.R_ADAPTERS: c.max_adapters, k.R_ADAPTER: at.adapters[rows],
@@ -311,28 +317,23 @@ def _fill_records(st: Ints, sx: Floats, members: range, pool: PoolConfig, at: _L
         records_x[:, where] = amount
 
 
-def _fill_regions(st: Ints, r: int, pool: PoolConfig, at: _Layout, nodes: int, chains: int) -> None:
+def _fill_regions(st: Ints, r: int, pool: PoolConfig, at: _Layout) -> None:
     """Fill what a replica's record points at: slots, queues, adapters, cache."""
     c = pool.replica
     slots = at.slots[r] + k.S_SIZE * np.arange(c.slots)
     st[slots[:-1] + k.S_REQUEST], st[slots[-1] + k.S_REQUEST] = slots[1:], -1
     st[at.queues[r] : at.queues[r] + 2 * at.levels] = -1
     st[at.adapters[r] + k.A_USED : at.adapters[r] + k.A_SIZE * at.classes : k.A_SIZE] = -1
-    _fill_blocks(st, at.replica + r * k.R_SIZE, c.usable_blocks, at, r, nodes, chains)
+    _fill_blocks(st, at.replica + r * k.R_SIZE, c.usable_blocks)
 
 
-def _fill_blocks(st: Ints, b: int, blocks: int, at: _Layout, r: int, nodes: int, chains: int) -> None:
-    """Put all blocks into one unused entry and link the others."""
+def _fill_blocks(st: Ints, b: int, blocks: int) -> None:
+    """Put all blocks into one of the unused entries."""
     st[b + k.R_FREE] = blocks
     if not st[b + k.R_CACHE]:
         return
-    # Slices, not lists of places: a fleet of hundreds of small machines is filled for every simulation.
-    for base, stride, count in ((at.nodes[r], k.E_SIZE, nodes), (at.chains[r], at.chain_stride, chains)):
-        st[base + k.E_OWNER : base + stride * count : stride] = -2
-    first, end = at.spares[r], at.spares[r] + k.E_SIZE * at.spare_count[r]
-    st[first + k.E_NEXT : end : k.E_SIZE] = np.arange(first + k.E_SIZE, end + 1, k.E_SIZE)
-    st[end - k.E_SIZE + k.E_NEXT] = -1
-    st[b + k.R_SPARE] = st[first + k.E_NEXT]
+    first = int(st[k.H_SPARE])
+    st[k.H_SPARE] = first + k.E_SIZE
     st[first + k.E_PREV], st[first + k.E_NEXT] = -1, -1
     st[first + k.E_BLOCKS], st[first + k.E_OWNER] = blocks, -1
     st[b + k.R_HEAD] = st[b + k.R_TAIL] = first

@@ -6,12 +6,13 @@ from functools import cache
 from envelope.errors import Problem, unknown_name
 from envelope.spec.bounds import out_of_bounds
 from envelope.spec.economics import PRICE_PREFIXES, EconomicFacts, Economics
+from envelope.spec.folders import generation
 from envelope.spec.load import load_all
 from envelope.spec.ranges import Spread
 
 
 @cache
-def _facts(_stamp: tuple[int, ...]) -> EconomicFacts:
+def _facts(_generation: int) -> EconomicFacts:
     records = load_all(EconomicFacts, "economics")
     return EconomicFacts(
         id="all",
@@ -25,7 +26,7 @@ def _facts(_stamp: tuple[int, ...]) -> EconomicFacts:
 
 def facts() -> EconomicFacts:
     """Return the defaults, items and regions of all files of the catalog together."""
-    return _facts(tuple(id(record) for record in load_all(EconomicFacts, "economics")))
+    return _facts(generation())
 
 
 def economics_problems(economics: Economics, file: str, at: str = "economics") -> Iterator[Problem]:

@@ -84,12 +84,12 @@ def load(cls: type[T], kind: str, name: str, *, file: str, path: str) -> T:
 
 def load_all(cls: type[T], kind: str) -> list[T]:
     """Return every record of ``kind``, sorted by id."""
-    return [_load_by_id(cls, kind, ident) for ident in sorted(_index(kind))]
+    return list(_load_all_at(cls, kind, generation()))
 
 
 def ids(kind: str) -> list[str]:
     """Return the ids of the records of ``kind``, sorted."""
-    return sorted(_index(kind))
+    return list(_index(kind))
 
 
 def path_of(kind: str, ident: str) -> Path:
@@ -111,7 +111,7 @@ def _key(name: str) -> str:
 
 
 def _index(kind: str) -> dict[str, Path]:
-    """Return id → file; the first folder of the search path wins."""
+    """Return id → file in the order of the ids; the first folder of the search path wins."""
     return _index_at(kind, generation())
 
 
@@ -121,7 +121,7 @@ def _index_at(kind: str, _generation: int) -> dict[str, Path]:
     for folder in folders(kind):
         for file in sorted(folder.glob("*.yaml")):
             found.setdefault(file.stem, file)
-    return found
+    return dict(sorted(found.items()))
 
 
 def _load_by_id(cls: type[T], kind: str, ident: str) -> T:
@@ -132,6 +132,11 @@ def _load_by_id(cls: type[T], kind: str, ident: str) -> T:
 @cache
 def _load_at(cls: type[T], kind: str, ident: str, _generation: int) -> T:
     return load_file(cls, _index(kind)[ident])
+
+
+@cache
+def _load_all_at(cls: type[T], kind: str, _generation: int) -> tuple[T, ...]:
+    return tuple(_load_by_id(cls, kind, ident) for ident in _index(kind))
 
 
 @cache

@@ -68,6 +68,11 @@ class Budget(Frozen):
             raise ValueError("needs limit_usd, by_year, or both")
         return self
 
+    @property
+    def limits_payments(self) -> bool:
+        """Whether it limits what is paid when, not the present value alone."""
+        return bool(self.by_year) or self.of == "cash"
+
 
 class Capacity(Frozen):
     """What becomes of the machines when the work grows."""

@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
 from envelope.dashboard.terms import HOMES, term
+from envelope.docstrings import field_docstrings
 from envelope.spec.workload import Slo
 
 
@@ -17,4 +18,4 @@ def test_every_term_has_a_sentence(name: str) -> None:
 
 
 def test_the_words_are_those_of_the_field() -> None:
-    assert Slo.model_fields["ttft_s"].description in term("TTFT").replace("`", "``")
+    assert field_docstrings(Slo)["ttft_s"] in term("TTFT").replace("`", "``")

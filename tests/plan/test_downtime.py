@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from scipy.linalg import null_space
 
+from envelope.perf.memory import fit
 from envelope.perf.replica import resolve
 from envelope.plan.case.case import case_of
 from envelope.plan.case.scenarios import load_scenario
@@ -88,7 +89,7 @@ def test_a_full_replica_serves_one_request_in_the_time_that_the_estimate_says(pr
     replica = resolve(model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb")
     full = estimate(replica, prompt, answer, concurrency=replica.max_num_seqs)
     assert full.output_tokens_per_s is not None
-    found = saturated_s_per_request(replica, prompt, answer, 1.0)
+    found = saturated_s_per_request(fit(replica), prompt, answer, 1.0)
     assert found == pytest.approx(answer / full.output_tokens_per_s, rel=0.25)
 
 
@@ -99,7 +100,7 @@ def test_the_verdict_counts_outages_by_the_capacity_that_the_busiest_hour_uses()
     peak, pool = simulate_peak(bench, seeds=1).result, bench.candidate.pools[0]
     per_s = (peak.overall.completed - peak.overall.completed_hosted) / peak.window_s / peak.share_frac
     busy = saturated_s_per_request(
-        bench.replicas[0], peak.overall.mean_input_tokens, peak.overall.mean_output_tokens, 1 - peak.prefix_hit_frac
+        bench.fits[0], peak.overall.mean_input_tokens, peak.overall.mean_output_tokens, 1 - peak.prefix_hit_frac
     )
     used = per_s * busy / pool.replicas
     assert 0 < used < peak.utilisation_frac

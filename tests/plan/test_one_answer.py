@@ -110,7 +110,7 @@ def test_the_map_stands_where_the_verdict_stands(scenario: Scenario) -> None:
             assert not quick.feasible
             continue
         assert quick.money is not None
-        assert at.cost_usd == quick.money.totals.cost_npv_usd
+        assert at.cost_usd == quick.money.value.cost_npv_usd
         slow = judged(scenario, candidate, seeds=1)
         assert slow.money is not None
         # A quick case differs by the length of its simulation alone; here both are as long.

@@ -1,6 +1,7 @@
 """What a replica needs of each memory, how many KV blocks are left, and how many sequences they hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from envelope.perf.memory.cache import CachePlan, cache_plan
 from envelope.perf.memory.weights import StageWeights, stage_weights
@@ -130,6 +131,20 @@ def fit(replica: ReplicaSpec) -> MemoryFit:
     latent caches are replicated on them. How the engine's fraction counts, and what lives beside it, are its
     ``MemoryRules``.
     """
+    return _fit(_Asked(replica.key, replica))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A replica, equal to another of the same records."""
+
+    key: tuple[object, ...]
+    replica: ReplicaSpec = field(compare=False)
+
+
+@lru_cache(maxsize=512)
+def _fit(asked: _Asked) -> MemoryFit:
+    replica = asked.replica
     stages = [_device(replica, stage) for stage in stage_weights(replica)]
     device, stage = min(stages, key=lambda found: found[0].kv_bytes - found[0].shortfall_bytes)
     plan = cache_plan(replica)

@@ -1,6 +1,7 @@
 """The case of a candidate: its work, machines, operations and money, every name resolved; all rooms start from it."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from envelope.perf.checks import Reason, blocking_reasons
 from envelope.perf.memory import MemoryFit, fit
@@ -20,7 +21,7 @@ QUICK_REQUESTS = 2000
 """Requests of a short simulation."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """One candidate of a scenario with everything that its figures are computed from."""
 
@@ -41,7 +42,7 @@ class Case:
     quick: bool = False
     """Whether short simulations do, as at each of the hundreds of points of a map."""
 
-    @property
+    @cached_property
     def operations(self) -> Operations:
         """How the candidate is operated."""
         return self.scenario.operations_of(self.candidate)
@@ -56,7 +57,7 @@ class Case:
         """Whether its machines are the users' own devices, as many as there are seats."""
         return any(pool.role == "seat" for pool in self.candidate.pools)
 
-    @property
+    @cached_property
     def shares(self) -> list[Share]:
         """The machines by how they are paid for, spares among them."""
         return paid_shares(self.candidate, self.operations.spares)

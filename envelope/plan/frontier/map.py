@@ -14,8 +14,7 @@ from envelope.plan.frontier.line import LinePoint, OwnRentLine, is_own, own_rent
 from envelope.plan.frontier.surface import CandidateSurface, surfaces
 from envelope.plan.frontier.words import NOBODY, interpolation_text, region_reason, rule_text
 from envelope.plan.service.busiest import simulations
-from envelope.plan.verdict.choice import best_of, verdict
-from envelope.plan.verdict.figures import candidate_result
+from envelope.plan.verdict.choice import best_of
 from envelope.provenance import Frozen
 from envelope.result import Result
 from envelope.serving.warm import prepare
@@ -185,7 +184,7 @@ def _path(
 ) -> tuple[Position, ...]:
     """Return today's position and that of each later year, if an axis is a load that grows.
 
-    Today's is the verdict itself, from full simulations; the others are read off the map.
+    Today's is that of the verdict, from full simulations; the others are read off the map.
     """
     positions = []
     for year in range(scenario.economics.years):
@@ -205,9 +204,12 @@ def _path(
 
 
 def _today(scenario: Scenario, chosen: Sequence[Candidate]) -> str | None:
-    repeats = scenario.simulation.seeds
-    found = [candidate_result(judged(scenario, c, seeds=repeats, until="service")) for c in chosen]
-    return verdict(scenario, found).recommended
+    failure, repeats = scenario.failure_not_affordable, scenario.simulation.seeds
+    found = [judged(scenario, c, seeds=repeats, until="service", lines=False) for c in chosen]
+    costs = np.array([one.money.value.cost_npv_usd if one.money else np.inf for one in found])
+    exposed = np.array([next((e.value for e in one.exposures if e.failure == failure), 0.0) for one in found])
+    best = int(best_of(costs, exposed, np.array([one.feasible for one in found]), failure))
+    return chosen[best].id if best != NOBODY else None
 
 
 def _share(a: Axis, value: float) -> float:

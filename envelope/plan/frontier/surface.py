@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -52,7 +52,7 @@ def node(scenario: Scenario, candidate: Candidate) -> Node:
     if found.money is None:
         return Node(margins, None)
     shown = {e.failure: e.value for e in found.exposures}
-    cost = found.money.totals
+    cost = found.money.value
     return Node(margins, found.money.model, cost.cost_npv_usd, cost.p90_npv_usd, shown[scenario.failure_not_affordable])
 
 
@@ -94,6 +94,7 @@ def surfaces(
     group, since elsewhere it changes neither the map nor the line.
     """
     first = [i / (FIRST_KNOTS - 1) for i in range(FIRST_KNOTS)]
+    ground = _Ground(scenario, x, y)
     found = [
         CandidateSurface(
             ident, [0.5] if x.kind == "money" else list(first), [0.5] if y.kind == "money" else list(first), {}
@@ -101,13 +102,13 @@ def surfaces(
         for ident in groups
     ]
     for index, one in enumerate(found):
-        _fill(one, scenario, x, y, partial(tick, index))
+        _fill(one, ground, partial(tick, index))
     for _ in range(ROUNDS):
         least = _least(found, groups, x, y)
         for index, one in enumerate(found):
             wanted = _flips(one, x, y, least.get(groups[one.candidate]))
             for point in wanted:
-                one.nodes[point] = _node_at(one, scenario, x, y, point, partial(tick, index))
+                one.nodes[point] = _node_at(one, ground, point, partial(tick, index))
             one.x_knots = sorted({*one.x_knots, *(a for a, _ in wanted)})
             one.y_knots = sorted({*one.y_knots, *(b for _, b in wanted)})
     return found
@@ -129,24 +130,39 @@ def _least(found: Sequence[CandidateSurface], groups: dict[str, int], x: Axis, y
     return least
 
 
-def _fill(found: CandidateSurface, scenario: Scenario, x: Axis, y: Axis, tick: Tick) -> None:
+@dataclass(slots=True)
+class _Ground:
+    """The scenario at the points of the map, where all candidates meet the same one."""
+
+    scenario: Scenario
+    x: Axis
+    y: Axis
+    _at: dict[tuple[float, float], Scenario] = field(default_factory=dict)
+
+    def at(self, point: tuple[float, float]) -> Scenario:
+        """Return the scenario at a point; prices are applied cell by cell, so that they change nothing here."""
+        if point not in self._at:
+            found = self.scenario
+            for one, share in zip((self.x, self.y), point, strict=True):
+                found = found if one.kind == "money" else one.apply(found, one.at(share))
+            self._at[point] = found
+        return self._at[point]
+
+    def text(self, point: tuple[float, float]) -> str:
+        """Return where a point lies, in words."""
+        (a, b), x, y = point, self.x, self.y
+        return f"{x.name} {x.at(a):.3g}, {y.name} {y.at(b):.3g}"
+
+
+def _fill(found: CandidateSurface, ground: _Ground, tick: Tick) -> None:
     for a in found.x_knots:
         for b in found.y_knots:
-            found.nodes[a, b] = _node_at(found, scenario, x, y, (a, b), tick)
+            found.nodes[a, b] = _node_at(found, ground, (a, b), tick)
 
 
-def _node_at(
-    found: CandidateSurface,
-    scenario: Scenario,
-    x: Axis,
-    y: Axis,
-    point: tuple[float, float],
-    tick: Tick,
-) -> Node:
-    a, b = point
-    tick(f"{found.candidate}: {x.name} {x.at(a):.3g}, {y.name} {y.at(b):.3g}")
-    at = scenario if x.kind == "money" else x.apply(scenario, x.at(a))
-    at = at if y.kind == "money" else y.apply(at, y.at(b))
+def _node_at(found: CandidateSurface, ground: _Ground, point: tuple[float, float], tick: Tick) -> Node:
+    tick(f"{found.candidate}: {ground.text(point)}")
+    at = ground.at(point)
     return node(at, next(c for c in at.candidates if c.id == found.candidate))
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from envelope.money.draws import DRAWS, uncertain_names
 from envelope.money.model import Model
-from envelope.money.result import Totals
+from envelope.money.result import PresentValue
 from envelope.plan.case.case import Case
 from envelope.plan.case.measured import candidate_records, failure_rate
 from envelope.plan.case.usage import Traffic
@@ -44,7 +44,7 @@ class Exposed:
     """Of the first year."""
     down: Downtime
     model: Model
-    cost: Totals
+    cost: PresentValue
     """Expected costs."""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from envelope.errors import InputError, Problem
+from envelope.identity import Same
 from envelope.perf.replica import ReplicaSpec
 from envelope.plan.case.case import Case
 from envelope.plan.case.fleet import build_fleet
@@ -16,6 +17,7 @@ from envelope.serving.simulate import simulate
 from envelope.serving.trace import Trace
 from envelope.spec.hosted import HostedModel
 from envelope.spec.load import Reporter
+from envelope.spec.scenario import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def simulate_peak(case: Case, *, seeds: int, year: int = 0) -> Peak:
     return _peak(_Busiest(_work_text(case, year), seeds, year, case.quick, case.replicas, case.hosted, case))
 
 
-_REMEMBERED = 256
+REMEMBERED = 256
 """Simulations that are remembered, so that a change of prices alone simulates nothing."""
 
 
@@ -72,13 +74,18 @@ def _work_text(case: Case, year: int) -> str:
         drop.add("difficulty")
     if case.hosted is None and all(candidate.is_inside(pool) for pool in candidate.pools):
         drop.add("sensitivity")
-    tasks = "".join(task.model_dump_json(exclude=drop) for task in scenario.workload.tasks)
     rest = scenario.workload.rate_in_year(year), scenario.constraints.private_stays, scenario.economics.start
-    work = scenario.model_dump_json(exclude=_BESIDES)
-    return f"{tasks}{work}{rest}{candidate.model_dump_json(exclude=_MONEY)}"
+    return f"{_scenario_text(Same(scenario), frozenset(drop))}{rest}{candidate.model_dump_json(exclude=_MONEY)}"
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=16)
+def _scenario_text(scenario: Same[Scenario], drop: frozenset[str]) -> str:
+    """Return the part that does not change with the year."""
+    tasks = "".join(task.model_dump_json(exclude=set(drop)) for task in scenario.record.workload.tasks)
+    return f"{tasks}{scenario.record.model_dump_json(exclude=_BESIDES)}"
+
+
+@lru_cache(maxsize=REMEMBERED)
 def _peak(busiest: _Busiest) -> Peak:
     return simulated(busiest.case, usual_period(busiest.case, busiest.year), seeds=busiest.seeds)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from envelope.perf.memory import fit
-from envelope.perf.replica import ReplicaSpec
+from envelope.identity import Same
+from envelope.perf.memory import MemoryFit
 from envelope.perf.steady import Loop, prefill_attention_s, step_s
 from envelope.perf.step import compile_step
 from envelope.plan.case.case import Case
@@ -15,7 +16,6 @@ from envelope.plan.service.busiest import Peak
 from envelope.provenance import Evidence, weakest
 from envelope.serving.fleet import Faults
 from envelope.serving.result import SimulationResult
-from envelope.spec.deployment import Pool
 from envelope.spec.economic_facts import facts
 from envelope.units import HOURS_PER_YEAR, SECONDS_PER_YEAR
 
@@ -88,6 +88,7 @@ def lost_load_frac(replicas: int, faults: Faults, devices: int, loads: Sequence[
     return lost, float(((short > 1e-9) @ up).mean())
 
 
+@lru_cache(maxsize=1024)
 def _up_probabilities(replicas: int, faults: Faults, devices: int) -> Floats:
     """Return the probability of each number of replicas in service, from none to all."""
     rate_per_s = devices / faults.device_mtbf_s + 1.0 / faults.node_mtbf_s
@@ -105,6 +106,7 @@ def _up_probabilities(replicas: int, faults: Faults, devices: int) -> Floats:
     cut = faults.power_cuts_per_year * (faults.power_cut_s + faults.reload_s) / SECONDS_PER_YEAR
     up *= 1.0 - min(cut, 1.0)
     up[0] += min(cut, 1.0)
+    up.setflags(write=False)
     return up
 
 
@@ -118,14 +120,11 @@ def _binomial(trials: int, chance: float) -> Floats:
     return chances
 
 
-def saturated_s_per_request(
-    replica: ReplicaSpec, input_tokens: float, output_tokens: float, fresh_frac: float
-) -> float:
-    """Return the time of a full replica per mean request: what one request takes away from its capacity.
-
-    The fresh part of the prompt at the token rate of a full step, and its answer's steps shared by a full batch.
-    """
-    tables, memory = compile_step(replica), fit(replica)
+@lru_cache(maxsize=1024)
+def _saturated_s(held: Same[MemoryFit], input_tokens: float, output_tokens: float, fresh_frac: float) -> float:
+    memory = held.record
+    replica = memory.replica
+    tables = compile_step(replica)
     context = input_tokens + output_tokens / 2.0
     slots = 1 if replica.engine.batching == "single" else min(replica.max_num_seqs, tables.max_num_seqs)
     batch = float(max(1, min(memory.max_concurrency(context), slots)))
@@ -134,6 +133,14 @@ def saturated_s_per_request(
     prefill = fresh * per_token_s + prefill_attention_s(tables, input_tokens - fresh, input_tokens)
     loop = Loop(max(1, round(input_tokens)), max(1, round(output_tokens)), batch, replica.query_tokens)
     return prefill + output_tokens / replica.tokens_per_step * step_s(tables, loop, batch, context) / batch
+
+
+def saturated_s_per_request(memory: MemoryFit, input_tokens: float, output_tokens: float, fresh_frac: float) -> float:
+    """Return the time of a full replica per mean request: what one request takes away from its capacity.
+
+    The fresh part of the prompt at the token rate of a full step, and its answer's steps shared by a full batch.
+    """
+    return _saturated_s(Same(memory), input_tokens, output_tokens, fresh_frac)
 
 
 def _local(case: Case, result: SimulationResult, assumed: Faults) -> Downtime:
@@ -146,32 +153,31 @@ def _local(case: Case, result: SimulationResult, assumed: Faults) -> Downtime:
         return Downtime(hours, hours, text, known["laptop_failure"].evidence)
     weights = np.array(case.scenario.workload.hour_weights)
     lost = short = 0.0
-    for index, (pool, replica) in enumerate(zip(case.candidate.pools, case.replicas, strict=True)):
+    used = [capacity_used_frac(position, case, result) for position in range(len(case.candidate.pools))]
+    for index, pool in enumerate(case.candidate.pools):
         # Power is cut once for all pools.
         own = assumed if index == 0 else replace(assumed, power_cuts_per_year=0.0)
-        used = capacity_used_frac(pool, replica, case, result)
         parts = lost_load_frac(
-            pool.replicas, own, pool.parallelism.devices, pool.replicas * used * weights / weights.max()
+            pool.replicas, own, pool.parallelism.devices, pool.replicas * used[index] * weights / weights.max()
         )
         lost, short = lost + parts[0], short + parts[1]
     mean = assumed.restart_frac * assumed.reload_s + (1 - assumed.restart_frac) * assumed.repair_s
-    first = capacity_used_frac(case.candidate.pools[0], case.replicas[0], case, result)
     text = (
         f"a device fails every {assumed.device_mtbf_s / _HOUR_S:,.0f} hours for {mean / _HOUR_S:.1f} hours on average; "
-        f"{case.candidate.pools[0].replicas} replicas, of whose capacity the simulated load uses {first:.0%}"
+        f"{case.candidate.pools[0].replicas} replicas, of whose capacity the simulated load uses {used[0]:.0%}"
     )
     return Downtime(
         lost * HOURS_PER_YEAR, min(short, 1.0) * HOURS_PER_YEAR, text, weakest(known[name].evidence for name in _USED)
     )
 
 
-def capacity_used_frac(pool: Pool, replica: ReplicaSpec, case: Case, result: SimulationResult) -> float:
-    """Return the share of a pool's capacity that the simulated load uses.
+def capacity_used_frac(position: int, case: Case, result: SimulationResult) -> float:
+    """Return the share of the capacity of one of the pools that the simulated load uses.
 
     The share of the time for which replicas are busy overstates it, since a batch has room for more; what the
     requests would take of full batches cannot exceed it.
     """
-    overall = result.overall
+    pool, overall = case.candidate.pools[position], result.overall
     served = overall.completed - overall.completed_hosted
     if served <= 0:
         return 0.0
@@ -183,5 +189,5 @@ def capacity_used_frac(pool: Pool, replica: ReplicaSpec, case: Case, result: Sim
         answer = 1.0
     elif pool.role == "decode":
         fresh = 0.0
-    busy_s = saturated_s_per_request(replica, prompt, answer, fresh)
+    busy_s = saturated_s_per_request(case.fits[position], prompt, answer, fresh)
     return float(min(rate * busy_s / (pool.replicas * sharing), result.utilisation_frac, 1.0))

@@ -40,7 +40,7 @@ def node_failure(case: Case, peak: Peak) -> NodeFailure | None:
     faults = replace(peak.fleet.faults or default_faults(), spares=case.operations.spares)
     covered = position == 0 and faults.spares >= lost
     hours = (faults.reload_s if covered else faults.repair_s + faults.reload_s) / 3600.0
-    used = capacity_used_frac(pool, case.replicas[position], case, peak.result)
+    used = capacity_used_frac(position, case, peak.result)
     late, requests = _late(case, hours, used * pool.replicas, pool.replicas - lost)
     return NodeFailure(
         replicas_lost=lost, replicas=pool.replicas, hours=hours, late_requests=late, requests=requests,

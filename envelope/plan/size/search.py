@@ -250,7 +250,7 @@ def _judged(scenario: Scenario, candidate: Candidate, spares: int, seeds: int | 
 
 def _sized(found: Judged, spares: int) -> Sized:
     assert found.money is not None  # configurations that cannot run were ruled out before
-    candidate, cost = found.case.candidate, found.money.totals
+    candidate, cost = found.case.candidate, found.money.value
     level, peak = found.years[0].level, found.years[0].peak
     more = f" + {spares} spare" if spares else ""
     return Sized(

@@ -15,6 +15,7 @@ from envelope.serving.kernel.layout import (
     H_CHAIN_STRIDE,
     H_NODE,
     H_PATH,
+    H_SPARE,
     Q_CHAIN,
     Q_PATH,
     Q_PATH_LEN,
@@ -26,7 +27,6 @@ from envelope.serving.kernel.layout import (
     R_FREE,
     R_HEAD,
     R_NODES,
-    R_SPARE,
     R_TAIL,
     S_BLOCKS,
     S_CHAIN,
@@ -71,10 +71,12 @@ def append(st: Ints, b: int, e: int) -> None:
 
 
 @kernel
-def spare_entry(st: Ints, b: int) -> int:
+def spare_entry(st: Ints) -> int:
     """Return an unused private entry."""
-    e = st[b + R_SPARE]
-    st[b + R_SPARE] = st[e + E_NEXT]
+    e = st[H_SPARE]
+    n = st[e + E_NEXT]
+    # One that was never used holds zeros: the next stands behind it.
+    st[H_SPARE] = e + E_SIZE if n == 0 else n
     st[e + E_HOLDERS] = 0
     st[e + E_BLOCKS] = 0
     st[e + E_OWNER] = -1
@@ -82,11 +84,11 @@ def spare_entry(st: Ints, b: int) -> int:
 
 
 @kernel
-def give_spare(st: Ints, b: int, e: int) -> None:
+def give_spare(st: Ints, e: int) -> None:
     """Return a private entry to the unused ones."""
     st[e + E_BLOCKS] = 0
-    st[e + E_NEXT] = st[b + R_SPARE]
-    st[b + R_SPARE] = e
+    st[e + E_NEXT] = st[H_SPARE]
+    st[H_SPARE] = e
 
 
 @kernel
@@ -102,7 +104,7 @@ def discard(st: Ints, b: int, count: int) -> None:
         st[t + E_BLOCKS] += count
         st[b + R_FREE] += count
         return
-    e = spare_entry(st, b)
+    e = spare_entry(st)
     st[e + E_BLOCKS] = count
     append(st, b, e)
 
@@ -124,10 +126,10 @@ def take(st: Ints, rq: Rows, b: int, count: int) -> None:
         unlink(st, b, e)
         st[e + E_BLOCKS] = 0
         owner = st[e + E_OWNER]
-        if owner >= 0:
-            rq[owner * Q_SIZE + Q_SELF] = -1
-        if owner >= -1:
-            give_spare(st, b, e)
+        if owner > 0:
+            rq[(owner - 1) * Q_SIZE + Q_SELF] = -1
+        if owner != 0:
+            give_spare(st, e)
 
 
 @kernel
@@ -286,8 +288,8 @@ def keep_for_return(st: Ints, rq: Rows, b: int, i: int, s: int, full: int) -> No
     count = min(full - st[s + S_SHARED], st[s + S_BLOCKS])
     if count <= 0 or st[s + S_GIVES] == 0:
         return
-    e = spare_entry(st, b)
-    st[e + E_OWNER] = i
+    e = spare_entry(st)
+    st[e + E_OWNER] = i + 1
     st[e + E_BLOCKS] = count
     st[e + E_HOLDERS] = 1
     st[s + S_BLOCKS] -= count
@@ -336,7 +338,7 @@ def retire(st: Ints, b: int, e: int) -> None:
     """Turn the cached blocks of entry ``e``, a dialogue that has ended, into leftovers where they stand in the list."""
     if st[e + E_BLOCKS] == 0:
         return
-    s = spare_entry(st, b)
+    s = spare_entry(st)
     p = st[e + E_PREV]
     n = st[e + E_NEXT]
     st[s + E_PREV] = p

@@ -70,6 +70,8 @@ H_LOADGEN_END = 39
 """Row after the last request of the load generator."""
 H_SCRATCH = 40
 """Offset of the arguments of an entry point that takes a list."""
+H_SPARE = 41
+"""Head of the list of unused private cache entries, which all replicas take theirs from."""
 H_SIZE = 48
 
 # --- header of sx -------------------------------------------------------------------------------------------
@@ -138,51 +140,49 @@ R_BLOCKED = 18
 R_ADMITTED = 19
 R_HEAD = 20
 R_TAIL = 21
-R_SPARE = 22
-"""Head of the list of unused private cache entries."""
-R_FRESH = 23
+R_FRESH = 22
 """Sequences whose prefill ends with the step under way."""
-R_OUTSTANDING = 24
-R_SLOT = 25
-R_HEAP = 26
-R_HEAPED = 27
-R_PHASE = 28
-R_QUEUE = 29
-R_TABLE = 30
-R_NODES = 31
-R_CHAINS = 32
-R_DRAFT = 33
-R_LOADS = 34
+R_OUTSTANDING = 23
+R_SLOT = 24
+R_HEAP = 25
+R_HEAPED = 26
+R_PHASE = 27
+R_QUEUE = 28
+R_TABLE = 29
+R_NODES = 30
+R_CHAINS = 31
+R_DRAFT = 32
+R_LOADS = 33
 """Adapters that were copied to the device so far."""
-R_CLASS = 35
-R_MAX_CONTEXT = 36
-R_SLOTS_FREE = 37
-R_PREEMPTIONS = 38
-R_INSIDE = 39
-R_TIER = 40
-R_ROLE = 41
-R_TOKENS_IN = 42
-R_TOKENS_HIT = 43
-R_TOKENS_OUT = 44
-R_MOVING = 45
+R_CLASS = 34
+R_MAX_CONTEXT = 35
+R_SLOTS_FREE = 36
+R_PREEMPTIONS = 37
+R_INSIDE = 38
+R_TIER = 39
+R_ROLE = 40
+R_TOKENS_IN = 41
+R_TOKENS_HIT = 42
+R_TOKENS_OUT = 43
+R_MOVING = 44
 """Decodes that advance in the step under way."""
-R_RESTARTED = 46
-R_PREFILL = 47
-R_PEAK_BLOCKS = 48
-R_PEAK_RUNNING = 49
-R_RANKS = 50
+R_RESTARTED = 45
+R_PREFILL = 46
+R_PEAK_BLOCKS = 47
+R_PEAK_RUNNING = 48
+R_RANKS = 49
 """Schedulers that step together: data-parallel ranks that share experts."""
-R_ADAPTERS = 51
+R_ADAPTERS = 50
 """Different adapters in the batch at most; 0 is no limit."""
-R_LAST_BIN = 52
-R_ADAPTER = 53
+R_LAST_BIN = 51
+R_ADAPTER = 52
 """Offset of the adapters: running sequences and turn of the last use of each (−1: not on the device)."""
-R_ADAPTERS_ON = 54
-R_LEADER = 55
+R_ADAPTERS_ON = 53
+R_LEADER = 54
 """Offset of the first of those ranks, which keeps their clock."""
-R_ADAPTER_TURN = 56
+R_ADAPTER_TURN = 55
 """Running number of the uses of adapters, for LRU."""
-R_SIZE = 57
+R_SIZE = 56
 
 KIND_IDLE = 0
 KIND_MIXED = 1
@@ -279,10 +279,11 @@ A_SIZE = 2
 # --- cache entries ------------------------------------------------------------------------------------------
 E_PREV = 0
 E_NEXT = 1
+"""Next entry of the list, −1 at its end; 0 in an unused entry that never was in one, whose next stands behind it."""
 E_BLOCKS = 2
 E_HOLDERS = 3
 E_OWNER = 4
-"""−2 for a shared node or session; else the preempted request that may come back, or −1."""
+"""0 for a shared node or session; else 1 + the preempted request that may come back, or −1."""
 E_SIZE = 5
 
 # --- requests -----------------------------------------------------------------------------------------------

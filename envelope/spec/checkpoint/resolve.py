@@ -3,14 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from envelope.docstrings import field_docstrings
 from envelope.spec.checkpoint.architecture import Architecture, Traits
 from envelope.spec.checkpoint.fields import Fields
 
 _ALLOWED = {
     "qk_norm": "none|head|full", "ffn_matrices": "2|3", "norms_per_sublayer": "1|2", "full_attention_every": "N",
 }  # fmt: skip
-MEANING = {name: (info.description or "").split("; ``None``")[0] for name, info in Traits.model_fields.items()}
-"""Trait → what it means, for messages."""
 
 
 @dataclass(slots=True)
@@ -90,7 +89,7 @@ class Resolved:
         """Collect a problem for every undecided trait, with the option that decides it."""
         for name in self.undecided:
             allowed = _ALLOWED.get(name, "yes|no")
-            meaning = MEANING[name].rstrip(".")
+            meaning = field_docstrings(Traits).get(name, "").split("; ``None``")[0].rstrip(".")
             why = f"is not said by the file, and type {self.model_type!r} is not known ({meaning})"
             self.fields.wrong(name, None, why, f"say --trait {name}={allowed}, or --like TYPE")
 
