@@ -77,6 +77,10 @@ class MeasuredRow(Frozen):
     rate_per_s: float | None = None
     prompts_per_slot: float = 10.0
     """``closed_loop``: requests sent, in multiples of the concurrency."""
+    requests: int | None = None
+    """``saturated``: requests of the run, all queued at its start; ``None`` is so many that the ends do not matter."""
+    memory_frac: float | None = None
+    """Share of the device memory that the run let its engine take."""
     stages: tuple[Stage, ...] = ()
     stage: int | None = None
     """Stage that the value belongs to; ``None`` is the whole run."""

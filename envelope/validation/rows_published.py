@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from envelope.validation.datasets import inferred_settings
 from envelope.validation.rows import Load, MeasuredRow, Quantity, Statistic, number, whole
 
 _LOADS: dict[str, Load] = {
@@ -30,6 +31,8 @@ def published_row(record: dict[str, Any]) -> MeasuredRow:
     load, rate = _load(str(record.get("load") or ""), record)
     group = str(record.get("group") or "other")
     scale = _scale(unit)
+    setting = _setting(record, group, notes)
+    known = inferred_settings(setting | {"collection": f"published/{group}"})
     return MeasuredRow(
         id=str(record.get("id", "")),
         collection=f"published/{group}",
@@ -48,7 +51,7 @@ def published_row(record: dict[str, Any]) -> MeasuredRow:
         notes=notes,
         source=f"{record.get('source_title') or ''} ({record.get('source_ref') or 'no reference'})",
         date=str(record.get("date") or ""),
-        **_setting(record, group, notes),
+        **(setting | known),
     )
 
 

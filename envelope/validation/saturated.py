@@ -5,10 +5,12 @@ import re
 from dataclasses import dataclass, replace
 
 from envelope.perf.memory import fit
-from envelope.perf.steady import Steady, steady_state
+from envelope.perf.replica import ReplicaSpec
+from envelope.perf.steady import Steady, held_tokens, steady_state
 from envelope.spec.deployment import MOST
 from envelope.spec.step import StepTables, rank_tables
 from envelope.validation.hosts import wall_w
+from envelope.validation.loads import offline_run
 from envelope.validation.rows import MeasuredRow
 from envelope.validation.shapes import (
     Found,
@@ -27,6 +29,9 @@ SLO_LOAD_FRAC = 0.92
 (median ratio of MLPerf Server to Offline results of the same system and model with loose limits)."""
 _SATURATED_SEQS = 2048
 """Sequences in flight at most in a saturated run: the default of TensorRT-LLM's ``max_batch_size``."""
+_LEAST_STEP_TOKENS, _MOST_STEP_TOKENS = 2048, 32_768
+_LONG_RUN_WAVES = 8.0
+"""Multiples of the batch from which on the ends of an offline run hardly count."""
 
 
 def _steady(row: MeasuredRow) -> tuple[Steady, Target, StepTables, float, Shape]:
@@ -83,19 +88,39 @@ def _saturated(row: MeasuredRow) -> _Saturated:
 
 
 def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> _Saturated:
-    replica = target.replica
-    widest = replica.settings.changed(max_num_seqs=min(_SATURATED_SEQS * replica.parallelism.dp, MOST))
-    replica = replace(replica, settings=widest)
+    replica = _offline(target.replica, shape, row)
     target = Target(replica, target.replicas, target.host, target.assumed)
-    held = fit(replica).max_concurrency(shape.input_tokens + shape.output_tokens / 2)
-    most = min(max(held, 1), replica.max_num_seqs)
+    most = _held(replica, shape)
     tables = target.tables()
     limits = shape.dataset if row.load == "slo" else None
     if limits is not None and limits.tpot_limit_s is not None:
         most = _largest_within(tables, target, shape, most, limits.tpot_limit_s)
     state = steady_state(tables, loop_of(target, shape, float(most)))
     rate = target.replicas * most * shape.output_tokens / state.e2e_s
+    if row.requests is not None and row.requests < _LONG_RUN_WAVES * most * target.replicas:
+        rate = offline_run(row, target, row.requests, shape.input_tokens, shape.output_tokens).output_tokens_per_s
     return _Saturated(target, state, float(most), rate)
+
+
+def _held(replica: ReplicaSpec, shape: Shape) -> int:
+    """Return the sequences in flight that memory and limit allow."""
+    held = fit(replica).max_concurrency(held_tokens(replica.engine, shape.input_tokens, shape.output_tokens))
+    return min(max(held, 1), replica.max_num_seqs)
+
+
+def _offline(replica: ReplicaSpec, shape: Shape, row: MeasuredRow) -> ReplicaSpec:
+    """Return a replica as those set it who measure saturation: the widest batch, and a step to feed it.
+
+    Offline, the step holds what the batch calls for, n·(1 + input/output) tokens, between 2,048 and 32,768
+    (``trtllm-bench``, NVIDIA/TensorRT-LLM tensorrt_llm/bench/build/tuning.py@04cba882).
+    """
+    ranks = replica.parallelism.dp
+    replica = replace(replica, settings=replica.settings.changed(max_num_seqs=min(_SATURATED_SEQS * ranks, MOST)))
+    if row.load != "saturated" or row.max_num_batched_tokens is not None:
+        return replica
+    called = _held(replica, shape) / ranks * (1.0 + shape.input_tokens / shape.output_tokens)
+    tokens = round(min(max(called, _LEAST_STEP_TOKENS), _MOST_STEP_TOKENS))
+    return replace(replica, settings=replica.settings.changed(max_num_batched_tokens=tokens))
 
 
 def _largest_within(tables: StepTables, target: Target, shape: Shape, most: int, tpot_s: float) -> int:

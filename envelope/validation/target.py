@@ -197,6 +197,7 @@ def _settings(row: MeasuredRow, engine: Engine) -> EngineSettings:
         kv_blocks=row.kv_blocks,
         draft_tokens=row.draft_tokens,
         draft_acceptance_frac=row.draft_acceptance_frac,
+        memory_frac=row.memory_frac,
     )
 
 
