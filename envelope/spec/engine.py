@@ -33,6 +33,9 @@ class Engine(Sourced):
     """Time of every step outside kernels that does not overlap with them."""
     sequence_overhead_s: float = Field(ge=0)
     """Time per sampled sequence and step (sampling, detokenising, bookkeeping)."""
+    stream_overhead_s: float = Field(ge=0, default=0.0)
+    """Part of ``sequence_overhead_s`` that sending each token to its client takes; runs that collect whole answers
+    spare it."""
     request_overhead_s: float = Field(ge=0)
     """Time added to a request's TTFT outside the loop (HTTP, tokenising, queue hand-over)."""
     admission_steps: float = Field(ge=0, default=0.0)

@@ -29,6 +29,8 @@ SLO_LOAD_FRAC = 0.92
 (median ratio of MLPerf Server to Offline results of the same system and model with loose limits)."""
 _SATURATED_SEQS = 2048
 """Sequences in flight at most in a saturated run: the default of TensorRT-LLM's ``max_batch_size``."""
+_NORMAL_99 = 2.326
+"""99th percentile of the standard normal distribution."""
 _LEAST_STEP_TOKENS, _MOST_STEP_TOKENS = 2048, 32_768
 _LONG_RUN_WAVES = 8.0
 """Multiples of the batch from which on the ends of an offline run hardly count."""
@@ -84,7 +86,10 @@ class _Saturated:
 def _saturated(row: MeasuredRow) -> _Saturated:
     """Return the fastest layout at its best batch, within the latency limits if the load has any."""
     shape = shape_of(row)
-    return max((_saturate(row, target, shape) for target in layouts(row)), key=lambda s: s.rate)
+    found = [_saturate(row, target, shape) for target in layouts(row)]
+    if row.load == "slo":
+        found = [replace(one, rate=one.rate * _slo_share(one, shape)) for one in found]
+    return max(found, key=lambda s: s.rate)
 
 
 def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> _Saturated:
@@ -124,21 +129,44 @@ def _offline(replica: ReplicaSpec, shape: Shape, row: MeasuredRow) -> ReplicaSpe
 
 
 def _largest_within(tables: StepTables, target: Target, shape: Shape, most: int, tpot_s: float) -> int:
-    """Return the largest batch whose inter-token time stays within a limit (1 if none does)."""
+    """Return the largest batch whose 99th percentile of the inter-token time stays within a limit (1 if none does)."""
     low, high = 1, most
     while low < high:
         middle = (low + high + 1) // 2
-        slow = steady_state(tables, loop_of(target, shape, float(middle))).itl_s > tpot_s * SLO_LOAD_FRAC
+        slow = _high_itl_s(tables, target, shape, float(middle)) > tpot_s
         low, high = (low, middle - 1) if slow else (middle, high)
     return low
+
+
+def _high_itl_s(tables: StepTables, target: Target, shape: Shape, sequences: float) -> float:
+    """Return the 99th percentile over requests of the mean inter-token time in a batch of ``sequences``.
+
+    While a request decodes, about as many prompts are computed beside it as there are sequences; with Poisson
+    arrivals and lengths of variation c their work has the relative deviation √((1 + c²)/n), and only the prefill's
+    share of the time varies with it.
+    """
+    state = steady_state(tables, loop_of(target, shape, sequences))
+    prefill = _prefill_frac(state, target)
+    spread = math.sqrt((1.0 + _length_cv(shape) ** 2) / max(sequences, 1.0))
+    return state.itl_s * (1.0 + _NORMAL_99 * prefill * spread)
+
+
+def _prefill_frac(state: Steady, target: Target) -> float:
+    """Return the share of the time that prefill takes in a steady state."""
+    return 1.0 - state.decode_step_s / (state.itl_s * target.replica.tokens_per_step)
+
+
+def _length_cv(shape: Shape) -> float:
+    return shape.dataset.length_cv if shape.dataset else 0.0
 
 
 def _slo_share(best: _Saturated, shape: Shape) -> float:
     """Return the share of the saturated rate at which 99 % of first tokens come within the limit.
 
     Prompts queue for prefill, which takes the share φ of all time at saturation, each for a time S: with Poisson
-    arrivals and service of equal length the wait has a tail of mean S·ρ/(2(1 − ρ)), so its 99th percentile is about
-    ln(100) times that. S·ln(100)/2·ρ/(1 − ρ) ≤ limit − S gives ρ, and ρ/φ the share.
+    arrivals and service times of variation c the wait has a tail of mean S·(1 + c²)·ρ/(2(1 − ρ)) (Pollaczek and
+    Khinchine), so its 99th percentile is about ln(100) times that. It may not exceed limit − S, which gives ρ, and ρ/φ
+    is the share.
     """
     limit = shape.dataset.ttft_limit_s if shape.dataset else None
     if limit is None:
@@ -146,15 +174,15 @@ def _slo_share(best: _Saturated, shape: Shape) -> float:
     target, state = best.target, best.state
     alone = prompt_s(rank_tables(target.tables(), target.replica.parallelism.dp), shape.input_tokens)
     room = max(limit - alone, 0.05 * limit)
-    rho = 1.0 / (1.0 + alone * math.log(100.0) / 2.0 / room)
-    prefill_frac = 1.0 - state.decode_step_s / (state.itl_s * target.replica.tokens_per_step)
-    return min(SLO_LOAD_FRAC, rho / max(prefill_frac, 1e-9))
+    tail_s = alone * (1.0 + _length_cv(shape) ** 2) * math.log(100.0) / 2.0
+    rho = 1.0 / (1.0 + tail_s / room)
+    return min(SLO_LOAD_FRAC, rho / max(_prefill_frac(state, target), 1e-9))
 
 
 def saturated_throughput(row: MeasuredRow, _: str | None) -> Found:
     """Return the token rate at full load, within the latency limits if the load has any."""
     best, shape = _saturated(row), shape_of(row)
-    rate = best.rate * (_slo_share(best, shape) if row.load == "slo" else 1.0)
+    rate = best.rate
     if row.counts_input:
         rate *= (shape.input_tokens + shape.output_tokens) / shape.output_tokens
     bound = bound_at(best.target.tables(), best.sequences)

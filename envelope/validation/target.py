@@ -91,7 +91,7 @@ def layouts(row: MeasuredRow) -> Iterator[Target]:
     Raises ``UnmappableError`` when the device, model or weight format is unknown.
     """
     device, model = _device(row), _model(row)
-    engine = _engine(row, device.profile)
+    engine = _collecting(row, _engine(row, device.profile))
     weights, assumed = _weights(row, model, engine)
     base = ReplicaSpec(
         model=model.model,
@@ -130,6 +130,18 @@ def _engine(row: MeasuredRow, hardware: HardwareProfile) -> Engine:
         return found
     usual = (e for e in load_all(Engine, "engines") if hardware.device_class in e.default_on)
     return next(usual, None) or load(Engine, "engines", DEFAULT_ENGINE, file=row.id, path="engine")
+
+
+def _collecting(row: MeasuredRow, engine: Engine) -> Engine:
+    """Return the engine as it runs where answers are collected whole: offline, no token is sent by itself."""
+    return _unstreamed(engine.id) if row.load == "saturated" and engine.stream_overhead_s > 0 else engine
+
+
+@cache
+def _unstreamed(engine_id: str) -> Engine:
+    engine = load(Engine, "engines", engine_id, file="validation", path="engine")
+    left = engine.sequence_overhead_s - engine.stream_overhead_s
+    return engine.changed(sequence_overhead_s=left, stream_overhead_s=0.0)
 
 
 def _format(name: str) -> NumberFormat:
