@@ -38,6 +38,11 @@ class LoadRun:
     input_tokens_per_s: float
     bound: str
 
+    @property
+    def requests_per_s(self) -> float:
+        """Rate at which requests were answered."""
+        return self.output_tokens_per_s / float(np.average(self.output_tokens, weights=self.weights))
+
     def _column(self, quantity: str) -> Floats:
         if quantity in {"tpot", "itl"}:
             gaps = np.maximum(self.output_tokens - 1, 1)

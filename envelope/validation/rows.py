@@ -10,10 +10,11 @@ from envelope.spec.engine import DEFAULT_ENGINE
 Quantity = Literal[
     "decode_rate", "prefill_rate", "itl", "tpot", "ttft", "ttft_unloaded", "e2e", "request_latency",
     "saturated_throughput", "serving_throughput", "per_user_rate", "power_gpu", "power_wall",
-    "energy_per_token", "power_efficiency",
+    "energy_per_token", "power_efficiency", "request_throughput", "concurrency_capacity",
 ]  # fmt: skip
 """What a row measured. Rates are tokens/s, times seconds, power watts, energy J per output token;
-``power_efficiency`` is tokens/s per watt of provisioned utility power."""
+``power_efficiency`` is tokens/s per watt of provisioned utility power, ``request_throughput`` requests/s,
+``concurrency_capacity`` requests served at once."""
 
 Load = Literal[
     "single", "batch", "closed_loop", "steady", "open_loop", "saturated", "slo", "phase", "production", "replay"
@@ -102,6 +103,9 @@ class MeasuredRow(Frozen):
     """Whether the engine was called inside the benchmark, without server and network."""
     front_end_s: float = 0.0
     """Time that a front end before the engine adds to the first token."""
+    ttft_limit_s: float | None = Field(default=None, gt=0)
+    """Largest 99th percentile of the TTFT under which the row was measured; ``None`` where it states none."""
+    tpot_limit_s: float | None = Field(default=None, gt=0)
     threads: int | None = None
     overloaded: bool = False
     """Whether the run failed requests or queued without bound, so that times measure the client's patience."""

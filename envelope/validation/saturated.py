@@ -17,6 +17,7 @@ from envelope.validation.shapes import (
     Shape,
     bound_at,
     decode_step_s,
+    limits_of,
     loop_of,
     per_reference,
     prompt_s,
@@ -75,36 +76,40 @@ def steady_energy(row: MeasuredRow, _: str | None) -> Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Saturated:
+class Saturated:
+    """A system at full load."""
+
     target: Target
     state: Steady
     sequences: float
+    """In flight on each replica."""
     rate: float
     """Output tokens per second of all replicas."""
 
 
-def _saturated(row: MeasuredRow) -> _Saturated:
+def best_saturated(row: MeasuredRow) -> Saturated:
     """Return the fastest layout at its best batch, within the latency limits if the load has any."""
     shape = shape_of(row)
     found = [_saturate(row, target, shape) for target in layouts(row)]
     if row.load == "slo":
-        found = [replace(one, rate=one.rate * _slo_share(one, shape)) for one in found]
+        limit = limits_of(row, shape).ttft_s
+        found = [replace(one, rate=one.rate * _slo_share(one, shape, limit)) for one in found]
     return max(found, key=lambda s: s.rate)
 
 
-def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> _Saturated:
+def _saturate(row: MeasuredRow, target: Target, shape: Shape) -> Saturated:
     replica = _offline(target.replica, shape, row)
     target = Target(replica, target.replicas, target.host, target.assumed)
     most = _held(replica, shape)
     tables = target.tables()
-    limits = shape.dataset if row.load == "slo" else None
-    if limits is not None and limits.tpot_limit_s is not None:
-        most = _largest_within(tables, target, shape, most, limits.tpot_limit_s)
+    limit = limits_of(row, shape).tpot_s
+    if limit is not None:
+        most = _largest_within(tables, target, shape, most, limit)
     state = steady_state(tables, loop_of(target, shape, float(most)))
     rate = target.replicas * most * shape.output_tokens / state.e2e_s
     if row.requests is not None and row.requests < _LONG_RUN_WAVES * most * target.replicas:
         rate = offline_run(row, target, row.requests, shape.input_tokens, shape.output_tokens).output_tokens_per_s
-    return _Saturated(target, state, float(most), rate)
+    return Saturated(target, state, float(most), rate)
 
 
 def _held(replica: ReplicaSpec, shape: Shape) -> int:
@@ -160,7 +165,7 @@ def _length_cv(shape: Shape) -> float:
     return shape.dataset.length_cv if shape.dataset else 0.0
 
 
-def _slo_share(best: _Saturated, shape: Shape) -> float:
+def _slo_share(best: Saturated, shape: Shape, limit: float | None) -> float:
     """Return the share of the saturated rate at which 99 % of first tokens come within the limit.
 
     Prompts queue for prefill, which takes the share φ of all time at saturation, each for a time S: with Poisson
@@ -168,7 +173,6 @@ def _slo_share(best: _Saturated, shape: Shape) -> float:
     Khinchine), so its 99th percentile is about ln(100) times that. It may not exceed limit − S, which gives ρ, and ρ/φ
     is the share.
     """
-    limit = shape.dataset.ttft_limit_s if shape.dataset else None
     if limit is None:
         return SLO_LOAD_FRAC
     target, state = best.target, best.state
@@ -181,7 +185,7 @@ def _slo_share(best: _Saturated, shape: Shape) -> float:
 
 def saturated_throughput(row: MeasuredRow, _: str | None) -> Found:
     """Return the token rate at full load, within the latency limits if the load has any."""
-    best, shape = _saturated(row), shape_of(row)
+    best, shape = best_saturated(row), shape_of(row)
     rate = best.rate
     if row.counts_input:
         rate *= (shape.input_tokens + shape.output_tokens) / shape.output_tokens
@@ -191,27 +195,27 @@ def saturated_throughput(row: MeasuredRow, _: str | None) -> Found:
 
 def saturated_energy(row: MeasuredRow, _: str | None) -> Found:
     """Return the joules per output token at full load."""
-    best = _saturated(row)
+    best = best_saturated(row)
     watts = wall_w(best.state.power_w * best.target.replicas, best.target, row)
     return watts / best.rate, bound_at(best.target.tables(), best.sequences), best.target
 
 
 def saturated_wall(row: MeasuredRow, _: str | None) -> Found:
     """Return the watts at the wall at full load."""
-    best = _saturated(row)
+    best = best_saturated(row)
     watts = wall_w(best.state.power_w * best.target.replicas, best.target, row)
     return watts, bound_at(best.target.tables(), best.sequences), best.target
 
 
 def slo_tpot(row: MeasuredRow, _: str | None) -> Found:
     """Return the time per output token at the highest load within the limits."""
-    best = _saturated(row)
+    best = best_saturated(row)
     return best.state.itl_s, bound_at(best.target.tables(), best.sequences), best.target
 
 
 def slo_ttft(row: MeasuredRow, _: str | None) -> Found:
     """Return the time to first token at the highest load within the limits."""
-    best = _saturated(row)
+    best = best_saturated(row)
     return best.state.ttft_s, bound_at(best.target.tables(), best.sequences), best.target
 
 
@@ -235,8 +239,19 @@ def _cached_frac(row: MeasuredRow) -> float:
     return float(match[1]) / 100 if match and "incl" in row.unit else 0.0
 
 
-def phase_decode(row: MeasuredRow, _: str | None) -> Found:
-    """Return the rate of decode alone at a full batch."""
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Decode alone at a full batch."""
+
+    target: Target
+    sequences: float
+    """In flight on each replica."""
+    rate: float
+    """Output tokens per second of each replica."""
+
+
+def decode_phase(row: MeasuredRow) -> Phase:
+    """Return decode alone on the row's devices, at the batch it states, else at the largest that is usual and fits."""
     target = target_of(row)
     shape = shape_of(row)
     context = shape.input_tokens + (shape.output_tokens / 2 if row.output_tokens else 0.0)
@@ -247,10 +262,15 @@ def phase_decode(row: MeasuredRow, _: str | None) -> Found:
     settings = target.replica.settings.changed(max_num_seqs=min(max(math.ceil(wanted), 1), MOST))
     replica = replace(target.replica, settings=settings)
     target = Target(replica, target.replicas, target.host, target.assumed)
-    tables = target.tables()
-    step = decode_step_s(target, tables, wanted, context)
-    rate = target.replicas * wanted * replica.tokens_per_step / step
-    return per_reference(row, target, rate), bound_at(tables, wanted), target
+    step = decode_step_s(target, target.tables(), wanted, context)
+    return Phase(target, wanted, wanted * replica.tokens_per_step / step)
+
+
+def phase_decode(row: MeasuredRow, _: str | None) -> Found:
+    """Return the rate of decode alone at a full batch."""
+    phase = decode_phase(row)
+    rate = phase.target.replicas * phase.rate
+    return per_reference(row, phase.target, rate), bound_at(phase.target.tables(), phase.sequences), phase.target
 
 
 def re_batch(row: MeasuredRow) -> float | None:

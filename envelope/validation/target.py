@@ -104,7 +104,7 @@ def layouts(row: MeasuredRow) -> Iterator[Target]:
     )
     if model.assumed:
         assumed = (*assumed, f"{model.model.id} stands in for {row.model}")
-    count = row.device_count * device.count
+    count = _unit(row, base, row.device_count * device.count)
     for parallelism in _parallelisms(row, base, count):
         replica = _roomy(row, _fitted(_per_rank(row, replace(base, parallelism=parallelism))))
         yield Target(replica, max(count // parallelism.devices, 1), device.host, assumed)
@@ -248,6 +248,20 @@ def _parallelisms(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[P
     while tp * pp * dp > count and tp > 1:
         tp //= 2
     yield Parallelism(tp=tp, pp=pp, dp=dp, ep=ep if (tp * dp) % ep == 0 else 1)
+
+
+_UNIT_MOST = 8
+"""Multiples of the counted devices up to which a production unit is sought."""
+
+
+def _unit(row: MeasuredRow, base: ReplicaSpec, count: int) -> int:
+    """Return the devices that a production fleet serves one copy with, where those counted (a node) hold none."""
+    stated = (row.tp, row.pp, row.dp, row.ep) != (None,) * 4
+    if row.load != "production" or stated or count == 1 or base.model.moe is None:
+        return count
+    sizes = [count * 2**i for i in range(_UNIT_MOST.bit_length())]
+    spread = (replace(base, parallelism=Parallelism(dp=n, ep=n)) for n in sizes)
+    return next((n for n, one in zip(sizes, spread, strict=True) if fit(one).max_concurrency(4096) >= n), count)
 
 
 def _free(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[Parallelism]:
