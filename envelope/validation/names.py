@@ -36,6 +36,8 @@ class _Rules(Frozen):
     devices: tuple[_Rule, ...]
     engines: tuple[_Rule, ...]
     engine_versions: tuple[_Version, ...]
+    block_fp8: tuple[str, ...]
+    """Patterns of checkpoints whose FP8 is scaled by blocks, whatever a table calls it."""
     formats: tuple[_Rule, ...]
     models: tuple[_Rule, ...]
     noise: tuple[str, ...]

@@ -1,6 +1,7 @@
 """The deployment that a measured row ran on: foreign names and half-stated settings → a resolved replica."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,7 +19,7 @@ from envelope.spec.model import Model
 from envelope.spec.number_format import NumberFormat
 from envelope.spec.step import StepTables
 from envelope.validation.model_names import FoundModel, find_model
-from envelope.validation.names import Device, find_device, find_engine, find_format
+from envelope.validation.names import Device, find_device, find_engine, find_format, rules
 from envelope.validation.rows import MeasuredRow
 
 _MLPERF_TP = (1, 2, 4, 8)
@@ -159,6 +160,8 @@ def _weights(row: MeasuredRow, found: FoundModel, engine: Engine) -> tuple[Numbe
         return None, (f"weights {stated!r} taken as the checkpoint's own",) if stated else ()
     if engine.own_checkpoints and known.id == "mxfp4":
         known = _format("mxfp4_moe")  # a GGUF file keeps the rest in Q8_0, not in BF16
+    if known.id == "fp8" and any(re.search(p, row.model, re.IGNORECASE) for p in rules().block_fp8):
+        known = _format("fp8-block")
     return _as_shipped(known, found.model), ()
 
 
