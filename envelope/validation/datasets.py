@@ -63,6 +63,7 @@ class RunSettings(Frozen):
     attention_dp: bool = False
     """Attention data-parallel and experts spread over all devices of a stage."""
     memory_frac: float | None = Field(default=None, gt=0, le=1)
+    max_num_batched_tokens: int | None = Field(default=None, ge=1)
     requests: tuple[tuple[int, int, int], ...] = ()
     """(input tokens, output tokens, requests) of offline runs; other lengths take the entry of the nearest sum."""
     source: Source
@@ -127,8 +128,9 @@ def inferred_settings(row: Mapping[str, Any]) -> dict[str, Any]:
             found.setdefault("front_end_s", entry.front_end_s)
         if entry.kv is not None and not row["kv"]:
             found.setdefault("kv", entry.kv)
-        if entry.memory_frac is not None:
-            found.setdefault("memory_frac", entry.memory_frac)
+        for key in ("memory_frac", "max_num_batched_tokens"):
+            if getattr(entry, key) is not None:
+                found.setdefault(key, getattr(entry, key))
         if entry.attention_dp and row["device_count"] > 1:
             ranks = row["device_count"] // (row["pp"] or 1)
             found.update({"tp": None, "dp": ranks, "ep": ranks})

@@ -178,7 +178,7 @@ def find_engine(name: str, version: str = "") -> Engine | None:
     Versions before a change of the scheduler have a record of their own.
     """
     found = _engine_of(name)
-    stated = re.search(r"(\d+)\.(\d+)", version)
+    stated = re.search(r"(\d+)[.-](\d+)", version)
     if found is None or stated is None:
         return found
     for rule in rules().engine_versions:
