@@ -24,7 +24,7 @@ class Engine(Sourced):
     chunked_prefill: bool
     prefix_cache: bool
     reserves_answers: bool = False
-    """Whether a request is admitted only where the KV cache has room for its whole answer, so that none is preempted."""
+    """Whether a request is admitted only where the KV cache has room for its whole answer; none is preempted then."""
     evicts_windows: bool = True
     """Whether the KV cache drops what lies beyond the windows of windowed layers."""
     pipeline_overlap_frac: float = Field(default=1.0, ge=0, le=1)

@@ -112,9 +112,7 @@ def _extrapolated(run: LoadRun, share: int, wanted: float, simulated: float) -> 
     )
 
 
-def offline_run(
-    row: MeasuredRow, target: Target, count: int, input_tokens: float, output_tokens: float
-) -> LoadRun:
+def offline_run(row: MeasuredRow, target: Target, count: int, input_tokens: float, output_tokens: float) -> LoadRun:
     """Return a run of ``count`` equal requests that all wait at its start, its beginning and its end included."""
     key = (target.replica.key, target.replicas, "offline", count, input_tokens, output_tokens)
     known = _remembered(key)

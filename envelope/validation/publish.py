@@ -48,8 +48,8 @@ _FITTED = """\
 - Engines: step and sequence overheads of vLLM up to 0.12 (half of ML.ENERGY's inter-token latencies; its experts in
   block-scaled FP8 from the H100 rows of one model) and up to 0.6 (dstack); sequence overhead and admission lag of later
   vLLM (load tests, half of the InferenceX rows); admission lag of SGLang and TensorRT-LLM, launch cost per layer of all
-  three, and SGLang's time per request (half of the InferenceX rows); what sending tokens costs TensorRT-LLM (its offline
-  tables); the Dynamo front end (its rows).
+  three, and SGLang's time per request (half of the InferenceX rows); what sending tokens costs TensorRT-LLM (its
+  offline tables); the Dynamo front end (its rows).
 - llama.cpp before flash attention: bytes per score and its share of the peak (single cards of 2024).
 - Settings that runs do not state but are known or inferred to have used (draft tokens, polling intervals, KV formats,
   mean lengths of MLPerf's data sets) stand in `envelope/validation/datasets.yaml`, inferred ones from the rows
