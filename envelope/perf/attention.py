@@ -134,9 +134,15 @@ def decode_base_s(shape: LayerShape, curve: Chosen, device: Device, batch: Float
 
 
 def prefill_slopes(shape: LayerShape, knots: Floats, curve: Chosen, device: Device) -> Floats:
-    """Return [k] seconds per new token and position of one layer (the derivative by position)."""
+    """Return [k] seconds per new token and position of one layer (the derivative by position).
+
+    Kernels that write the scores to memory before the softmax move ``score_bytes`` for each pair of token, position
+    and head; 0 for those that keep them on the chip (Dao and others: FlashAttention, arXiv 2205.14135).
+    """
     _, flop = _per_segment(shape, knots, lambda r: (0.0, r.prefill_flop))
-    return flop / (device.peak_flop_per_s * curve["eff_c"])
+    scores = shape.heads * flop / shape.token_bytes if shape.token_bytes > 0 else np.zeros_like(flop)
+    moved = curve["score_bytes"] * scores / (device.bandwidth_bytes_per_s * curve["eff_b"])
+    return flop / (device.peak_flop_per_s * curve["eff_c"]) + moved
 
 
 def prefill_token_s(shape: LayerShape, curve: Chosen, device: Device) -> float:

@@ -11,7 +11,7 @@ from envelope.perf.breakdown import bottleneck_shares, evidence_of
 from envelope.perf.checks import Reason, blocking_reasons, start_warnings
 from envelope.perf.memory import MemoryFit, fit
 from envelope.perf.replica import ReplicaSpec
-from envelope.perf.steady import Loop, Steady, steady_state
+from envelope.perf.steady import Loop, Steady, held_tokens, steady_state
 from envelope.perf.step import compile_step
 from envelope.provenance import Evidence, Frozen, weakest
 from envelope.result import Result
@@ -175,15 +175,15 @@ def _limits(
 ) -> _Limits:
     """Return the batch that memory and engine hold, and a reason for every limit that bites.
 
-    Sequences in a steady state are on average half-way through their output, so the cache is counted at input +
-    output/2.
+    The cache is counted as ``held_tokens`` does.
     """
-    held = memory.max_concurrency(input_tokens + output_tokens / 2.0)
+    context = held_tokens(replica.engine, input_tokens, output_tokens)
+    held = memory.max_concurrency(context)
     reasons: list[Reason] = []
     batch = float(concurrency)
     if held < concurrency:
         batch = max(float(held), 1.0)
-        reasons.append(_kv_reason(memory, held, concurrency, input_tokens + output_tokens / 2.0))
+        reasons.append(_kv_reason(memory, held, concurrency, context))
     slots = 1 if replica.engine.batching == "single" else replica.max_num_seqs
     if slots < batch:
         batch = float(slots)

@@ -1,9 +1,10 @@
 """A closed loop of equal requests in steady state, from step tables alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from envelope.spec.engine import Engine
 from envelope.spec.step import StepTables
 
 _ROUNDS = 12
@@ -42,6 +43,14 @@ class Loop:
     tokens_per_step: float = 1.0
     static: bool = False
     """Prefill of the whole batch first, then decode of the whole batch (no continuous batching)."""
+
+
+def held_tokens(engine: Engine, input_tokens: float, output_tokens: float) -> float:
+    """Return the tokens of KV cache that one request of a steady state takes.
+
+    Sequences are on average half-way through their answers; an engine that reserves answers holds room for whole ones.
+    """
+    return input_tokens + output_tokens * (1.0 if engine.reserves_answers else 0.5)
 
 
 def context_s(tables: StepTables, n: float, context_tokens: float) -> float:
@@ -88,18 +97,34 @@ def steady_state(tables: StepTables, loop: Loop) -> Steady:
 
     Every output token of the batch calls for input/output tokens of prefill. With P of them due per step, steps
     carry chunks of max(P, one prompt) up to the token budget; the inter-token time is the decode step plus the
-    share of the chunk's extra time. The number in decode follows from the times in prefill and decode.
+    share of the chunk's extra time. The number in decode follows from the times in prefill and decode, and is never
+    larger than the token budget can feed: beyond that, requests wait for their prefill (Little's law gives how long).
     """
     if loop.static:
         return _static(tables, loop)
     decodes = max(loop.output_tokens - 1, 0) / loop.tokens_per_step
     context = loop.input_tokens + loop.output_tokens / 2.0
-    n = loop.concurrency if decodes > 0 else 0.0
+    fed = _fed(tables, loop, decodes)
+    n = min(loop.concurrency, fed) if decodes > 0 else 0.0
     state = _round(tables, loop, n, context, decodes)
     for _ in range(_ROUNDS):
-        n = _next_decoding(loop, state, decodes, n)
+        n = min(_next_decoding(loop, state, decodes, n), fed)
         state = _round(tables, loop, n, context, decodes)
-    return state
+    return _queued(loop, state, decodes) if n >= fed else state
+
+
+def _fed(tables: StepTables, loop: Loop, decodes: float) -> float:
+    """Return the most sequences in decode for which a step's token budget also holds the prefill that they call for."""
+    if decodes <= 0:
+        return loop.concurrency
+    return tables.max_batched_tokens / (loop.query_tokens + loop.input_tokens / decodes)
+
+
+def _queued(loop: Loop, state: Steady, decodes: float) -> Steady:
+    """Return the state in which the requests that the budget does not feed wait for their prefill."""
+    decode_s = decodes * state.itl_s * loop.tokens_per_step
+    e2e_s = max(loop.concurrency * decode_s / state.decoding, state.e2e_s)
+    return replace(state, e2e_s=e2e_s, ttft_s=e2e_s - decode_s)
 
 
 def _next_decoding(loop: Loop, state: Steady, decodes: float, n: float) -> float:

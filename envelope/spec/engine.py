@@ -25,12 +25,17 @@ class Engine(Sourced):
     batching: Literal["continuous", "static", "single"]
     chunked_prefill: bool
     prefix_cache: bool
+    reserves_answers: bool = False
+    """Whether a request is admitted only where the KV cache has room for its whole answer; none is preempted then."""
     pipeline_overlap_frac: float = Field(default=1.0, ge=0, le=1)
     """Share of pipeline stages that work at once on micro-batches of a step; 0 is one stage after the other."""
     step_overhead_s: float = Field(ge=0)
     """Time of every step outside kernels that does not overlap with them."""
     sequence_overhead_s: float = Field(ge=0)
     """Time per sampled sequence and step (sampling, detokenising, bookkeeping)."""
+    stream_overhead_s: float = Field(ge=0, default=0.0)
+    """Part of ``sequence_overhead_s`` that sending each token to its client takes; runs that collect whole answers
+    spare it."""
     request_overhead_s: float = Field(ge=0)
     """Time added to a request's TTFT outside the loop (HTTP, tokenising, queue hand-over)."""
     admission_steps: float = Field(ge=0, default=0.0)

@@ -24,6 +24,7 @@ QUANTITIES: dict[str, BandQuantity] = {
     "request_latency": "e2e",
     "saturated_throughput": "throughput",
     "serving_throughput": "throughput",
+    "request_throughput": "throughput",
     "power_gpu": "power",
     "power_wall": "power",
     "energy_per_token": "energy",

@@ -1,5 +1,6 @@
 """Request statistics of benchmark data sets and load-test profiles that rows refer to by name."""
 
+import math
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -59,7 +60,22 @@ class RunSettings(Frozen):
     front_end_s: float | None = Field(default=None, ge=0)
     """Time that a front end before the engine adds to the first token."""
     kv: str | None = None
+    attention_dp: bool = False
+    """Attention data-parallel and experts spread over all devices of a stage."""
+    memory_frac: float | None = Field(default=None, gt=0, le=1)
+    max_num_batched_tokens: int | None = Field(default=None, ge=1)
+    requests: tuple[tuple[int, int, int], ...] = ()
+    """(input tokens, output tokens, requests) of offline runs; other lengths take the entry of the nearest sum."""
     source: Source
+
+    def requests_for(self, input_tokens: float | None, output_tokens: float | None) -> int | None:
+        """Return the requests of an offline run of these lengths, or ``None`` where nothing is known."""
+        if not self.requests or input_tokens is None or output_tokens is None:
+            return None
+        exact = {(i, o): n for i, o, n in self.requests}.get((round(input_tokens), round(output_tokens)))
+        total = input_tokens + output_tokens
+        near = min(self.requests, key=lambda r: abs(math.log((r[0] + r[1]) / total)))
+        return exact or near[2]
 
     def fits(self, row: Mapping[str, Any]) -> bool:
         """Return whether a row (with the fields of ``MeasuredRow``) belongs to these runs."""
@@ -70,7 +86,7 @@ class RunSettings(Frozen):
             and all(re.search(pattern, str(text), re.IGNORECASE) for pattern, text in named)
             and (not self.versions or row["engine_version"] in self.versions)
             and (self.data_parallel is None or self.data_parallel == ((row["dp"] or 1) > 1))
-            and (self.batch_below is None or float(row["batch"]) < self.batch_below)
+            and (self.batch_below is None or float(row["batch"] or 1.0) < self.batch_below)
         )
 
 
@@ -112,4 +128,13 @@ def inferred_settings(row: Mapping[str, Any]) -> dict[str, Any]:
             found.setdefault("front_end_s", entry.front_end_s)
         if entry.kv is not None and not row["kv"]:
             found.setdefault("kv", entry.kv)
+        for key in ("memory_frac", "max_num_batched_tokens"):
+            if getattr(entry, key) is not None:
+                found.setdefault(key, getattr(entry, key))
+        if entry.attention_dp and row["device_count"] > 1:
+            ranks = row["device_count"] // (row["pp"] or 1)
+            found.update({"tp": None, "dp": ranks, "ep": ranks})
+        requests = entry.requests_for(row["input_tokens"], row["output_tokens"])
+        if requests is not None:
+            found.setdefault("requests", requests)
     return found

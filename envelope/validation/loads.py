@@ -4,7 +4,7 @@ import csv
 import gzip
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -37,6 +37,11 @@ class LoadRun:
     output_tokens_per_s: float
     input_tokens_per_s: float
     bound: str
+
+    @property
+    def requests_per_s(self) -> float:
+        """Rate at which requests were answered."""
+        return self.output_tokens_per_s / float(np.average(self.output_tokens, weights=self.weights))
 
     def _column(self, quantity: str) -> Floats:
         if quantity in {"tpot", "itl"}:
@@ -105,6 +110,18 @@ def _extrapolated(run: LoadRun, share: int, wanted: float, simulated: float) -> 
     return LoadRun(
         run.ttft_s, run.e2e_s, run.output_tokens, weights, run.output_tokens_per_s, run.input_tokens_per_s, run.bound
     )
+
+
+def offline_run(row: MeasuredRow, target: Target, count: int, input_tokens: float, output_tokens: float) -> LoadRun:
+    """Return a run of ``count`` equal requests that all wait at its start, its beginning and its end included."""
+    key = (target.replica.key, target.replicas, "offline", count, input_tokens, output_tokens)
+    known = _remembered(key)
+    if known is not None:
+        return known
+    share = math.ceil(count / lanes(target))
+    lengths = [np.full(share, max(round(x), 1), dtype=np.int64) for x in (input_tokens, output_tokens)]
+    run = _run(target, open_loop(np.zeros(share), *lengths, seed=_SEED), 1, row)
+    return _remember(key, target, replace(run, output_tokens_per_s=run.output_tokens_per_s * lanes(target)))
 
 
 def open_loop_run(row: MeasuredRow, target: Target, input_tokens: float, output_tokens: float) -> LoadRun:
@@ -220,12 +237,16 @@ def _config(target: Target, tables: StepTables, requests: Requests) -> ReplicaCo
     replica = target.replica
     memory = fit(replica)
     block = memory.kv_block_tokens
-    longest = int((requests.input_tokens + requests.output_tokens).max())
+    lengths = requests.input_tokens + requests.output_tokens
+    blocks = max(memory.kv_blocks // replica.parallelism.dp, math.ceil(int(lengths.max()) / block) + 1)
+    seqs = min(math.ceil(replica.max_num_seqs / replica.parallelism.dp), tables.max_num_seqs, memory.state_slots)
+    if replica.engine.reserves_answers:
+        seqs = max(min(seqs, int(blocks * block / float(lengths.mean()))), 1)
     return ReplicaConfig(
         steps=tables,
-        max_num_seqs=min(math.ceil(replica.max_num_seqs / replica.parallelism.dp), tables.max_num_seqs),
+        max_num_seqs=seqs,
         max_num_batched_tokens=tables.max_batched_tokens,
-        kv_blocks=max(memory.kv_blocks // replica.parallelism.dp, math.ceil(longest / block) + 1),
+        kv_blocks=blocks,
         block_tokens=block,
         fixed_blocks_per_seq=memory.fixed_blocks,
         prefix_cache=bool(replica.settings.prefix_cache),

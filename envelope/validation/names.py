@@ -44,6 +44,8 @@ class _Rules(Frozen):
     devices: tuple[_Rule, ...]
     engines: tuple[_Rule, ...]
     engine_versions: tuple[_Version, ...]
+    block_fp8: tuple[str, ...]
+    """Patterns of checkpoints whose FP8 is scaled by blocks, whatever a table calls it."""
     threads: tuple[_Thread, ...]
     unstated_versions: dict[str, str] = {}
     """Engine → version that a start-up log is taken for which states none."""
@@ -187,7 +189,7 @@ def find_engine(name: str, version: str = "") -> Engine | None:
     Versions before a change of the scheduler have a record of their own.
     """
     found = _engine_of(name)
-    stated = re.search(r"(\d+)\.(\d+)", version)
+    stated = re.search(r"(\d+)[.-](\d+)", version)
     if found is None or stated is None:
         return found
     for rule in rules().engine_versions:

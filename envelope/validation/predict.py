@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from envelope.errors import InputError
-from envelope.validation import saturated, single
+from envelope.validation import capacity, saturated, single
 from envelope.validation.loads import LoadRun, closed_loop_run, open_loop_run, replay_run
 from envelope.validation.rows import MeasuredRow
 from envelope.validation.shapes import Found, per_reference, shape_of
@@ -61,6 +61,8 @@ def _of_run(row: MeasuredRow, target: Target, run: LoadRun) -> float:
     if row.quantity in {"serving_throughput", "saturated_throughput", "decode_rate"}:
         rate = run.output_tokens_per_s + (run.input_tokens_per_s if row.counts_input else 0.0)
         return per_reference(row, target, rate)
+    if row.quantity == "request_throughput":
+        return per_reference(row, target, run.requests_per_s)
     if row.quantity == "per_user_rate":
         return 1.0 / run.mean("tpot")
     if row.quantity == "itl" and row.output_counted_tokens:
@@ -89,6 +91,7 @@ _RULES: dict[tuple[str, str], _Rule] = {
     ("power_gpu", "steady"): saturated.steady_power,
     ("energy_per_token", "steady"): saturated.steady_energy,
     ("energy_per_token", "saturated"): saturated.saturated_energy,
+    ("energy_per_token", "slo"): saturated.saturated_energy,
     ("saturated_throughput", "saturated"): saturated.saturated_throughput,
     ("saturated_throughput", "slo"): saturated.saturated_throughput,
     ("power_wall", "saturated"): saturated.saturated_wall,
@@ -99,6 +102,29 @@ _RULES: dict[tuple[str, str], _Rule] = {
     ("prefill_rate", "production"): saturated.phase_prefill,
     ("decode_rate", "phase"): saturated.phase_decode,
     ("decode_rate", "production"): saturated.phase_decode,
+    ("serving_throughput", "production"): saturated.saturated_throughput,
+    ("request_throughput", "saturated"): capacity.saturated_requests,
+    ("request_throughput", "slo"): capacity.saturated_requests,
+    ("request_throughput", "production"): capacity.saturated_requests,
+    ("request_throughput", "steady"): capacity.steady_requests,
+    ("request_throughput", "batch"): capacity.batch_requests,
+    ("request_throughput", "single"): capacity.single_requests,
+    ("concurrency_capacity", "saturated"): capacity.concurrency,
+    ("concurrency_capacity", "slo"): capacity.concurrency,
+    ("concurrency_capacity", "closed_loop"): capacity.concurrency,
+    ("concurrency_capacity", "steady"): capacity.concurrency,
+    ("concurrency_capacity", "production"): capacity.concurrency,
+    ("concurrency_capacity", "phase"): capacity.concurrency,
+    ("per_user_rate", "saturated"): capacity.saturated_user_rate,
+    ("per_user_rate", "slo"): capacity.saturated_user_rate,
+    ("per_user_rate", "steady"): capacity.steady_user_rate,
+    ("per_user_rate", "single"): capacity.single_user_rate,
+    ("per_user_rate", "batch"): capacity.single_user_rate,
+    ("per_user_rate", "phase"): capacity.phase_user_rate,
+    ("per_user_rate", "production"): capacity.phase_user_rate,
+    ("power_efficiency", "phase"): capacity.provisioned_efficiency,
+    ("power_efficiency", "saturated"): capacity.provisioned_efficiency,
+    ("power_efficiency", "slo"): capacity.provisioned_efficiency,
 }
 """Quantity and load → the function that predicts it."""
 

@@ -50,10 +50,12 @@ _FITTED = """\
 - llama.cpp class on GPUs, Apple, Strix Halo and Spark: one set of constants per device family and engine from published
   rates of this kind, never per model; partly in-sample.
 - GPU watts: four constants over the ML.ENERGY rows. MI300X: one set over dstack's and MLPerf's rows.
-- Engines: step and sequence overheads of vLLM up to 0.11 (half of ML.ENERGY's inter-token latencies) and up to 0.6
-  (dstack); sequence overhead and admission lag of later vLLM (load tests, half of the InferenceX rows); admission lag
-  of SGLang and TensorRT-LLM, and launch cost per layer of vLLM and SGLang (half of the InferenceX rows); the Dynamo
-  front end (its rows).
+- Engines: step and sequence overheads of vLLM up to 0.12 (half of ML.ENERGY's inter-token latencies; its experts in
+  block-scaled FP8 from the H100 rows of one model) and up to 0.6 (dstack); sequence overhead and admission lag of later
+  vLLM (load tests, half of the InferenceX rows); admission lag of SGLang and TensorRT-LLM, launch cost per layer of all
+  three, and SGLang's time per request (half of the InferenceX rows); what sending tokens costs TensorRT-LLM (its
+  offline tables); the Dynamo front end (its rows).
+- llama.cpp before flash attention: bytes per score and its share of the peak (single cards of 2024).
 - Start-up logs: vLLM's bytes per logit and token, its context and communicator memory and its captured graphs come from
   about 60 of the logs of one laboratory and card (H100, vLLM 0.15 to 0.19); everything else of memory – how blocks,
   windows, states and fractions count – was read from the engines' sources. 89 of the logs, most of them of other cards,

@@ -11,10 +11,11 @@ from envelope.validation.startup.log import StartupLog
 Quantity = Literal[
     "decode_rate", "prefill_rate", "itl", "tpot", "ttft", "ttft_unloaded", "e2e", "request_latency",
     "saturated_throughput", "serving_throughput", "per_user_rate", "power_gpu", "power_wall",
-    "energy_per_token", "power_efficiency",
+    "energy_per_token", "power_efficiency", "request_throughput", "concurrency_capacity",
 ]  # fmt: skip
 """What a row measured. Rates are tokens/s, times seconds, power watts, energy J per output token;
-``power_efficiency`` is tokens/s per watt of provisioned utility power."""
+``power_efficiency`` is tokens/s per watt of provisioned utility power, ``request_throughput`` requests/s,
+``concurrency_capacity`` requests served at once."""
 
 Load = Literal[
     "single", "batch", "closed_loop", "steady", "open_loop", "saturated", "slo", "phase", "production", "replay"
@@ -78,6 +79,10 @@ class MeasuredRow(Frozen):
     rate_per_s: float | None = None
     prompts_per_slot: float = 10.0
     """``closed_loop``: requests sent, in multiples of the concurrency."""
+    requests: int | None = None
+    """``saturated``: requests of the run, all queued at its start; ``None`` is so many that the ends do not matter."""
+    memory_frac: float | None = None
+    """Share of the device memory that the run let its engine take."""
     stages: tuple[Stage, ...] = ()
     stage: int | None = None
     """Stage that the value belongs to; ``None`` is the whole run."""
@@ -99,6 +104,9 @@ class MeasuredRow(Frozen):
     """Whether the engine was called inside the benchmark, without server and network."""
     front_end_s: float = 0.0
     """Time that a front end before the engine adds to the first token."""
+    ttft_limit_s: float | None = Field(default=None, gt=0)
+    """Largest 99th percentile of the TTFT under which the row was measured; ``None`` where it states none."""
+    tpot_limit_s: float | None = Field(default=None, gt=0)
     threads: int | None = None
     overloaded: bool = False
     """Whether the run failed requests or queued without bound, so that times measure the client's patience."""

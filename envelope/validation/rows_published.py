@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from envelope.validation.datasets import inferred_settings
 from envelope.validation.rows import Load, MeasuredRow, Quantity, Statistic, number, whole
 
 _LOADS: dict[str, Load] = {
@@ -28,8 +29,11 @@ def published_row(record: dict[str, Any]) -> MeasuredRow:
     if value is None or value <= 0:
         raise ValueError(f"value {record['value']!r} is not a positive number")
     load, rate = _load(str(record.get("load") or ""), record)
+    load = "saturated" if kind == "concurrency_capacity" and load == "single" else load
     group = str(record.get("group") or "other")
     scale = _scale(unit)
+    setting = _setting(record, group, notes)
+    known = inferred_settings(setting | {"collection": f"published/{group}"})
     return MeasuredRow(
         id=str(record.get("id", "")),
         collection=f"published/{group}",
@@ -45,10 +49,11 @@ def published_row(record: dict[str, Any]) -> MeasuredRow:
         prompts_per_slot=_prompts_per_slot(record),
         in_process=group in {"trtllm", "laptop"},
         dataset=_dataset(record, group),
+        **_limits(str(record.get("load") or ""), kind, load, f"{unit}; {notes}"),
         notes=notes,
         source=f"{record.get('source_title') or ''} ({record.get('source_ref') or 'no reference'})",
         date=str(record.get("date") or ""),
-        **_setting(record, group, notes),
+        **(setting | known),
     )
 
 
@@ -113,6 +118,8 @@ def _quantity(kind: str, unit: str, load: Load, group: str) -> Quantity:
         return "ttft_unloaded" if load == "single" else "ttft"
     if kind == "power":
         return "power_wall" if "wall" in unit else "power_gpu"
+    if kind == "serving_throughput" and re.match(r"req", unit):
+        return "request_throughput"
     if kind == "serving_throughput":
         return "saturated_throughput" if load in {"saturated", "slo"} else "serving_throughput"
     known: dict[str, Quantity] = {
@@ -125,6 +132,8 @@ def _quantity(kind: str, unit: str, load: Load, group: str) -> Quantity:
         "per_user_rate": "per_user_rate",
         "energy_per_token": "energy_per_token",
         "power_efficiency": "power_efficiency",
+        "request_throughput": "request_throughput",
+        "concurrency_capacity": "concurrency_capacity",
     }
     if kind not in known:
         raise ValueError(f"unknown kind {kind!r}")
@@ -153,6 +162,28 @@ def _default_engine(group: str) -> str:
     return {"cpu": "llama.cpp", "local": "llama.cpp", "laptop": "openvino", "trtllm": "tensorrt-llm"}.get(
         group, "vllm" if group != "mlperf" else "tensorrt-llm"
     )
+
+
+_LIMIT = r"[^\d;]{0,24}?(?:<=?|≤|under|within|below|limit|of)[^\d;]{0,12}([\d.]+)\s*(ms|s)\b"
+
+
+def _limits(load_text: str, kind: str, load: Load, text: str) -> dict[str, float]:
+    """Return the latency limits that a row's load or notes state.
+
+    Interactivity (tokens/s that each user sees) is a limit of the time per token. Notes speak of limits only where the
+    load has some.
+    """
+    found: dict[str, float] = {}
+    seen = re.search(r"interactivity_([\d.]+)\s*tok", load_text)
+    if load == "slo" or kind == "concurrency_capacity":
+        for key, name in (("ttft_limit_s", "TTFT|first token"), ("tpot_limit_s", "TPOT|ITL|inter-token latency")):
+            match = re.search(f"(?:{name}){_LIMIT}", text, re.IGNORECASE)
+            if match:
+                found[key] = float(match[1]) / (1e3 if match[2] == "ms" else 1.0)
+        seen = seen or re.search(r"([\d.]+)\s*tok(?:ens)?/s(?:/| per )user", text)
+    if seen:
+        found["tpot_limit_s"] = 1.0 / float(seen[1])
+    return found
 
 
 def _noted(pattern: str, notes: str) -> int | None:

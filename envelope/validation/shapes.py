@@ -25,6 +25,23 @@ class Shape:
     dataset: Dataset | None
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Latencies that a load may not exceed; ``None`` is no limit."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+
+
+def limits_of(row: MeasuredRow, shape: Shape) -> Limits:
+    """Return the latency limits of a row: those it states, else its benchmark's."""
+    dataset = shape.dataset if row.load == "slo" else None
+    return Limits(
+        row.ttft_limit_s or (dataset.ttft_limit_s if dataset else None),
+        row.tpot_limit_s or (dataset.tpot_limit_s if dataset else None),
+    )
+
+
 def shape_of(row: MeasuredRow) -> Shape:
     """Return the request lengths of a row."""
     dataset = load_datasets().get(row.dataset) if row.dataset else None

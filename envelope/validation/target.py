@@ -1,6 +1,7 @@
 """The deployment that a measured row ran on: foreign names and half-stated settings → a resolved replica."""
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,7 +20,15 @@ from envelope.spec.model import Model
 from envelope.spec.number_format import NumberFormat
 from envelope.spec.step import StepTables
 from envelope.validation.model_names import FoundModel, find_model
-from envelope.validation.names import Device, find_device, find_engine, find_format, usual_version, version_number
+from envelope.validation.names import (
+    Device,
+    find_device,
+    find_engine,
+    find_format,
+    rules,
+    usual_version,
+    version_number,
+)  # fmt: skip
 from envelope.validation.rows import MeasuredRow
 
 _MLPERF_TP = (1, 2, 4, 8)
@@ -92,7 +101,7 @@ def layouts(row: MeasuredRow) -> Iterator[Target]:
     Raises ``UnmappableError`` when the device, model or weight format is unknown.
     """
     device, model = _device(row), _model(row)
-    engine = _engine(row, device.profile)
+    engine = _collecting(row, _engine(row, device.profile))
     weights, assumed = _weights(row, model, engine)
     base = ReplicaSpec(
         model=_in_its_edition(row, model.model, weights, device.profile),
@@ -105,7 +114,7 @@ def layouts(row: MeasuredRow) -> Iterator[Target]:
     )
     if model.assumed:
         assumed = (*assumed, f"{model.model.id} stands in for {row.model}")
-    count = row.device_count * device.count
+    count = _unit(row, base, row.device_count * device.count)
     for parallelism in _parallelisms(row, base, count):
         replica = _roomy(row, _fitted(_per_rank(row, replace(base, parallelism=parallelism))))
         yield Target(replica, max(count // parallelism.devices, 1), device.host, assumed)
@@ -133,6 +142,18 @@ def _engine(row: MeasuredRow, hardware: HardwareProfile) -> Engine:
     return next(usual, None) or load(Engine, "engines", DEFAULT_ENGINE, file=row.id, path="engine")
 
 
+def _collecting(row: MeasuredRow, engine: Engine) -> Engine:
+    """Return the engine as it runs where answers are collected whole: offline, no token is sent by itself."""
+    return _unstreamed(engine.id) if row.load == "saturated" and engine.stream_overhead_s > 0 else engine
+
+
+@cache
+def _unstreamed(engine_id: str) -> Engine:
+    engine = load(Engine, "engines", engine_id, file="validation", path="engine")
+    left = engine.sequence_overhead_s - engine.stream_overhead_s
+    return engine.changed(sequence_overhead_s=left, stream_overhead_s=0.0)
+
+
 def _format(name: str) -> NumberFormat:
     return load(NumberFormat, "formats", name, file="validation", path="format")
 
@@ -148,6 +169,8 @@ def _weights(row: MeasuredRow, found: FoundModel, engine: Engine) -> tuple[Numbe
         return None, (f"weights {stated!r} taken as the checkpoint's own",) if stated else ()
     if engine.own_checkpoints and known.id == "mxfp4":
         known = _format("mxfp4_moe")  # a GGUF file keeps the rest in Q8_0, not in BF16
+    if known.id == "fp8" and any(re.search(p, row.model, re.IGNORECASE) for p in rules().block_fp8):
+        known = _format("fp8-block")
     return _as_shipped(known, found.model), ()
 
 
@@ -211,6 +234,7 @@ def _settings(row: MeasuredRow, engine: Engine) -> EngineSettings:
         kv_blocks=row.kv_blocks,
         draft_tokens=row.draft_tokens,
         draft_acceptance_frac=row.draft_acceptance_frac,
+        memory_frac=row.memory_frac,
     )
 
 
@@ -249,6 +273,20 @@ def _parallelisms(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[P
     while tp * pp * dp > count and tp > 1:
         tp //= 2
     yield Parallelism(tp=tp, pp=pp, dp=dp, ep=ep if (tp * dp) % ep == 0 else 1)
+
+
+_UNIT_MOST = 8
+"""Multiples of the counted devices up to which a production unit is sought."""
+
+
+def _unit(row: MeasuredRow, base: ReplicaSpec, count: int) -> int:
+    """Return the devices that a production fleet serves one copy with, where those counted (a node) hold none."""
+    stated = (row.tp, row.pp, row.dp, row.ep) != (None,) * 4
+    if row.load != "production" or stated or count == 1 or base.model.moe is None:
+        return count
+    sizes = [count * 2**i for i in range(_UNIT_MOST.bit_length())]
+    spread = (replace(base, parallelism=Parallelism(dp=n, ep=n)) for n in sizes)
+    return next((n for n, one in zip(sizes, spread, strict=True) if fit(one).max_concurrency(4096) >= n), count)
 
 
 def _free(row: MeasuredRow, base: ReplicaSpec, count: int) -> Iterator[Parallelism]:

@@ -1,17 +1,24 @@
 """Step tables: their operators sum to the step, they obey the contract, and more hardware is never slower."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envelope.perf.attention import Device, layer_shape, prefill_slopes
 from envelope.perf.breakdown import bottleneck_shares, breakdown
+from envelope.perf.efficiency import Chosen
 from envelope.perf.replica import ReplicaSpec, resolve
 from envelope.perf.steady import Loop, context_s, prefill_attention_s, steady_state, step_s
 from envelope.perf.step import compile_step, grid
+from envelope.perf.work import Attention
+from envelope.provenance import Evidence
 from envelope.spec.deployment import EngineSettings, Parallelism
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.load import load
+from envelope.spec.number_format import NumberFormat
 from envelope.spec.step import BOUNDS, constant_step
 
 CASES = {
@@ -202,3 +209,26 @@ def test_static_batches_prefill_together_and_do_not_interfere():
     assert static.itl_s == pytest.approx(0.01)
     assert static.prefill_s == pytest.approx(0.01 + 400e-4)
     assert step_s(tables, Loop(100, 51, 4.0), 4, 125.0) == pytest.approx(0.01)
+
+
+def test_prompts_that_a_step_cannot_hold_wait_for_their_prefill():
+    tables = constant_step(0.02, max_num_seqs=2048, max_batched_tokens=1024)
+    loop = Loop(input_tokens=2000, output_tokens=101, concurrency=1000)
+    state = steady_state(tables, loop)
+    # 1,024 tokens a step feed 1,024/(2,000/100 + 1) sequences, one token each, whatever the concurrency.
+    assert loop.concurrency * 100 / state.e2e_s == pytest.approx(1024 / 21 / 0.02, rel=0.02)
+    assert state.ttft_s > 0.9 * state.e2e_s
+    few = steady_state(tables, replace(loop, concurrency=20))
+    assert few.ttft_s < 0.1 * few.e2e_s
+
+
+def test_scores_written_to_memory_cost_their_bytes():
+    attention = Attention(kind="gqa", layers=1, heads=32, kv_heads=8, qk_dim=128, v_dim=128, kv_elems_per_token=2048)
+    shape = layer_shape(attention, load(NumberFormat, "formats", "bf16", file="test", path="kv"), 1)
+    device = Device(1e12, 1e14, 100.0)
+    curves = [
+        Chosen("attention_prefill", {"eff_c": 0.5, "eff_b": 0.5, "score_bytes": b}, "bf16", Evidence.ASSUMED, "test")
+        for b in (0.0, 12.0)
+    ]
+    flash, written = (prefill_slopes(shape, np.zeros(1), curve, device)[0] for curve in curves)
+    assert written - flash == pytest.approx(32 * 12.0 / (1e12 * 0.5))

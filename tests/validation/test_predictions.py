@@ -5,10 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from envelope.spec.engine import Engine
+from envelope.spec.load import load
 from envelope.spec.step import constant_step, rank_tables
 from envelope.validation.predict import predict
 from envelope.validation.row_files import load_rows
 from envelope.validation.rows import MeasuredRow
+from envelope.validation.rows_published import published_row
+from envelope.validation.saturated import best_saturated
 from envelope.validation.shapes import prompt_s
 from envelope.validation.single import pipeline_share
 from envelope.validation.target import target_of
@@ -146,3 +150,69 @@ def test_a_sample_of_the_full_files_is_covered():
 )
 def test_a_prompt_fills_and_drains_the_pipeline_of_layer_split_devices(steps, stages, share):
     assert pipeline_share(steps, stages) == pytest.approx(share)
+
+
+def offline(**changes):
+    return row(
+        quantity="saturated_throughput", load="saturated", engine="tensorrt-llm", input_tokens=500, output_tokens=2000,
+        batch=None, **changes,
+    )  # fmt: skip
+
+
+def test_an_engine_that_reserves_answers_runs_equal_requests_in_waves():
+    slots = best_saturated(offline()).sequences
+    rates = [predict(offline(requests=round(slots * share))).value for share in (1.0, 1.1, 2.0)]
+    assert rates[1] < 0.7 * rates[0]  # a second wave for a tenth of the requests
+    assert rates[2] == pytest.approx(rates[0], rel=0.05)
+
+
+def test_answers_that_are_not_sent_token_by_token_come_faster():
+    held = best_saturated(offline()).target.replica.engine
+    served = load(Engine, "engines", "tensorrt-llm", file="test", path="engine")
+    assert held.sequence_overhead_s == pytest.approx(served.sequence_overhead_s - served.stream_overhead_s)
+
+
+def test_requests_per_second_are_tokens_per_second_over_their_lengths():
+    for load_kind in ("saturated", "steady", "batch", "closed_loop"):
+        quantity = "saturated_throughput" if load_kind == "saturated" else "serving_throughput"
+        tokens = predict(row(quantity=quantity, load=load_kind)).value
+        requests = predict(row(quantity="request_throughput", load=load_kind)).value
+        assert requests * 256 == pytest.approx(tokens, rel=1e-6)
+
+
+def test_limits_admit_fewer_users_who_are_served_faster():
+    common = {"load": "saturated", "batch": None}
+    free = predict(row(quantity="concurrency_capacity", **common)).value
+    held = predict(row(quantity="concurrency_capacity", tpot_limit_s=0.02, **common)).value
+    assert 1 <= held < free
+    assert predict(row(quantity="per_user_rate", tpot_limit_s=0.02, **common)).value >= 50.0
+
+
+def test_energy_within_limits_is_higher_than_without():
+    common = {"quantity": "energy_per_token", "unit": "J/token (GPU energy)", "batch": None}
+    limited = predict(row(load="slo", tpot_limit_s=0.012, **common)).value
+    assert limited > predict(row(load="saturated", **common)).value
+
+
+def test_tokens_per_provisioned_watt_count_every_device_and_its_host():
+    tokens = predict(row(quantity="saturated_throughput", load="saturated", batch=None)).value
+    per_watt = predict(row(quantity="power_efficiency", load="saturated", batch=None)).value
+    assert 700 < tokens / per_watt < 2 * 700  # an H100 of 700 W and its share of a server
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("TTFT < 2 s, TPOT <= 50 ms", (2.0, 0.05)),
+        ("p99 ITL under 40 ms", (None, 0.04)),
+        ("at 20 tok/s/user", (None, 0.05)),
+        ("TTFT 120 ms measured", (None, None)),
+    ],
+)
+def test_limits_are_read_from_what_a_source_says(text, expected):
+    record = {
+        "id": "x", "kind": "concurrency_capacity", "unit": "users", "load": "server_slo", "value": 8, "device": "H100",
+        "model": "Llama-3.1-8B", "notes": text,
+    }  # fmt: skip
+    found = published_row(record)
+    assert (found.ttft_limit_s, found.tpot_limit_s) == expected
