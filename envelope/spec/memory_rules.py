@@ -122,6 +122,8 @@ class MemoryRules(Frozen):
     """Whether an untied token embedding stays in host memory."""
     loads_encoders: bool = False
     """Whether image and audio encoders of the checkpoint are loaded with it."""
+    rope_tables: bool = False
+    """Whether rotary angles of every position are kept as a table (vLLM: positions × rotary width × 2 bytes)."""
     caches_latents: bool = True
     """Whether latent attention caches latents; else full keys and values of every head."""
     latent_multiple: int = Field(default=1, ge=1)

@@ -44,7 +44,7 @@ def stage_weights(replica: ReplicaSpec) -> tuple[StageWeights, ...]:
     host = (experts + dense) * layers_off + experts * (1 - layers_off) * experts_off
     body = dense + experts - host
     share = math.ceil(model.layers / par.pp) / model.layers if par.pp > 1 else 1.0
-    beside = _encoders(replica) + rules.loading_bytes
+    beside = _encoders(replica) + _rope_tables(replica) + rules.loading_bytes
     if rules.embedding_on_host and not model.tie_embeddings and replica.host_memory is not None:
         host, embed = host + embed, 0.0
     if par.pp == 1:
@@ -111,6 +111,18 @@ def _encoders(replica: ReplicaSpec) -> float:
     if not replica.rules.loads_encoders or replica.settings.text_only:
         return 0.0
     return encoder_bytes(replica.model, replica.formats) / replica.parallelism.tp
+
+
+def _rope_tables(replica: ReplicaSpec) -> float:
+    """Return the bytes of rotary tables: one for each width and kind of window, whatever the parallelism.
+
+    Linear scaling of a rope, which lengthens its table (Gemma 3), is not known here.
+    """
+    if not replica.rules.rope_tables:
+        return 0.0
+    found = [a for a in operators(replica.model).attentions if a.kind != "linear"]
+    ropes = {(a.window_tokens is None, a.rope_elems or (a.latent[1] if a.latent else a.qk_dim)) for a in found}
+    return sum(2.0 * width * replica.model.max_context_tokens for _, width in ropes)
 
 
 def _draft(replica: ReplicaSpec) -> float:
