@@ -165,21 +165,19 @@ def _hard(fleet: Fleet, classes: tuple[ClassInfo, ...], task: Ints, u: Floats) -
     return np.asarray(u < fails[task], dtype=np.bool_)
 
 
+_WIDTHS = np.diff(EDGES, append=EDGES[-1] * 1.04)
+"""Widths of the bins of gaps between tokens."""
+
+
 def gap_quantiles(gaps: Ints, shares: Sequence[float]) -> tuple[float, ...]:
     """Return the gaps that so large shares of them do not exceed, read off their histogram; none without gaps."""
     total = int(gaps.sum())
     if total == 0:
         return ()
-    upto = np.cumsum(gaps)
-    upper = np.append(EDGES[1:], EDGES[-1] * 1.04)
-
-    def at(p: float) -> float:
-        rank = max(p * total, 1e-9)
-        b = int(np.searchsorted(upto, rank))
-        inside = (rank - (upto[b] - gaps[b])) / gaps[b]
-        return float(EDGES[b] + inside * (upper[b] - EDGES[b]))
-
-    return tuple(at(p) for p in shares)
+    upto, rank = np.cumsum(gaps), np.maximum(np.asarray(shares, dtype=np.float64) * total, 1e-9)
+    b = np.searchsorted(upto, rank)
+    inside = (rank - (upto[b] - gaps[b])) / gaps[b]
+    return tuple((EDGES[b] + inside * _WIDTHS[b]).tolist())
 
 
 def interval(values: Sequence[float], most: float = math.inf) -> Interval:

@@ -154,14 +154,20 @@ def _shares(strata: Sequence[Stratum], *, apart: bool) -> list[tuple[Stratum, fl
 
     One that did not occur is like its class, or all.
     """
-    found = []
-    for part in strata:
-        alike = [
-            s
-            for s in strata
-            if s.task == part.task and s.private == part.private and (s.hard == part.hard or not apart)
-        ]
-        like = alike if sum(s.offered for s in alike) else part_like(part, strata)
-        offered = max(sum(s.offered for s in like), 1)
-        found.append((part, sum(s.served for s in like) / offered, sum(s.hosted for s in like) / offered))
-    return found
+    totals: dict[tuple[int, bool, bool], list[int]] = {}
+    keys = [(s.task, s.private, s.hard and apart) for s in strata]
+    for key, s in zip(keys, strata, strict=True):
+        sums = totals.setdefault(key, [0, 0, 0])
+        for column, count in enumerate((s.offered, s.served, s.hosted)):
+            sums[column] += count
+    return [(part, *_served_and_hosted(part, totals[key], strata)) for key, part in zip(keys, strata, strict=True)]
+
+
+def _served_and_hosted(part: Stratum, sums: Sequence[int], strata: Sequence[Stratum]) -> tuple[float, float]:
+    """Return the shares of those like a stratum, of whom ``sums`` were offered, served and hosted."""
+    offered, served, hosted = sums
+    if not offered:
+        like = part_like(part, strata)
+        offered, served, hosted = (sum(getattr(s, name) for s in like) for name in ("offered", "served", "hosted"))
+    offered = max(offered, 1)
+    return served / offered, hosted / offered

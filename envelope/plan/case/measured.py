@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
+from envelope.identity import Same
 from envelope.provenance import Evidence, Frozen, Source
 from envelope.spec.evidence import EvidenceRecord, QuantizationPrior
 from envelope.spec.hosted import HostedModel
@@ -83,16 +84,26 @@ def measured_work(scenario: Scenario, candidate: Candidate) -> tuple[Scenario, l
         for index in range(len(scenario.workload.tasks))
         for part in dict.fromkeys(parts_of(candidate))
     ]
-    changed: dict[str, dict[str, float]] = {}
+    changed: dict[str, dict[Tier, float]] = {}
     for item in used:
         levels = changed.setdefault(item.task, {})
         levels[item.tier] = max(levels.get(item.tier, 0.0), item.used_frac)
+    return _measured(Same(scenario), tuple((task, tuple(levels.items())) for task, levels in changed.items())), used
+
+
+_Levels = tuple[tuple[str, tuple[tuple[Tier, float], ...]], ...]
+"""Task → tier → probability to fail, for a cache."""
+
+
+@lru_cache(maxsize=256)
+def _measured(assumed: Same[Scenario], levels: _Levels) -> Scenario:
+    """Return a scenario with other difficulties; kept, since candidates of the same tiers share it."""
+    scenario, found = assumed.record, dict(levels)
     tasks = tuple(
-        task.changed(difficulty=task.difficulty.changed(**changed[task.id], measured=True))
+        task.changed(difficulty=task.difficulty.changed(**dict(found[task.id]), measured=True))
         for task in scenario.workload.tasks
     )
-    workload = scenario.workload.changed(tasks=tasks)
-    return scenario.changed(workload=workload), used
+    return scenario.changed(workload=scenario.workload.changed(tasks=tasks))
 
 
 def difficulty_basis(used: Sequence[TaskEvidence]) -> str:

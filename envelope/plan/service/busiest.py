@@ -78,7 +78,7 @@ def _work_text(case: Case, year: int) -> str:
     return f"{_scenario_text(Same(scenario), frozenset(drop))}{rest}{candidate.model_dump_json(exclude=_MONEY)}"
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=256)
 def _scenario_text(scenario: Same[Scenario], drop: frozenset[str]) -> str:
     """Return the part that does not change with the year."""
     tasks = "".join(task.model_dump_json(exclude=set(drop)) for task in scenario.record.workload.tasks)
