@@ -162,7 +162,7 @@ def offline(**changes):
 def test_an_engine_that_reserves_answers_runs_equal_requests_in_waves():
     slots = best_saturated(offline()).sequences
     rates = [predict(offline(requests=round(slots * share))).value for share in (1.0, 1.1, 2.0)]
-    assert rates[1] < 0.7 * rates[0]  # a second wave for a tenth of the requests
+    assert rates[1] < 0.85 * rates[0]  # a second wave for a tenth of the requests
     assert rates[2] == pytest.approx(rates[0], rel=0.05)
 
 
