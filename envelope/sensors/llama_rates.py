@@ -52,15 +52,19 @@ _START: dict[str, dict[str, float]] = {
 _FORMS = {"decode_attention": "attention_decode", "prefill_attention": "attention_prefill"}
 
 
-def with_llama_rates(profile: HardwareProfile, bench: LlamaBench, report: Reporter) -> HardwareProfile:
+def with_llama_rates(
+    profile: HardwareProfile, bench: LlamaBench, report: Reporter, *, formats: Sequence[str] = ()
+) -> HardwareProfile:
     """Return the profile with the constants of this ``llama-bench``'s kernels, marked measured.
 
-    Raises ``EnvelopeError`` if the program fails.
+    ``formats`` are the weight formats of dense models to time, of which the first tells attention too; empty times
+    every format, and experts. Raises ``EnvelopeError`` if the program fails.
     """
-    rates = _Rates(profile, bench, _in_turns(bench, report))
-    for key in _FORMATS:
+    dense, sparse = (tuple(dict.fromkeys(formats)), ()) if formats else (_FORMATS, _SPARSE_FORMATS)
+    rates = _Rates(profile, bench, dense[0], _in_turns(bench, dense, sparse, report))
+    for key in dense:
         rates.learn(_DENSE, key)
-    for key in _SPARSE_FORMATS:
+    for key in sparse:
         rates.learn(_SPARSE, key)
     report(1.0, "done")
     return rates.profile
@@ -70,12 +74,14 @@ _Times = dict[tuple[str, int], "_Measured"]
 """What was measured of one file, by phase and length."""
 
 
-def _in_turns(bench: LlamaBench, report: Reporter) -> dict[tuple[str, str], _Times]:
+def _in_turns(
+    bench: LlamaBench, dense: Sequence[str], sparse: Sequence[str], report: Reporter
+) -> dict[tuple[str, str], _Times]:
     """Return what each file gave, by shape and format: the median of the turns' medians."""
     files = [
-        *((_DENSE, key, _LONG if key == _FORMATS[0] else _SHORT) for key in _FORMATS),
-        *((_NARROW, key, _PROMPT) for key in _FORMATS),
-        *((_SPARSE, key, _SHORT) for key in _SPARSE_FORMATS),
+        *((_DENSE, key, _LONG if key == dense[0] else _SHORT) for key in dense),
+        *((_NARROW, key, _PROMPT) for key in dense),
+        *((_SPARSE, key, _SHORT) for key in sparse),
     ]
     found: dict[tuple[str, str], list[_Times]] = {}
     for turn in range(_TURNS):
@@ -99,10 +105,12 @@ class _Rates:
 
     profile: HardwareProfile
     bench: LlamaBench
+    first: str
+    """Format whose long runs tell attention."""
     found: dict[tuple[str, str], _Times]
 
     def learn(self, shape: DecoderShape, key: str) -> None:
-        long = shape is _DENSE and key == _FORMATS[0]
+        long = shape is _DENSE and key == self.first
         times = self.found[shape.name, key]
         op = "moe" if shape.experts else "gemm"
         narrow = self.found[_NARROW.name, key] if op == "gemm" else None
