@@ -305,6 +305,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from envelope.spec import load
     from envelope.spec.deployment import Parallelism
     from envelope.spec.engine import DEFAULT_ENGINE
+    from envelope.validation.server.predict import by_simulation
 
     try:
         data = json.loads(Path(options.result).read_text(encoding="utf-8"))
@@ -316,7 +317,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         weights=options.weights, kv=options.kv, server=options.server, file="command line",
         parallelism=Parallelism(tp=options.tp, pp=options.pp, ep=options.ep, dp=options.dp),
     )  # fmt: skip
-    found = calibrate(result, replica)
+    found = calibrate(result, replica, by_simulation)
     ident = options.name or f"{replica.engine.id}-calibrated"
     record = calibrated_engine(found, replica.engine, ident, date=result.date, url=result.url)
     saved = _save(record, "engines", options)
@@ -341,6 +342,8 @@ def _show_calibration(found: Any) -> None:
     print_table(["constant", "value", "5 %", "95 %"], rows, title=title)
     before, after = text.percent(found.itl_error_before_frac, 1), text.percent(found.itl_error_after_frac, 1)
     print(f"median error of the time per output token: {before} before, {after} after")
+    before, after = text.percent(found.ttft_error_before_frac, 1), text.percent(found.ttft_error_after_frac, 1)
+    print(f"median error of the time to first token: {before} before, {after} after")
 
 
 def _slug(name: str) -> str:

@@ -23,8 +23,8 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments that go with ``--start`` and ``--server``."""
     server = parser.add_argument_group(
         "a real server", "Sends closed loops and Poisson arrivals, simulates the same requests, and sets TTFT, ITL, "
-        "E2E, throughput and memory side by side: from op probes alone, and calibrated on other loads. Finished loads are "
-        "kept in --out: the same command goes on after Ctrl-C. About 12 minutes, --quick about 5.",
+        "E2E, throughput and memory side by side: from op probes alone, and calibrated on other loads. Finished loads "
+        "are kept in --out: the same command goes on after Ctrl-C. About 12 minutes, --quick about 5.",
     )  # fmt: skip
     server.add_argument("--start", choices=["vllm", "llama-server"], help="start this engine with random weights")
     server.add_argument("--engine-command", metavar="PROGRAM", help="where it is (default: on the PATH)")

@@ -9,7 +9,9 @@ import numpy as np
 from envelope.perf.memory import fit
 from envelope.perf.replica import ReplicaSpec, resolve
 from envelope.provenance import Frozen
+from envelope.sensors.calibrate import by_estimate, lengths_of
 from envelope.sensors.endpoint_load import EndpointResult, LevelResult, quantiles
+from envelope.serving.requests import Requests, closed_loop, replace_columns
 from envelope.spec.deployment import EngineSettings
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile
@@ -73,7 +75,7 @@ def predicted_figures(served: Served, works: Sequence[Drawn], turns: Sequence[Me
 
 def _figures(target: Target, work: Drawn, found: Measured) -> Figures:
     sent = np.array(found.sent_s)
-    run = simulated(target, work.requests(sent))
+    run = simulated(target, _as_asked(work.requests(sent), target))
     span = _span_s(run, work, sent)
     return Figures(
         ttft_s=run.statistic("ttft", "median"),
@@ -82,6 +84,26 @@ def _figures(target: Target, work: Drawn, found: Measured) -> Figures:
         output_tokens_per_s=float(run.output_tokens.sum()) / span,
         requests_per_s=len(run.e2e_s) / span,
     )
+
+
+def _as_asked(requests: Requests, target: Target) -> Requests:
+    """Return the requests of a client that asks again only when the whole answer has reached it."""
+    gap = np.full(len(requests), target.replica.engine.request_overhead_s)
+    return replace_columns(requests, gap_s=gap) if requests.concurrency else requests
+
+
+def by_simulation(replica: ReplicaSpec, level: LevelResult) -> tuple[float, float]:
+    """Return median time to first token and time per output token of a closed loop, simulated request by request.
+
+    Unlike the steady state of ``sensors.calibrate.by_estimate`` it knows that requests which start at once stay in step
+    with each other, so that their prompts meet in one step. Raises ``InputError`` if the loop cannot run.
+    """
+    by_estimate(replica, level)
+    count = max(level.completed, 1)
+    inputs, outputs = (np.full(count, tokens, dtype=np.int64) for tokens in lengths_of(level))
+    target = Target(replica, replicas=1)
+    run = simulated(target, _as_asked(closed_loop(inputs, outputs, concurrency=min(level.concurrency, count)), target))
+    return run.statistic("ttft", "median"), run.statistic("itl", "median")
 
 
 def _span_s(run: LoadRun, work: Drawn, sent_s: np.ndarray) -> float:

@@ -101,9 +101,9 @@ def _profile(
     asked: Asked, engine: StartedEngine, program: Path, threads: int, weights: str, folder: Path, report: Reporter
 ) -> HardwareProfile:
     """Return the op probes of this machine with the engine's own kernels, from the folder if they stand there."""
-    path = folder / "profile.yaml"
-    if path.exists():
-        return load_probed(path)
+    held = sorted((folder / "profile").glob("*.yaml"))
+    if held:
+        return load_probed(held[0])
     profile = load_probed(asked.profile) if asked.profile else probed_profile(report, quick=True)
     if engine.name == "vllm":
         report(0.5, "matrix products of vLLM")
@@ -112,6 +112,8 @@ def _profile(
         bench = shutil.which(str(program.with_name("llama-bench")))
         if bench is not None:
             profile = with_llama_rates(profile, LlamaBench(Path(bench), threads), report, formats=("f16", weights))
+    path = folder / "profile" / f"{profile.id}.yaml"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(to_yaml(profile), encoding="utf-8")
     return load_probed(path)
 

@@ -22,6 +22,7 @@ from envelope.validation.server.predict import (
     MemoryRow,
     Served,
     as_endpoint,
+    by_simulation,
     measured_figures,
     memory_rows,
     predicted_figures,
@@ -157,7 +158,7 @@ def compare(
     ]  # fmt: skip
     if len({x.concurrency for x, _ in loops}) > 1:
         today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-        fitted = calibrate(as_endpoint(loops, url, name, today), served.replica())
+        fitted = calibrate(as_endpoint(loops, url, name, today), served.replica(), by_simulation)
         record = calibrated_engine(fitted, served.engine, f"{served.engine.id}-calibrated", date=today, url=url)
     rows = []
     for load in plan:
