@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from envelope.errors import EnvelopeError
 from envelope.provenance import Evidence
-from envelope.sensors.conditions import cpu_clock, noise_between
+from envelope.sensors.conditions import cpu_clock, noise_between, usable_cpus
 from envelope.sensors.gemm import ChainTime
 from envelope.sensors.roofline_fit import gemm_curve
 from envelope.sensors.timing import of_times
@@ -32,6 +32,18 @@ _TIMEOUT_S = 600.0
 KEYS: Final = {"bfloat16": "bf16", "float32": "fp32", "float16": "fp16"}
 """vLLM's names of number types → compute keys of the catalog."""
 _BYTES: Final = {"bfloat16": 2.0, "float32": 4.0, "float16": 2.0}
+
+
+def default_threads() -> int:
+    """Return the threads of a vLLM that is told nothing: the cores less the one that it reserves for its front end.
+
+    ``VLLM_CPU_OMP_THREADS_BIND`` names them otherwise, such as ``0-3,8``.
+    """
+    bound, cores = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto"), len(usable_cpus())
+    if bound in ("auto", "all", "nobind"):
+        return max(cores - (bound == "auto"), 1)
+    ranges = (part.partition("-") for part in bound.split(","))
+    return sum(int(last) - int(first) + 1 if last else 1 for first, _, last in ranges)
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,7 @@ def simulated(
     """
     tables = rank_tables(target.tables(), target.replica.parallelism.dp)
     lag_steps += target.replica.engine.admission_steps / target.replica.tokens_per_step
-    fleet = Fleet(pools=(PoolConfig(replica=_config(target, tables, requests), replicas=replicas),))
+    fleet = Fleet(pools=(PoolConfig(replica=replica_config(target, tables, requests), replicas=replicas),))
     done = run_once(fleet, requests, seed=_SEED)
     columns = np.asarray(done.rx).reshape(-1, k.F_SIZE)
     arrived, first, finish = columns[:, k.F_ARRIVAL], columns[:, k.F_FIRST], columns[:, k.F_FINISH]
@@ -222,7 +222,8 @@ def lanes(target: Target) -> int:
     return target.replicas * target.replica.parallelism.dp
 
 
-def _config(target: Target, tables: StepTables, requests: Requests) -> ReplicaConfig:
+def replica_config(target: Target, tables: StepTables, requests: Requests) -> ReplicaConfig:
+    """Return what the kernel needs of one replica (or data-parallel rank) for these requests."""
     replica = target.replica
     block = replica.engine.kv_block_tokens
     longest = int((requests.input_tokens + requests.output_tokens).max())

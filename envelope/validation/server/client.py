@@ -137,7 +137,7 @@ async def _events(server: Server, payload: bytes) -> AsyncIterator[dict[str, Any
             try:
                 line = await asyncio.wait_for(anext(lines), server.timeout_s)
             except StopAsyncIteration:
-                return
+                raise ConnectionResetError("the stream ended without its end mark") from None
             text = line.strip()
             if not text.startswith(b"data:"):
                 continue
@@ -189,9 +189,12 @@ async def _body_lines(reader: asyncio.StreamReader, headers: dict[str, str]) -> 
             yield line
         return
     held = b""
-    while (size := int((await reader.readline()).split(b";")[0] or b"0", 16)) > 0:
+    while line := await reader.readline():
+        size = int(line.split(b";")[0], 16)
         held += await reader.readexactly(size)
         await reader.readline()
+        if size == 0:
+            break
         *whole, held = held.split(b"\n")
         for line in whole:
             yield line + b"\n"

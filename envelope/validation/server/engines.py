@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol
 
 from envelope.errors import InputError, Problem
 from envelope.sensors.conditions import usable_cpus
+from envelope.sensors.vllm_rates import default_threads
 from envelope.spec.deployment import EngineSettings
 from envelope.units import GIB, MIB
 from envelope.validation.server.plan import Load, longest_tokens
@@ -102,10 +103,7 @@ class Vllm:
 
     def threads(self) -> int:
         """Return the cores less the one that vLLM reserves for its front end."""
-        bound = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto")
-        if bound not in ("auto", "all", "nobind"):
-            return _counted(bound)
-        return max(len(usable_cpus()) - (bound == "auto"), 1)
+        return default_threads()
 
     def logged(self, text: str) -> dict[str, float]:
         """Return what a start-up log says.
@@ -229,15 +227,6 @@ def version_of(program: Path) -> str:
 def context_for(plan: Sequence[Load]) -> int:
     """Return the context that a plan needs, as a multiple of 256 tokens."""
     return -(-longest_tokens(plan) // 256) * 256
-
-
-def _counted(ids: str) -> int:
-    """Return how many processors a list such as ``0-3,8`` names."""
-    total = 0
-    for part in ids.split(","):
-        first, _, last = part.partition("-")
-        total += int(last) - int(first) + 1 if last else 1
-    return total
 
 
 def _number(text: str) -> float:

@@ -30,6 +30,8 @@ class Measured(Frozen):
     ttft_s: tuple[float, ...]
     e2e_s: tuple[float, ...]
     longest_gap_s: tuple[float, ...]
+    asked_tokens: tuple[int, ...]
+    """Tokens of the prompts that were sent."""
     input_tokens: tuple[int, ...]
     """By the server's own count."""
     output_tokens: tuple[int, ...]
@@ -80,6 +82,7 @@ def send(server: Server, work: Drawn, turn: int, rate_per_s: float, group: Runni
         ttft_s=tuple(t.ttft_s for t in timed),
         e2e_s=tuple(t.e2e_s for t in timed),
         longest_gap_s=tuple(max(t.gaps_s, default=0.0) for t in timed),
+        asked_tokens=tuple(int(n) for n in work.input_tokens),
         input_tokens=tuple(t.input_tokens for t in timed),
         output_tokens=tuple(t.output_tokens for t in timed),
         span_s=max(t.last_s for t in timed) - first,

@@ -104,7 +104,7 @@ def drawn(load: Load, rate_per_s: float, turn: int) -> Drawn:
     else:
         arrivals = np.zeros(n)
     inputs, outputs = (_lengths(rng, mean, load.spread_frac, n) for mean in (load.input_tokens, load.output_tokens))
-    shared = np.where(rng.random(n) < load.prefix_share, load.prefix_tokens, 0)
+    shared = np.where(rng.permutation(n) < load.prefix_share * n, load.prefix_tokens, 0)
     # A shared beginning comes before an own part of its usual length.
     return Drawn(load, arrivals, inputs + shared, outputs, shared.astype(np.int64), seed)
 
@@ -115,11 +115,11 @@ def _lengths(rng: np.random.Generator, mean: int, spread: float, n: int) -> Ints
 
 
 FULL_PLAN: tuple[Load, ...] = (
-    Load("short-1", "closed", "calibrate", 10, 32, 24, concurrency=1),
-    Load("short-4", "closed", "calibrate", 24, 32, 24, concurrency=4),
-    Load("short-12", "closed", "calibrate", 60, 32, 24, concurrency=12),
-    Load("medium-1", "closed", "calibrate", 6, 256, 16, concurrency=1),
-    Load("medium-4", "closed", "calibrate", 12, 256, 16, concurrency=4),
+    Load("short-1", "closed", "calibrate", 12, 32, 24, concurrency=1, spread_frac=0.5),
+    Load("short-4", "closed", "calibrate", 32, 32, 24, concurrency=4, spread_frac=0.5),
+    Load("short-12", "closed", "calibrate", 72, 32, 24, concurrency=12, spread_frac=0.5),
+    Load("medium-1", "closed", "calibrate", 8, 256, 16, concurrency=1, spread_frac=0.5),
+    Load("medium-4", "closed", "calibrate", 16, 256, 16, concurrency=4, spread_frac=0.5),
     Load("burst", "burst", "score", 64, 96, 40, spread_frac=0.5),
     Load("loop-2", "closed", "score", 16, 96, 40, concurrency=2, spread_frac=0.5),
     Load("loop-8", "closed", "score", 32, 96, 40, concurrency=8, spread_frac=0.5),
@@ -131,7 +131,9 @@ FULL_PLAN: tuple[Load, ...] = (
          prefix_share=0.75),
 )  # fmt: skip
 """What ``envelope validate --server`` sends: short closed loops to calibrate on, other lengths and Poisson arrivals to
-predict. The burst comes first of those: its rate is the saturation that the Poisson rates are shares of."""
+predict. The burst comes first of those: its rate is the saturation that the Poisson rates are shares of. Lengths differ
+within a load, for equal requests stay in step with each other, and whether a prompt falls into one step or the next then
+hangs on milliseconds."""
 QUICK_IDS = ("short-1", "short-12", "medium-1", "burst", "loop-2", "poisson-50", "prefix-60")
 QUICK_PLAN = tuple(load for load in FULL_PLAN if load.id in QUICK_IDS)
 

@@ -22,6 +22,10 @@ from envelope.validation.server.plan import Drawn, Load
 from envelope.validation.target import Target
 
 
+STAGGER_S = 1e-3
+"""Time between requests that a client sends at once (a judgement: what a front end takes to read one)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """What runs: enough to resolve it as a replica of a candidate."""
@@ -75,8 +79,8 @@ def predicted_figures(served: Served, works: Sequence[Drawn], turns: Sequence[Me
 
 def _figures(target: Target, work: Drawn, found: Measured) -> Figures:
     sent = np.array(found.sent_s)
-    run = simulated(target, _as_asked(work.requests(sent), target))
-    span = _span_s(run, work, sent)
+    run = simulated(target, as_asked(work.requests(sent), target))
+    span = span_s(run, work, sent)
     return Figures(
         ttft_s=run.statistic("ttft", "median"),
         itl_s=run.statistic("itl", "median"),
@@ -86,27 +90,36 @@ def _figures(target: Target, work: Drawn, found: Measured) -> Figures:
     )
 
 
-def _as_asked(requests: Requests, target: Target) -> Requests:
-    """Return the requests of a client that asks again only when the whole answer has reached it."""
-    gap = np.full(len(requests), target.replica.engine.request_overhead_s)
-    return replace_columns(requests, gap_s=gap) if requests.concurrency else requests
+def as_asked(requests: Requests, target: Target) -> Requests:
+    """Return the requests as they reach the engine: never two at once, and in a closed loop after whole answers only.
+
+    A front end takes requests one by one, so the first of a burst is computed alone while the others come.
+    """
+    if not requests.concurrency:
+        together = np.concatenate([[0.0], (np.diff(requests.arrival_s) <= 0).cumsum()])
+        return replace_columns(requests, arrival_s=requests.arrival_s + STAGGER_S * together)
+    turn = STAGGER_S * (np.arange(len(requests)) % requests.concurrency)
+    gap = target.replica.engine.request_overhead_s + turn
+    return replace_columns(requests, gap_s=gap, arrival_s=requests.arrival_s + turn)
 
 
-def by_simulation(replica: ReplicaSpec, level: LevelResult) -> tuple[float, float]:
+def by_simulation(replica: ReplicaSpec, level: LevelResult, work: Drawn | None = None) -> tuple[float, float]:
     """Return median time to first token and time per output token of a closed loop, simulated request by request.
 
-    Unlike the steady state of ``sensors.calibrate.by_estimate`` it knows that requests which start at once stay in step
-    with each other, so that their prompts meet in one step. Raises ``InputError`` if the loop cannot run.
+    ``work`` are the requests that were sent, by default equal ones of the level's mean lengths. Unlike the steady state
+    of ``sensors.calibrate.by_estimate`` this knows that requests which start at once stay in step with each other, so
+    that their prompts meet in one step. Raises ``InputError`` if the loop cannot run.
     """
     by_estimate(replica, level)
     count = max(level.completed, 1)
     inputs, outputs = (np.full(count, tokens, dtype=np.int64) for tokens in lengths_of(level))
+    equal = closed_loop(inputs, outputs, concurrency=min(level.concurrency, count))
     target = Target(replica, replicas=1)
-    run = simulated(target, _as_asked(closed_loop(inputs, outputs, concurrency=min(level.concurrency, count)), target))
+    run = simulated(target, as_asked(equal if work is None else work.requests(), target))
     return run.statistic("ttft", "median"), run.statistic("itl", "median")
 
 
-def _span_s(run: LoadRun, work: Drawn, sent_s: np.ndarray) -> float:
+def span_s(run: LoadRun, work: Drawn, sent_s: np.ndarray) -> float:
     """Return the time from the first request to the end of the last answer, as the client measures it."""
     if work.load.kind == "closed":
         return float(run.output_tokens.sum()) / run.output_tokens_per_s

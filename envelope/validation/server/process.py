@@ -113,8 +113,12 @@ def end_group(process: "subprocess.Popen[bytes]") -> None:
 
 def _alive(process: "subprocess.Popen[bytes]") -> bool:
     """Return whether any process of the group is left; the first one is reaped on the way."""
-    process.poll()
-    return _signalled(process.pid, 0)
+    if process.poll() is None:
+        return True
+    if not Path("/proc/self/stat").exists():
+        return _signalled(process.pid, 0)
+    # An ended process whose parent has ended too may stay in the table for ever.
+    return any(words[0] != "Z" for words in _members(process.pid, Path("/proc")))
 
 
 def _signalled(group: int, number: int) -> bool:
@@ -127,13 +131,17 @@ def _signalled(group: int, number: int) -> bool:
 
 def group_cpu_s(group: int, proc: Path = Path("/proc")) -> float:
     """Return the processor time of a process group's living processes and their ended children, in seconds."""
-    ticks = 0
+    ticks = sum(int(word) for words in _members(group, proc) for word in words[11:15])
+    return ticks / float(os.sysconf("SC_CLK_TCK"))
+
+
+def _members(group: int, proc: Path) -> Iterator[list[str]]:
+    """Yield what the system tells of each process of a group: state, parent, group … (proc_pid_stat(5))."""
     for stat in proc.glob("[0-9]*/stat"):
         try:
-            # The name in brackets may hold blanks; what follows it is: state, parent, group … (proc_pid_stat(5)).
+            # The name before it stands in brackets and may hold blanks.
             words = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         except OSError:
             continue
         if len(words) > 14 and int(words[2]) == group:
-            ticks += sum(int(word) for word in words[11:15])
-    return ticks / float(os.sysconf("SC_CLK_TCK"))
+            yield words

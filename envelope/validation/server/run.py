@@ -118,6 +118,8 @@ def measure(
                     rate = _rate(load, plan, found, turn)
                     work = drawn(load, rate or 1.0, turn)
                     done = kept.turn(load, turn)
+                    if done is not None and done.asked_tokens != tuple(work.input_tokens):
+                        done = None  # of another version, which drew otherwise
                     if done is None:
                         if server is None:
                             server, group = stack.enter_context(open_server(report))
@@ -152,13 +154,15 @@ def compare(
     """Return every measured load beside its two predictions, and the calibration between them."""
     fitted, record = None, None
     loops = [
-        (x, found[x.id][turn][1])
+        (x, work, turn)
         for x in plan if x.role == "calibrate" and x.kind == "closed"
-        for turn in range(len(found.get(x.id, ())))
+        for work, turn in found.get(x.id, ())
     ]  # fmt: skip
-    if len({x.concurrency for x, _ in loops}) > 1:
+    if len({x.concurrency for x, _, _ in loops}) > 1:
         today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-        fitted = calibrate(as_endpoint(loops, url, name, today), served.replica(), by_simulation)
+        measured = as_endpoint([(x, m) for x, _, m in loops], url, name, today)
+        drawn_by = {id(level): work for level, (_, work, _) in zip(measured.levels, loops, strict=True)}
+        fitted = calibrate(measured, served.replica(), lambda r, level: by_simulation(r, level, drawn_by[id(level)]))
         record = calibrated_engine(fitted, served.engine, f"{served.engine.id}-calibrated", date=today, url=url)
     rows = []
     for load in plan:
