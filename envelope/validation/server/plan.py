@@ -132,8 +132,8 @@ FULL_PLAN: tuple[Load, ...] = (
 )  # fmt: skip
 """What ``envelope validate --server`` sends: short closed loops to calibrate on, other lengths and Poisson arrivals to
 predict. The burst comes first of those: its rate is the saturation that the Poisson rates are shares of. Lengths differ
-within a load, for equal requests stay in step with each other, and whether a prompt falls into one step or the next then
-hangs on milliseconds."""
+within a load, for equal requests stay in step with each other, and whether a prompt falls into one step or the next
+then hangs on milliseconds."""
 QUICK_IDS = ("short-1", "short-12", "medium-1", "burst", "loop-2", "poisson-50", "prefix-60")
 QUICK_PLAN = tuple(load for load in FULL_PLAN if load.id in QUICK_IDS)
 

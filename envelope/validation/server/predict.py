@@ -21,7 +21,6 @@ from envelope.validation.server.load import Measured
 from envelope.validation.server.plan import Drawn, Load
 from envelope.validation.target import Target
 
-
 STAGGER_S = 1e-3
 """Time between requests that a client sends at once (a judgement: what a front end takes to read one)."""
 

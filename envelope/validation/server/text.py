@@ -107,9 +107,26 @@ def title(result: ServerResult) -> str:
     )
 
 
+def _line(row: LoadRow) -> tuple[str, ...]:
+    """Return one load as cells: each figure as measured, then the errors of the two predictions."""
+    cells = []
+    for quantity, (_, field) in QUANTITIES.items():
+        both = (_signed(row.error_frac(quantity, calibrated=c)) for c in (False, True))
+        cells.append(f"{_shown(quantity, getattr(row.measured, field))}: {', '.join(both)}")
+    spread = text.percent(max(row.spread_frac.values())) if row.turns > 1 else "–"
+    fitted = " *" if row.role == "calibrate" else ""
+    return (f"{row.text}{fitted}", *cells, spread, text.percent(row.noise_frac))
+
+
 def page(result: ServerResult) -> str:
-    """Return the whole comparison as Markdown."""
-    parts = [f"### {title(result)}", table(COLUMNS, [tuple(cells) for cells in load_rows(result)])]
+    """Return the whole comparison as Markdown, one line for each load."""
+    columns = ("load", *(name for name, _ in QUANTITIES.values()), "between turns", "others' CPU")
+    parts = [
+        f"### {title(result)}",
+        "Each cell: measured, then the error of the prediction from op probes alone and of the calibrated one. "
+        "Loads with * were calibrated on.",
+        table(columns, [_line(row) for row in result.loads]),
+    ]
     if result.memory:
         parts.append(table(MEMORY_COLUMNS, [tuple(cells) for cells in memory_cells(result.memory)]))
     parts.append("\n".join(f"- {line}" for line in summary_lines(result)))
