@@ -14,6 +14,7 @@ from envelope.cli import main, validate
 from envelope.cli import validate_server as command
 from envelope.errors import EnvelopeError, InputError
 from envelope.perf.replica import resolve
+from envelope.sensors.decoder_shape import model_record
 from envelope.spec.deployment import EngineSettings
 from envelope.validation.server import plan as plan_module
 from envelope.validation.server import run as run_module
@@ -51,8 +52,18 @@ def test_vllms_log_is_read_and_its_cache_predicted(tmp_path: Path) -> None:
 
 def test_llama_servers_log_is_read() -> None:
     logged = ENGINES["llama-server"].logged((LOGS / "llama-server-cpu.log").read_text(encoding="utf-8"))
-    assert logged["weights_bytes"] == pytest.approx(EXPECTED_LLAMA_MIB * 2**20)
-    assert logged["kv_bytes"] == pytest.approx(EXPECTED_LLAMA_KV_MIB * 2**20)
+    assert logged == {
+        "weights_bytes": 145.66 * 2**20, "kv_bytes": 192.0 * 2**20, "kv_tokens": 16 * 1024.0, "context_tokens": 1024.0,
+        "concurrency": 16.0, "threads": 2.0,
+    }  # fmt: skip
+    # One stream that all sequences share holds its cells once.
+    unified = "llama_kv_cache: size =  192.00 MiB ( 16384 cells,  12 layers, 16/1 seqs), K (f16):   96.00 MiB"
+    assert ENGINES["llama-server"].logged(unified)["kv_tokens"] == 16_384
+    one = served()
+    medium = Served(model_record(MEDIUM), one.hardware, one.engine, "q8_0", "fp16", one.settings)
+    rows = {r.name: r for r in memory_rows(medium, logged)}
+    assert abs(rows["weights"].error_frac) < 0.01
+    assert rows["KV cache"].predicted == pytest.approx(16 * 1024)
 
 
 def test_a_gpus_log_is_read_too() -> None:

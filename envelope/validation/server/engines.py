@@ -158,6 +158,7 @@ class LlamaServer:
             "-np", str(slots), "-c", str(slots * setup.context_tokens), "-t", str(setup.threads),
             "-tb", str(setup.threads), "-b", str(setup.max_num_batched_tokens), "-ub",
             str(setup.max_num_batched_tokens), "-ngl", "0", "--alias", MODEL_NAME,
+            "-lv", "4",  # sizes of the buffers are not said below it
         ]  # fmt: skip
 
     def environment(self, setup: Setup) -> dict[str, str]:
@@ -171,12 +172,13 @@ class LlamaServer:
     def logged(self, text: str) -> dict[str, float]:
         """Return what a start-up log says.
 
-        Lines of llama.cpp: ``CPU model buffer size = 152.9 MiB`` (several of them add up), ``llama_kv_cache: size =
-        96.00 MiB ( 8192 cells, …)`` and ``n_threads = 2``.
+        Lines of llama.cpp: ``CPU_Mapped model buffer size = 145.66 MiB`` (several of them add up), ``llama_kv_cache:
+        size = 192.00 MiB ( 1024 cells, 12 layers, 16/16 seqs)`` – sequences, and streams of so many cells each that
+        they have – and ``n_threads = 2``.
         """
         found: dict[str, float] = {}
         weights = re.findall(r"model buffer size = +([\d.]+) MiB", text)
-        cache = re.search(r"kv_cache[^\n]*?: size = +([\d.]+) MiB \( *(\d+) cells[^\n]*?(\d+)/\d+ seqs", text)
+        cache = re.search(r"kv_cache[^\n]*?: size = +([\d.]+) MiB \( *(\d+) cells[^\n]*?\d+/(\d+) seqs", text)
         threads = re.search(r"n_threads = (\d+)", text)
         if weights:
             found["weights_bytes"] = sum(map(_number, weights)) * MIB
