@@ -18,6 +18,7 @@ from envelope.provenance import Evidence
 from envelope.sensors.conditions import cpu_clock, noise_between, usable_cpus
 from envelope.sensors.gemm import ChainTime
 from envelope.sensors.roofline_fit import gemm_curve
+from envelope.sensors.tables import Fit
 from envelope.sensors.timing import of_times
 from envelope.spec.hardware import EfficiencyCurve, HardwareProfile
 
@@ -25,7 +26,8 @@ ENGINE: Final = "vllm-cpu"
 """Engine id under which the constants are stored."""
 _SCRIPT: Final = Path(__file__).with_name("vllm_ops.py")
 _ROWS = (1, 4, 16, 64, 256)
-_SHAPES = ((512, 512), (1024, 1024), (1024, 2816), (2816, 1024))
+_SHAPES = ((256, 1024), (512, 512), (1024, 1024), (1024, 2816), (2816, 1024))
+_K_HALVES = (0.0, 16.0, 32.0, 64.0, 96.0, 128.0, 192.0, 256.0, 384.0)
 _COLD_BYTES = 64e6
 _BUDGET_S = 0.4
 _TIMEOUT_S = 600.0
@@ -84,7 +86,7 @@ def with_vllm_rates(profile: HardwareProfile, vllm: VllmProgram, dtype: str) -> 
     peak = "fp32" if "fp32" in profile.peak_flop_per_s else next(iter(profile.peak_flop_per_s))
     # Shares of the peak of all cores: threads that are left to the front end multiply nothing.
     part = profile.peak_flop_per_s[peak] * vllm.threads / (profile.units or vllm.threads)
-    fit = gemm_curve(times, _BYTES[dtype], part, profile.device_memory.bandwidth_bytes_per_s)
+    fit = _fit(times, _BYTES[dtype], part, profile.device_memory.bandwidth_bytes_per_s)
     curve = EfficiencyCurve(
         op="gemm", number_format=key, engine=ENGINE, form="gemm", peak=peak,
         constants={name: float(f"{value:.5g}") for name, value in fit.constants.items()},
@@ -94,6 +96,15 @@ def with_vllm_rates(profile: HardwareProfile, vllm: VllmProgram, dtype: str) -> 
     )  # fmt: skip
     kept = [c for c in profile.efficiency if (c.op, c.number_format, c.engine) != ("gemm", key, ENGINE)]
     return profile.changed(efficiency=(*kept, curve))
+
+
+def _fit(times: Sequence[ChainTime], stored: float, peak_flop_per_s: float, bandwidth_bytes_per_s: float) -> Fit:
+    """Return the constants with the ``k_half`` that leaves the smallest error: what an output costs by itself."""
+    fits = [
+        (half, gemm_curve(times, stored, peak_flop_per_s, bandwidth_bytes_per_s, k_half=half)) for half in _K_HALVES
+    ]
+    half, best = min(fits, key=lambda pair: pair[1].error_median_frac or 0.0)
+    return Fit({**best.constants, "k_half": half}, best.error_median_frac, best.rows, best.spread_frac)
 
 
 def _records(vllm: VllmProgram, dtype: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The same requests through the product's own simulation, on the step times of what is served."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from envelope.spec.deployment import EngineSettings
 from envelope.spec.engine import Engine
 from envelope.spec.hardware import HardwareProfile
 from envelope.spec.model import Model
-from envelope.validation.loads import LoadRun, simulated
+from envelope.validation.loads import LoadRun, lanes, simulated
 from envelope.validation.server.load import Measured
 from envelope.validation.server.plan import Drawn, Load
 from envelope.validation.target import Target
@@ -110,10 +111,11 @@ def by_simulation(replica: ReplicaSpec, level: LevelResult, work: Drawn | None =
     that their prompts meet in one step. Raises ``InputError`` if the loop cannot run.
     """
     by_estimate(replica, level)
-    count = max(level.completed, 1)
-    inputs, outputs = (np.full(count, tokens, dtype=np.int64) for tokens in lengths_of(level))
-    equal = closed_loop(inputs, outputs, concurrency=min(level.concurrency, count))
     target = Target(replica, replicas=1)
+    # Data-parallel ranks take requests in turn: one of them stands for all.
+    count, share = (max(math.ceil(n / lanes(target)), 1) for n in (level.completed, level.concurrency))
+    inputs, outputs = (np.full(count, tokens, dtype=np.int64) for tokens in lengths_of(level))
+    equal = closed_loop(inputs, outputs, concurrency=min(share, count))
     run = simulated(target, as_asked(equal if work is None else work.requests(), target))
     return run.statistic("ttft", "median"), run.statistic("itl", "median")
 
