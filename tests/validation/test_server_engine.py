@@ -286,8 +286,9 @@ def load_model(name: str):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals and process groups of POSIX")
-def test_ctrl_c_ends_the_engine_and_keeps_what_is_done(tmp_path: Path) -> None:
-    """A whole process of its own, interrupted as a terminal does it."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_engine_and_keeps_what_is_done(tmp_path: Path, number: signal.Signals) -> None:
+    """A whole process of its own, interrupted as a terminal does it, or told to end."""
     code = f"""
 import sys
 from pathlib import Path
@@ -317,7 +318,7 @@ print(list(found), complete, flush=True)
     end = time.monotonic() + 60
     while not kept.exists() and time.monotonic() < end:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     said, _ = process.communicate(timeout=60)
     assert said.strip() == "['a'] False"
     assert members(group) == []

@@ -105,10 +105,13 @@ def _profile(
     if held:
         return load_probed(held[0])
     profile = load_probed(asked.profile) if asked.profile else probed_profile(report, quick=True)
-    if engine.name == "vllm":
+    key = KEYS[asked.dtype] if engine.name == "vllm" else weights
+    # A profile of 'envelope probe --vllm' or '--llama-bench' holds them already.
+    known = any((c.op, c.engine, c.number_format) == ("gemm", engine.engine_id, key) for c in profile.efficiency)
+    if not known and engine.name == "vllm":
         report(0.5, "matrix products of vLLM")
         profile = with_vllm_rates(profile, VllmProgram(program, threads), asked.dtype)
-    else:
+    elif not known:
         bench = shutil.which(str(program.with_name("llama-bench")))
         if bench is not None:
             profile = with_llama_rates(profile, LlamaBench(Path(bench), threads), report, formats=("f16", weights))

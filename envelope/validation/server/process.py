@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def running(
         except OSError as error:
             raise EnvelopeError(f"{command[0]} did not start: {error.strerror}") from None
     try:
+        _heed_termination()
         while not ready(url):
             spent = time.perf_counter() - start
             if process.poll() is not None:
@@ -88,6 +90,15 @@ def running(
         yield Running(url, log, process.pid, time.perf_counter() - start)
     finally:
         end_group(process)
+
+
+def _heed_termination() -> None:
+    """Let being told to end interrupt this program as Ctrl-C does, so that the server it started ends too.
+
+    A shell that starts it in the background has it ignore Ctrl-C; that stays as it is.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _ended(program: str, status: int, log: Path, explain: Callable[[str], str]) -> str:
