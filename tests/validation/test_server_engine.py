@@ -14,7 +14,8 @@ from envelope.cli import main, validate
 from envelope.cli import validate_server as command
 from envelope.errors import EnvelopeError, InputError
 from envelope.perf.replica import resolve
-from envelope.sensors.decoder_shape import model_record
+from envelope.sensors.attention import HeadShape
+from envelope.sensors.decoder_shape import DecoderShape, model_record
 from envelope.spec.deployment import EngineSettings
 from envelope.validation.server import plan as plan_module
 from envelope.validation.server import run as run_module
@@ -60,7 +61,8 @@ def test_llama_servers_log_is_read() -> None:
     unified = "llama_kv_cache: size =  192.00 MiB ( 16384 cells,  12 layers, 16/1 seqs), K (f16):   96.00 MiB"
     assert ENGINES["llama-server"].logged(unified)["kv_tokens"] == 16_384
     one = served()
-    medium = Served(model_record(MEDIUM), one.hardware, one.engine, "q8_0", "fp16", one.settings)
+    logged_of = DecoderShape("random-140m", 12, 1024, HeadShape(16, 4, 64), 2816, 8192)
+    medium = Served(model_record(logged_of), one.hardware, one.engine, "q8_0", "fp16", one.settings)
     rows = {r.name: r for r in memory_rows(medium, logged)}
     assert abs(rows["weights"].error_frac) < 0.01
     assert rows["KV cache"].predicted == pytest.approx(16 * 1024)

@@ -68,7 +68,7 @@ def running(
     """
     url = f"http://127.0.0.1:{port}"
     start = time.perf_counter()
-    with log.open("wb") as file:
+    with log.open("wb") as file, _heeding_termination():
         try:
             # A group of its own: Ctrl-C in the terminal reaches this program alone, which then ends the server.
             process = subprocess.Popen(
@@ -77,28 +77,34 @@ def running(
             )  # fmt: skip
         except OSError as error:
             raise EnvelopeError(f"{command[0]} did not start: {error.strerror}") from None
-    try:
-        _heed_termination()
-        while not ready(url):
-            spent = time.perf_counter() - start
-            if process.poll() is not None:
-                raise EnvelopeError(_ended(command[0], process.returncode, log, explain))
-            if spent > limit_s:
-                raise EnvelopeError(f"{command[0]} did not answer within {limit_s:.0f} s; its log: {log}")
-            report(min(spent / _USUAL_START_S, 0.99), f"starting {Path(command[0]).name}, {spent:.0f} s")
-            time.sleep(_POLL_S)
-        yield Running(url, log, process.pid, time.perf_counter() - start)
-    finally:
-        end_group(process)
+        try:
+            while not ready(url):
+                spent = time.perf_counter() - start
+                if process.poll() is not None:
+                    raise EnvelopeError(_ended(command[0], process.returncode, log, explain))
+                if spent > limit_s:
+                    raise EnvelopeError(f"{command[0]} did not answer within {limit_s:.0f} s; its log: {log}")
+                report(min(spent / _USUAL_START_S, 0.99), f"starting {Path(command[0]).name}, {spent:.0f} s")
+                time.sleep(_POLL_S)
+            yield Running(url, log, process.pid, time.perf_counter() - start)
+        finally:
+            end_group(process)
 
 
-def _heed_termination() -> None:
+@contextlib.contextmanager
+def _heeding_termination() -> Iterator[None]:
     """Let being told to end interrupt this program as Ctrl-C does, so that the server it started ends too.
 
     A shell that starts it in the background has it ignore Ctrl-C; that stays as it is.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _ended(program: str, status: int, log: Path, explain: Callable[[str], str]) -> str:
