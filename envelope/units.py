@@ -10,6 +10,8 @@ GB: Final = 10**9
 """Bytes in a gigabyte (decimal)."""
 GIB: Final = 2**30
 """Bytes in a gibibyte (binary)."""
+MIB: Final = 2**20
+"""Bytes in a mebibyte (binary)."""
 MTOK: Final = 10**6
 """Tokens in the unit in which hosted prices are quoted."""
 J_PER_KWH: Final = 3_600_000.0

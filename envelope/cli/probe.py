@@ -44,6 +44,7 @@ def _probe_arguments(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--full", action="store_true", help="everything (the default)")
     machine.add_argument("--patience", type=float, metavar="S", help="on a busy machine wait up to S s for quiet")
     machine.add_argument("--llama-bench", metavar="PROGRAM", help="also kernel rates of this llama.cpp")
+    machine.add_argument("--vllm", metavar="PROGRAM", help="also matrix products of this vllm on the processor")
     machine.add_argument("--gpu", type=int, metavar="N", help="this GPU only (default: one of each kind)")
     machine.add_argument("--no-gpu", action="store_true", help="leave GPUs alone")
     machine.add_argument("--storage-dir", metavar="DIR", help="folder whose reading speed counts (default: temporary)")
@@ -82,8 +83,10 @@ def _machine(options: argparse.Namespace) -> int:
 
     if options.quick and options.full:
         raise InputError(Problem("command line", "--quick", None, "cannot be combined with --full"))
-    if options.llama_bench and not Path(options.llama_bench).is_file():
-        raise InputError(Problem("command line", "--llama-bench", options.llama_bench, "no such file"))
+    paths = (("--llama-bench", options.llama_bench), ("--vllm", options.vllm))
+    missing = [Problem("command line", flag, path, "no such file") for flag, path in paths if _is_missing(path)]
+    if missing:
+        raise InputError(missing)
     _require_writable("hardware_profiles", options)
     with progress("probe", enabled=not options.json) as report:
         profile = probe(
@@ -92,6 +95,9 @@ def _machine(options: argparse.Namespace) -> int:
         )  # fmt: skip
         if options.llama_bench and profile.conditions and profile.conditions.complete:
             profile = _with_llama(profile, options.llama_bench, report)
+        if options.vllm and profile.conditions and profile.conditions.complete:
+            report(0.99, "matrix products of vLLM")
+            profile = _with_vllm(profile, options.vllm)
     saved = [_save(profile, "hardware_profiles", options)]
     notes = [] if options.no_gpu else _gpus(options, saved)
     if options.json:
@@ -107,6 +113,18 @@ def _with_llama(profile: Any, program: str, report: Any) -> Any:
     from envelope.sensors.llama_rates import with_llama_rates
 
     return with_llama_rates(profile, LlamaBench(Path(program), core_limit().threads), report)
+
+
+def _with_vllm(profile: Any, program: str) -> Any:
+    from envelope.sensors.vllm_rates import VllmProgram, default_threads, with_vllm_rates
+
+    for dtype in ("bfloat16", "float32"):
+        profile = with_vllm_rates(profile, VllmProgram(Path(program), default_threads()), dtype)
+    return profile
+
+
+def _is_missing(path: str | None) -> bool:
+    return bool(path) and not Path(str(path)).is_file()
 
 
 def _require_writable(kind: str, options: argparse.Namespace) -> None:
@@ -305,6 +323,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from envelope.spec import load
     from envelope.spec.deployment import Parallelism
     from envelope.spec.engine import DEFAULT_ENGINE
+    from envelope.validation.server.predict import by_simulation
 
     try:
         data = json.loads(Path(options.result).read_text(encoding="utf-8"))
@@ -316,7 +335,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         weights=options.weights, kv=options.kv, server=options.server, file="command line",
         parallelism=Parallelism(tp=options.tp, pp=options.pp, ep=options.ep, dp=options.dp),
     )  # fmt: skip
-    found = calibrate(result, replica)
+    found = calibrate(result, replica, by_simulation)
     ident = options.name or f"{replica.engine.id}-calibrated"
     record = calibrated_engine(found, replica.engine, ident, date=result.date, url=result.url)
     saved = _save(record, "engines", options)
@@ -341,6 +360,8 @@ def _show_calibration(found: Any) -> None:
     print_table(["constant", "value", "5 %", "95 %"], rows, title=title)
     before, after = text.percent(found.itl_error_before_frac, 1), text.percent(found.itl_error_after_frac, 1)
     print(f"median error of the time per output token: {before} before, {after} after")
+    before, after = text.percent(found.ttft_error_before_frac, 1), text.percent(found.ttft_error_after_frac, 1)
+    print(f"median error of the time to first token: {before} before, {after} after")
 
 
 def _slug(name: str) -> str:

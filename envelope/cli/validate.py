@@ -5,6 +5,7 @@ import sys
 
 from envelope.cli.output import progress, write_json
 from envelope.cli.validate_local import add_local_arguments, run_local
+from envelope.cli.validate_server import add_server_arguments, run_server
 from envelope.errors import ExitCode
 
 
@@ -18,12 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser, _command: str) -> None:
     parser.add_argument("--out", metavar="DIR", help="also write tables, rows and scatter charts")
     parser.add_argument("--workers", type=int, help="processes (default: 2)")
     add_local_arguments(parser)
+    add_server_arguments(parser)
 
 
 def run(options: argparse.Namespace, _command: str) -> int:
     """Score, print and write."""
     if options.local:
         return run_local(options)
+    if options.start or options.server:
+        return run_server(options)
     from envelope.validation import validate
     from envelope.validation.output import write_report
     from envelope.validation.tables import report_text

@@ -1,12 +1,12 @@
 """Engine constants from a measured endpoint: what a running deployment takes beyond the predicted kernels.
 
-The prediction of the same load with all engine overheads at zero is subtracted from the measured times; what remains is
-regressed on the number of sequences in flight. Intervals come from resampling the levels, their times moved within
-their standard errors (bootstrap).
+The constants are those with which the prediction of the same loads meets the measured times best, in the time to first
+token and the time per output token at once. Intervals come from resampling the levels, their times moved within their
+standard errors (bootstrap).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,10 +22,13 @@ from envelope.spec.engine import Engine
 _RESAMPLES = 2000
 _LEAST_SCALE = 0.2
 """Least ratio of measured to predicted kernel time; wild measurements must not give kernels that take no time."""
-_SCALE_WEIGHT = 0.03 / 0.10
+_SCALE_WEIGHT = 0.03 / 0.30
 """Weight of the belief that the kernels are as predicted: scatter of measurements over doubt about the scale."""
 _FITTED = ("step_overhead_s", "sequence_overhead_s", "request_overhead_s")
-_OVERHEADS = (*_FITTED, "prefill_overhead_s")
+_ROUNDS = 3
+"""Rounds of the linear fit; times of a closed loop are nearly linear in the constants."""
+_LEAST_STEPS = np.array([0.02, 1e-4, 1e-5, 1e-3])
+"""Changes of the constants by which their effect is told, at least."""
 
 
 class Constant(Frozen):
@@ -52,47 +55,82 @@ class Calibration(Frozen):
     itl_error_before_frac: float
     itl_error_after_frac: float
     """Median |predicted − measured| / measured of the mean time per output token, before and after."""
+    ttft_error_before_frac: float
+    ttft_error_after_frac: float
+    """The same of the time to first token."""
+
+
+Predict = Callable[[ReplicaSpec, LevelResult], tuple[float, float]]
+"""Returns median time to first token and time per output token of a level on a replica, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Level:
-    sequences: float
-    kernel_s: float
-    """Predicted time per output token without engine overheads."""
-    tpot_s: float
-    ttft_kernel_s: float
-    ttft_s: float
-    shipped_s: float
-    """Predicted with the engine's constants as they are."""
-    tpot_sigma_ln: float
-    """Standard error of the logarithm of the measured median, from the spread between requests."""
-    ttft_sigma_ln: float
+class _Equations:
+    """Two times of each level: what they are, and how they grow with each constant."""
+
+    measured_s: Array
+    """[levels, 2] time to first token, time per output token."""
+    sigma_ln: Array
+    """[levels, 2] standard error of the logarithm of each, from the spread between requests."""
+    slopes: Array
+    """[levels, 2, 4] seconds per unit of kernel scale, step, sequence and request overhead."""
+    rest_s: Array
+    """[levels, 2] what the linear terms leave of the prediction; 0 where a time only scales with its constants."""
+
+    def predicted_s(self, constants: Array) -> Array:
+        """Return the times that constants give."""
+        return np.asarray(self.slopes @ constants + self.rest_s)
+
+    def some(self, picked: Array, random: np.random.Generator) -> "_Equations":
+        """Return some of the levels, their times moved within their standard errors."""
+        moved = np.exp(random.normal(0.0, 1.0, self.sigma_ln[picked].shape) * self.sigma_ln[picked])
+        return _Equations(
+            self.measured_s[picked] * moved, self.sigma_ln[picked], self.slopes[picked], self.rest_s[picked]
+        )
 
 
-def calibrate(result: EndpointResult, replica: ReplicaSpec) -> Calibration:
+def by_estimate(replica: ReplicaSpec, level: LevelResult) -> tuple[float, float]:
+    """Return times of a level in the steady state of a closed loop (``envelope estimate``)."""
+    found = estimate(replica, *lengths_of(level), level.concurrency)
+    if found.itl_s is None or found.ttft_s is None:
+        reasons = "; ".join(reason.text for reason in found.reasons)
+        raise InputError(Problem("deployment", "", None, f"cannot run this load: {reasons}"))
+    return found.ttft_s, found.itl_s
+
+
+def lengths_of(level: LevelResult) -> tuple[int, int]:
+    """Return mean prompt and answer of a level in whole tokens, an answer of two at least."""
+    return max(round(level.input_tokens_mean), 1), max(round(level.output_tokens_mean), 2)
+
+
+def calibrate(result: EndpointResult, replica: ReplicaSpec, predict: Predict = by_estimate) -> Calibration:
     """Return the constants of ``replica``'s engine that fit the measured levels best.
 
-    Per output token ``tpot = scale·kernel + step + sequences·sequence`` (non-negative, relative errors), then per
-    request ``ttft = scale·prefill + step + request``. Needs at least two levels of different concurrency.
+    Both times of every level are fitted at once, each by its relative error and with non-negative constants: how the
+    time to first token grows with the prompt tells the kernels' scale from the time per request, how the time per
+    output token grows with the concurrency tells it from the time per step. ``predict`` gives the times of a level; the
+    equations are linear in the constants around the last solution, and a few rounds settle them. Needs at least two
+    levels of different concurrency.
     """
-    levels = [_level(x, replica) for x in result.levels if x.tpot is not None and x.ttft is not None]
-    if len({x.sequences for x in levels}) < 2:
+    levels = [x for x in result.levels if x.tpot is not None and x.ttft is not None]
+    if len({x.concurrency for x in levels}) < 2:
         rule = "needs answered requests at two or more concurrencies"
         raise InputError(Problem(result.url, "levels", len(levels), rule, "probe with --concurrency 1,4,16"))
-    best = _fit(levels)
+    shipped = np.array([predict(replica, x) for x in levels])
+    best, equations = np.array([1.0, *(getattr(replica.engine, name) for name in _FITTED)]), None
+    for _ in range(_ROUNDS):
+        equations = _equations(levels, replica, predict, best)
+        best = _fit(equations)
+    assert equations is not None
     random = np.random.default_rng(0)
-    draws = []
-    for _ in range(_RESAMPLES):
-        picked = [_redrawn(levels[i], random) for i in random.integers(0, len(levels), len(levels))]
-        if len({x.sequences for x in picked}) > 1:
-            draws.append(_fit(picked))
+    draws = [_fit(equations.some(picked, random)) for picked in _resamples(levels, random)]
     low, high = np.quantile(np.array(draws), [0.05, 0.95], axis=0)
     named = [
         Constant(value=float(v), low=min(float(a), float(v)), high=max(float(b), float(v)))
         for v, a, b in zip(best, low, high, strict=True)
     ]
-    before = np.median([abs(x.shipped_s - x.tpot_s) / x.tpot_s for x in levels])
-    after = np.median([abs(_tpot(best, x) - x.tpot_s) / x.tpot_s for x in levels])
+    after = np.array([predict(_with(replica, best), x) for x in levels])
+    errors = [np.median(np.abs(times / equations.measured_s - 1.0), axis=0) for times in (shipped, after)]
     return Calibration(
         engine=replica.engine.id,
         device=replica.hardware.id,
@@ -101,31 +139,47 @@ def calibrate(result: EndpointResult, replica: ReplicaSpec) -> Calibration:
         step_overhead_s=named[1],
         sequence_overhead_s=named[2],
         request_overhead_s=named[3],
-        itl_error_before_frac=float(before),
-        itl_error_after_frac=float(after),
+        itl_error_before_frac=float(errors[0][1]),
+        itl_error_after_frac=float(errors[1][1]),
+        ttft_error_before_frac=float(errors[0][0]),
+        ttft_error_after_frac=float(errors[1][0]),
     )
 
 
-def _level(measured: LevelResult, replica: ReplicaSpec) -> _Level:
-    bare = _bare(replica)
-    inputs, outputs = max(round(measured.input_tokens_mean), 1), max(round(measured.output_tokens_mean), 2)
-    kernel = estimate(bare, inputs, outputs, measured.concurrency)
-    shipped = estimate(replica, inputs, outputs, measured.concurrency)
-    if kernel.itl_s is None or kernel.ttft_s is None or shipped.itl_s is None:
-        reasons = "; ".join(reason.text for reason in kernel.reasons)
-        raise InputError(Problem("deployment", "", None, f"cannot run this load: {reasons}"))
-    if measured.tpot is None or measured.ttft is None:
-        raise ValueError("a level without answered requests")
-    return _Level(
-        sequences=float(measured.concurrency),
-        kernel_s=kernel.itl_s,
-        tpot_s=measured.tpot.p50_s,
-        ttft_kernel_s=kernel.ttft_s,
-        ttft_s=measured.ttft.p50_s,
-        shipped_s=shipped.itl_s,
-        tpot_sigma_ln=_standard_error(measured.tpot),
-        ttft_sigma_ln=_standard_error(measured.ttft),
+def _resamples(levels: Sequence[LevelResult], random: np.random.Generator) -> Iterator[Array]:
+    """Yield choices of as many levels as there are, those of a single concurrency left out."""
+    concurrency = np.array([x.concurrency for x in levels])
+    for _ in range(_RESAMPLES):
+        picked = random.integers(0, len(levels), len(levels))
+        if len(set(concurrency[picked])) > 1:
+            yield picked
+
+
+def _equations(levels: Sequence[LevelResult], replica: ReplicaSpec, predict: Predict, around: Array) -> _Equations:
+    """Return the equations of all levels, linear around some constants."""
+    base = np.array([predict(_with(replica, around), x) for x in levels])
+    slopes = np.empty((*base.shape, len(around)))
+    steps = np.maximum(0.1 * around, _LEAST_STEPS)
+    for at, step in enumerate(steps):
+        moved = around.copy()
+        moved[at] += step
+        slopes[:, :, at] = (np.array([predict(_with(replica, moved), x) for x in levels]) - base) / step
+    times = [(x.ttft, x.tpot) for x in levels if x.ttft is not None and x.tpot is not None]
+    return _Equations(
+        measured_s=np.array([[ttft.p50_s, tpot.p50_s] for ttft, tpot in times]),
+        sigma_ln=np.array([[_standard_error(ttft), _standard_error(tpot)] for ttft, tpot in times]),
+        slopes=slopes,
+        rest_s=base - slopes @ around,
     )
+
+
+def _with(replica: ReplicaSpec, constants: Array) -> ReplicaSpec:
+    """Return the replica with these constants in place of its own and of an earlier calibration of this device."""
+    changed = dict(zip(_FITTED, (float(v) for v in constants[1:]), strict=True))
+    scale = {replica.hardware.id: max(float(constants[0]), _LEAST_SCALE)}
+    # What a step with prefill adds is part of the fitted time per request.
+    engine = replica.engine.changed(**changed, prefill_overhead_s=0.0, kernel_scale_by_device=scale)
+    return replace(replica, engine=engine)
 
 
 def _standard_error(times: Quantiles) -> float:
@@ -133,40 +187,24 @@ def _standard_error(times: Quantiles) -> float:
     return 1.25 * times.sigma_ln / math.sqrt(max(times.count, 1))
 
 
-def _redrawn(level: _Level, random: np.random.Generator) -> _Level:
-    """Return the level with its times moved within their standard errors."""
-    tpot = level.tpot_s * math.exp(random.normal(0.0, level.tpot_sigma_ln))
-    return replace(level, tpot_s=tpot, ttft_s=level.ttft_s * math.exp(random.normal(0.0, level.ttft_sigma_ln)))
-
-
-def _bare(replica: ReplicaSpec) -> ReplicaSpec:
-    """Return the replica without what is fitted; an earlier calibration of this device goes too."""
-    changed = {**dict.fromkeys(_OVERHEADS, 0.0), "kernel_scale_by_device": {}}
-    return replace(replica, engine=replica.engine.changed(**changed))
-
-
-def _fit(levels: Sequence[_Level]) -> Array:
+def _fit(equations: _Equations) -> Array:
     """Return kernel scale, step, sequence and request overhead.
 
-    Kernel time hardly changes with few sequences, so scale and step overhead cannot be told apart well: one more
-    equation says that the scale is 1 give or take 10 % where measurements scatter by 3 %.
+    Where prompts are of one length and sequences few, scale and overheads cannot be told apart well: one more equation
+    says that the scale is 1 give or take 30 % where measurements scatter by 3 %.
     """
     from scipy.optimize import nnls
 
-    measured = np.array([x.tpot_s for x in levels])
-    columns = [[x.kernel_s for x in levels], [1.0] * len(levels), [x.sequences for x in levels]]
-    matrix = np.vstack([np.array(columns).T / measured[:, None], [_SCALE_WEIGHT, 0.0, 0.0]])
-    target = np.array([*np.ones(len(levels)), _SCALE_WEIGHT])
+    relative = 1.0 / equations.measured_s.ravel()
+    matrix = equations.slopes.reshape(len(relative), -1) * relative[:, None]
+    target = 1.0 - equations.rest_s.ravel() * relative
+    matrix = np.vstack([matrix, [_SCALE_WEIGHT, *([0.0] * (matrix.shape[1] - 1))]])
+    target = np.array([*target, _SCALE_WEIGHT])
     norms = np.linalg.norm(matrix, axis=0)
+    norms[norms == 0] = 1.0
     # Not below the least scale: what is fitted is what comes on top of it.
     solution = nnls(matrix / norms, target - _LEAST_SCALE * matrix[:, 0])[0] / norms
-    scale, step = _LEAST_SCALE + float(solution[0]), float(solution[1])
-    rest = [x.ttft_s - scale * x.ttft_kernel_s - step for x in levels]
-    return np.array([scale, step, float(solution[2]), max(float(np.median(rest)), 0.0)])
-
-
-def _tpot(constants: Array, level: _Level) -> float:
-    return float(constants[0] * level.kernel_s + constants[1] + level.sequences * constants[2])
+    return np.asarray(solution + np.array([_LEAST_SCALE, *([0.0] * (len(solution) - 1))]))
 
 
 def calibrated_engine(calibration: Calibration, engine: Engine, ident: str, *, date: str, url: str) -> Engine:

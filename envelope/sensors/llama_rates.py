@@ -34,13 +34,16 @@ _SPARSE_FORMATS = ("q8_0", "q4_0", "q4_k_m")
 _TURNS = 3
 """Times that every file is visited, all others in between: a virtual machine on a shared host is faster and slower by a
 third for seconds at a time, which is as long as one file takes."""
-_SHORT = BenchTest(prompts=(128,), depths=(0,), prompt_repeats=3, decode_repeats=6)
-_LONG = BenchTest(prompts=(128, 2048), depths=(0, 2048), prompt_repeats=2, decode_repeats=6)
+_FEW = 8
+"""Rows of a small batch: between one row, which reads weights, and many, which multiply, the two may add up or hide
+each other. A prompt of so many tokens runs the products of a step of as many sequences."""
+_SHORT = BenchTest(prompts=(_FEW, 128), depths=(0,), prompt_repeats=3, decode_repeats=6)
+_LONG = BenchTest(prompts=(_FEW, 128, 2048), depths=(0, 2048), prompt_repeats=2, decode_repeats=6)
 """Attention shows at long contexts; it is the same in every weight format, so one format tells it."""
 _PROMPT = BenchTest(prompts=(128,), depths=(), prompt_repeats=3, decode_repeats=0)
-_BOUNDS = {"eff_c": (1e-4, 1.0), "eff_b": (1e-4, 1.0), "k_half": (0.0, 8192.0)}
-_ROUNDS = 5
-"""Two constants that both show in prompts are found one after the other; a round leaves a third of the error."""
+_BOUNDS = {"eff_c": (1e-4, 1.0), "eff_b": (1e-4, 1.0), "k_half": (0.0, 8192.0), "p": (1.0, 8.0)}
+_ROUNDS = 8
+"""Constants that show in the same prompts are found one after the other; a round leaves a third of the error."""
 _WIDE_UNIT, _QUANTISED_UNIT = "fp32", "int8"
 """Matrix units that shares refer to: llama.cpp multiplies block formats by 8-bit activations, beyond the fp32 peak."""
 _START: dict[str, dict[str, float]] = {
@@ -52,15 +55,19 @@ _START: dict[str, dict[str, float]] = {
 _FORMS = {"decode_attention": "attention_decode", "prefill_attention": "attention_prefill"}
 
 
-def with_llama_rates(profile: HardwareProfile, bench: LlamaBench, report: Reporter) -> HardwareProfile:
+def with_llama_rates(
+    profile: HardwareProfile, bench: LlamaBench, report: Reporter, *, formats: Sequence[str] = ()
+) -> HardwareProfile:
     """Return the profile with the constants of this ``llama-bench``'s kernels, marked measured.
 
-    Raises ``EnvelopeError`` if the program fails.
+    ``formats`` are the weight formats of dense models to time, of which the first tells attention too; empty times
+    every format, and experts. Raises ``EnvelopeError`` if the program fails.
     """
-    rates = _Rates(profile, bench, _in_turns(bench, report))
-    for key in _FORMATS:
+    dense, sparse = (tuple(dict.fromkeys(formats)), ()) if formats else (_FORMATS, _SPARSE_FORMATS)
+    rates = _Rates(profile, bench, dense[0], _in_turns(bench, dense, sparse, report))
+    for key in dense:
         rates.learn(_DENSE, key)
-    for key in _SPARSE_FORMATS:
+    for key in sparse:
         rates.learn(_SPARSE, key)
     report(1.0, "done")
     return rates.profile
@@ -70,12 +77,14 @@ _Times = dict[tuple[str, int], "_Measured"]
 """What was measured of one file, by phase and length."""
 
 
-def _in_turns(bench: LlamaBench, report: Reporter) -> dict[tuple[str, str], _Times]:
+def _in_turns(
+    bench: LlamaBench, dense: Sequence[str], sparse: Sequence[str], report: Reporter
+) -> dict[tuple[str, str], _Times]:
     """Return what each file gave, by shape and format: the median of the turns' medians."""
     files = [
-        *((_DENSE, key, _LONG if key == _FORMATS[0] else _SHORT) for key in _FORMATS),
-        *((_NARROW, key, _PROMPT) for key in _FORMATS),
-        *((_SPARSE, key, _SHORT) for key in _SPARSE_FORMATS),
+        *((_DENSE, key, _LONG if key == dense[0] else _SHORT) for key in dense),
+        *((_NARROW, key, _PROMPT) for key in dense),
+        *((_SPARSE, key, _SHORT) for key in sparse),
     ]
     found: dict[tuple[str, str], list[_Times]] = {}
     for turn in range(_TURNS):
@@ -99,10 +108,12 @@ class _Rates:
 
     profile: HardwareProfile
     bench: LlamaBench
+    first: str
+    """Format whose long runs tell attention."""
     found: dict[tuple[str, str], _Times]
 
     def learn(self, shape: DecoderShape, key: str) -> None:
-        long = shape is _DENSE and key == _FORMATS[0]
+        long = shape is _DENSE and key == self.first
         times = self.found[shape.name, key]
         op = "moe" if shape.experts else "gemm"
         narrow = self.found[_NARROW.name, key] if op == "gemm" else None
@@ -116,6 +127,7 @@ class _Rates:
             self._solve(shape, key, op, "eff_b", times["decode", 0])
             self._solve(shape, key, op, "eff_c", times["prefill", 128])
             if narrow:
+                self._solve(shape, key, op, "p", times["prefill", _FEW])
                 self._solve(_NARROW, key, op, "k_half", narrow["prefill", 128])
             if long:
                 self._solve(shape, key, "decode_attention", "eff_c", times["decode", 2048])

@@ -1,14 +1,14 @@
 """Random-weight model files for llama.cpp: a decoder's true architecture, every weight made up.
 
 Speed does not depend on what the weights hold, so such a file runs as fast as the trained model in the same format.
-The file has no vocabulary text; ``llama-bench`` draws its tokens by number. Layout of the file: ggml/docs/gguf.md,
-of the blocks: ggml/src/ggml-common.h, both in github.com/ggml-org/llama.cpp.
+Without ``words`` the file has no vocabulary text; ``llama-bench`` draws its tokens by number. Layout of the file:
+ggml/docs/gguf.md, of the blocks: ggml/src/ggml-common.h, both in github.com/ggml-org/llama.cpp.
 """
 
 import math
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -24,6 +24,7 @@ _VERSION: Final = 3
 _CONTEXT_TOKENS: Final = 8192
 _RANDOM_BYTES: Final = 8 << 20
 """Random content that is repeated through a tensor."""
+_Fact = str | int | float | list[str] | list[int] | list[float]
 _WEIGHT_SIZE: Final = 0.02
 """Standard deviation of the weights: activations neither vanish nor overflow."""
 
@@ -66,9 +67,17 @@ _HEADS: Final = {"f16": F16, "q8_0": Q8_0, "q6_k": Q6_K, "q4_0": Q6_K, "q4_k_m":
 """Type of an embedding that serves as head too."""
 
 
-def random_gguf(shape: DecoderShape, number_format: str, path: Path) -> int:
+def random_gguf(
+    shape: DecoderShape,
+    number_format: str,
+    path: Path,
+    *,
+    words: Sequence[str] = (),
+    context_tokens: int = _CONTEXT_TOKENS,
+) -> int:
     """Write a model file of this architecture and return its size in bytes.
 
+    ``words`` are the texts of all tokens (a server turns answers into text), the first three unknown, start and end.
     Raises ``EnvelopeError`` if the disk has no room for it.
     """
     tensors = list(_tensors(shape, number_format))
@@ -77,7 +86,7 @@ def random_gguf(shape: DecoderShape, number_format: str, path: Path) -> int:
     if size > 0.9 * free:
         raise EnvelopeError(f"{path.parent} has {free / 1e9:.1f} GB free; a model file needs {size / 1e9:.1f} GB")
     with path.open("wb") as file:
-        file.write(_header(shape, tensors))
+        file.write(_header(_facts(shape, words, context_tokens), tensors))
         random = np.random.default_rng(0)
         for tensor in tensors:
             _write_tensor(file, tensor, random)
@@ -122,8 +131,7 @@ def more_bits(layer: int, layers: int) -> bool:
     return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
 
 
-def _header(shape: DecoderShape, tensors: list[_Tensor]) -> bytes:
-    facts = _facts(shape)
+def _header(facts: dict[str, _Fact], tensors: list[_Tensor]) -> bytes:
     parts = [struct.pack("<4sIQQ", b"GGUF", _VERSION, len(tensors), len(facts))]
     parts += [_fact(key, value) for key, value in facts.items()]
     offset = 0
@@ -135,13 +143,13 @@ def _header(shape: DecoderShape, tensors: list[_Tensor]) -> bytes:
     return head + bytes(_padded(len(head)) - len(head))
 
 
-def _facts(shape: DecoderShape) -> dict[str, str | int | float]:
+def _facts(shape: DecoderShape, words: Sequence[str], context_tokens: int) -> dict[str, _Fact]:
     heads, experts = shape.heads, shape.experts
-    facts: dict[str, str | int | float] = {
+    facts: dict[str, _Fact] = {
         "general.architecture": "llama",
         "general.name": f"{shape.name}, random weights",
         "llama.vocab_size": shape.vocab,
-        "llama.context_length": _CONTEXT_TOKENS,
+        "llama.context_length": context_tokens,
         "llama.embedding_length": shape.hidden,
         "llama.block_count": shape.layers,
         "llama.feed_forward_length": experts.ffn if experts else shape.ffn,
@@ -151,19 +159,49 @@ def _facts(shape: DecoderShape) -> dict[str, str | int | float]:
         "llama.attention.value_length": heads.head_dim,
         "llama.rope.dimension_count": heads.head_dim,
         "llama.attention.layer_norm_rms_epsilon": 1e-5,
-        "tokenizer.ggml.model": "no_vocab",
+        **(_vocabulary(words) if words else {"tokenizer.ggml.model": "no_vocab"}),
     }
     if experts is not None:
         facts |= {"llama.expert_count": experts.experts, "llama.expert_used_count": experts.top_k}
     return facts
 
 
-def _fact(key: str, value: str | int | float) -> bytes:
-    """Return one entry of the header: type 8 is text, 4 an unsigned and 6 a floating number of 32 bits."""
-    if isinstance(value, str):
-        return _text(key) + struct.pack("<I", 8) + _text(value)
-    kind, code = (4, "I") if isinstance(value, int) else (6, "f")
-    return _text(key) + struct.pack(f"<I{code}", kind, value)
+def _vocabulary(words: Sequence[str]) -> dict[str, _Fact]:
+    """Return a vocabulary in SentencePiece's manner; token types: 2 unknown, 3 control, 1 a normal word."""
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [word if at < 3 else f"\u2581{word}" for at, word in enumerate(words)],
+        "tokenizer.ggml.scores": [-float(at) for at in range(len(words))],
+        "tokenizer.ggml.token_type": [2, 3, 3, *(1 for _ in words[3:])],
+        "tokenizer.ggml.unknown_token_id": 0,
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+        "tokenizer.ggml.add_bos_token": False,
+    }
+
+
+def _fact(key: str, value: _Fact) -> bytes:
+    """Return one entry of the header; type 9 is a list, of entries of one type."""
+    if isinstance(value, list):
+        kind, _ = _value(value[0])
+        entries = b"".join(_value(v)[1] for v in value)
+        # Types of tokens are read as signed numbers (5), which the same bytes are.
+        return _text(key) + struct.pack("<IIQ", 9, 5 if kind == 4 else kind, len(value)) + entries
+    kind, content = _value(value)
+    return _text(key) + struct.pack("<I", kind) + content
+
+
+def _value(value: str | int | float) -> tuple[int, bytes]:
+    """Return a value's type and bytes: 8 is text, 7 yes or no, 4 an unsigned and 6 a floating number of 32 bits."""
+    match value:
+        case str():
+            return 8, _text(value)
+        case bool():
+            return 7, struct.pack("<?", value)
+        case int():
+            return 4, struct.pack("<I", value)
+        case _:
+            return 6, struct.pack("<f", value)
 
 
 def _text(value: str) -> bytes:

@@ -25,10 +25,15 @@ _KERNELS = 4.0
 
 
 def gemm_curve(
-    times: Sequence[ChainTime], bytes_per_weight: float, peak_flop_per_s: float, bandwidth_bytes_per_s: float
+    times: Sequence[ChainTime],
+    bytes_per_weight: float,
+    peak_flop_per_s: float,
+    bandwidth_bytes_per_s: float,
+    *,
+    k_half: float = 0.0,
 ) -> Fit:
-    """Return ``t0_s, eff_c, eff_b, p`` of ``t = t0 + ((F/(P·eff_c))^p + (B/(W·eff_b))^p)^(1/p)``."""
-    flop = np.array([2.0 * t.rows * t.weights for t in times])
+    """Return ``t0_s, eff_c, eff_b, p`` of ``t = t0 + ((F·(1 + k_half/k)/(P·eff_c))^p + (B/(W·eff_b))^p)^(1/p)``."""
+    flop = np.array([2.0 * t.rows * sum(k * n * (1.0 + k_half / k) for k, n in t.shapes) for t in times])
     moved = np.array([_moved_bytes(t, bytes_per_weight) for t in times])
     count = np.array([float(len(t.shapes)) for t in times])
     start = (5e-6, 0.7, 0.8, 2.0)

@@ -59,7 +59,7 @@ class Requests:
     follows: Mask
     """Whether the request starts only after another one."""
     gap_s: Floats
-    """Time between the earlier answer and this request."""
+    """Time between the earlier answer and this request: of the same dialogue, or in a closed loop."""
     chain: Ints
     """Dialogue whose context this request continues (a prefix of the next one's prompt), or −1."""
     seat: Ints

@@ -200,13 +200,19 @@ def _recorded(path: str) -> dict[str, Floats]:
 
 
 def _run(target: Target, requests: Requests, replicas: int, row: MeasuredRow) -> LoadRun:
+    return simulated(target, requests, replicas, lag_steps=row.lag_steps, front_end_s=row.front_end_s)
+
+
+def simulated(
+    target: Target, requests: Requests, replicas: int = 1, *, lag_steps: float = 0.0, front_end_s: float = 0.0
+) -> LoadRun:
     """Simulate requests and return what each of them saw, the engine's and the run's lag of first tokens added.
 
     Data-parallel ranks take requests in turn and step together, so each is simulated as a replica of its own.
     """
     tables = rank_tables(target.tables(), target.replica.parallelism.dp)
-    lag_steps = row.lag_steps + target.replica.engine.admission_steps / target.replica.tokens_per_step
-    fleet = Fleet(pools=(PoolConfig(replica=_config(target, tables, requests), replicas=replicas),))
+    lag_steps += target.replica.engine.admission_steps / target.replica.tokens_per_step
+    fleet = Fleet(pools=(PoolConfig(replica=replica_config(target, tables, requests), replicas=replicas),))
     done = run_once(fleet, requests, seed=_SEED)
     columns = np.asarray(done.rx).reshape(-1, k.F_SIZE)
     arrived, first, finish = columns[:, k.F_ARRIVAL], columns[:, k.F_FIRST], columns[:, k.F_FINISH]
@@ -216,7 +222,7 @@ def _run(target: Target, requests: Requests, replicas: int, row: MeasuredRow) ->
     scale = float(lanes(target)) if requests.concurrency else 1.0
     inputs = float(requests.input_tokens[served].sum())
     gaps = (finish - first)[served] / np.maximum(outputs - 1, 1)
-    lag = tables.request_overhead_s + row.front_end_s + lag_steps * gaps
+    lag = tables.request_overhead_s + front_end_s + lag_steps * gaps
     return LoadRun(
         ttft_s=(first - arrived)[served] + lag,
         e2e_s=(finish - arrived)[served] + lag,
@@ -233,7 +239,8 @@ def lanes(target: Target) -> int:
     return target.replicas * target.replica.parallelism.dp
 
 
-def _config(target: Target, tables: StepTables, requests: Requests) -> ReplicaConfig:
+def replica_config(target: Target, tables: StepTables, requests: Requests) -> ReplicaConfig:
+    """Return what the kernel needs of one replica (or data-parallel rank) for these requests."""
     replica = target.replica
     memory = fit(replica)
     block = memory.kv_block_tokens

@@ -18,7 +18,7 @@ from tests.spec.gguf_bytes import LLAMA, header, llama_tensors
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-ELSEWHERE = re.compile(r"probe|calibrate|validate --local|sweep|.*(--hardware NAME|-calibrated)")
+ELSEWHERE = re.compile(r"probe|calibrate|validate --(?:local|start|server)|sweep|.*(--hardware NAME|-calibrated)")
 
 LONG = ("compare", "frontier", "size", "tco")
 

@@ -152,7 +152,7 @@ def test_rates_learned_from_small_files_give_back_their_times(tmp_path: Path) ->
         "decode": [{"n_prompt": 0, "n_gen": 8, "n_depth": d, "avg_ts": ts, "samples_ts": [ts * 0.9, ts, ts * 1.05]}
                    for d, ts in ((0, 80.0), (2048, 70.0))],
         "prefill": [{"n_prompt": n, "n_gen": 0, "avg_ts": ts, "samples_ts": [ts * 0.9, ts, ts * 1.05]}
-                    for n, ts in ((128, 250.0), (2048, 210.0))],
+                    for n, ts in ((8, 213.0), (128, 250.0), (2048, 210.0))],
     }  # fmt: skip
     for name, records in answers.items():
         (tmp_path / name).write_text(json.dumps(records))
@@ -167,6 +167,8 @@ def test_rates_learned_from_small_files_give_back_their_times(tmp_path: Path) ->
         replica = resolve(model=model_record(dense), hardware=learned, engine="llama.cpp", weights=key, kv="f16")
         assert decode_s(replica, 1, 4.0) == pytest.approx(1 / 80, rel=0.02)
         assert prefill_s(replica, 128, 0) == pytest.approx(128 / 250, rel=0.02)
+        # A small batch, whose weights are read while it multiplies in part only.
+        assert prefill_s(replica, 8, 0) == pytest.approx(8 / 213, rel=0.02)
     # What was learned on four layers holds for a model of other sizes.
     catalog = resolve(model=model_record(LLAMA_1B), hardware=machine, engine="llama.cpp", weights="q4_0", kv="f16")
     ours = resolve(model=model_record(LLAMA_1B), hardware=learned, engine="llama.cpp", weights="q4_0", kv="f16")

@@ -1,6 +1,6 @@
 """The commands of ``docs/probing.md`` run in their order: machine probes on tiny sizes, endpoint probes on a local server.
 
-What needs a GPU or a llama.cpp is refused on a machine without, with the remedy.
+What needs a GPU, a vLLM or a llama.cpp is refused on a machine without, with the remedy.
 """
 
 import re
@@ -25,8 +25,9 @@ from tests.sensors.conftest import TINY, Server
 PAGE = (Path(__file__).parents[2] / "docs" / "probing.md").read_text(encoding="utf-8")
 SMALL = DecoderShape("dense", 2, 256, HeadShape(4, 2, 64), 512, 1000)
 DECODERS = LocalPlan(((SMALL, "fp32"), (SMALL, "int4_wo")), (16,), (1, 2), (0, 32), Effort(2, 0.02, 0))
-REFUSED = {"--gpu": "no GPU probed|NVIDIA", "--llama-bench": "no such file", "--device gpu": "torch|GPU"}
-"""Option → what a machine without a GPU or llama.cpp is told."""
+REFUSED = {"--gpu": "no GPU probed|NVIDIA", "--llama-bench": "no such file", "--device gpu": "torch|GPU",
+           "--start": "is not on the PATH|no such program", "--vllm": "no such file"}  # fmt: skip
+"""Option → what a machine without a GPU, vLLM or llama.cpp is told."""
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_the_commands_of_the_page_run_in_order(desk: Path, server: Server, capsy
     if not isinstance(gpu_facts(), str):
         pytest.skip("this machine has a GPU, whose probe takes minutes")
     listed = commands(PAGE)
-    assert len(listed) == 12
+    assert len(listed) == 14
     assert all(ELSEWHERE.match(command) for command in listed)
     profile = ""
     for command in listed:

@@ -85,8 +85,10 @@ def done(st: Ints, sx: Floats, rq: Rows, rx: Floats, i: int, t: float, status: i
     k = st[H_LOADGEN]
     if k >= 0 and k < st[H_LOADGEN_END]:
         st[H_LOADGEN] = k + 1
-        rx[k * F_SIZE + F_ARRIVAL] = t
-        push_event(st, sx, t, EVENT_ARRIVE, k)
+        # What the answer takes to reach the client, who then asks again.
+        start = t + rx[k * F_SIZE + F_GAP]
+        rx[k * F_SIZE + F_ARRIVAL] = start
+        push_event(st, sx, start, EVENT_ARRIVE, k)
 
 
 @kernel
