@@ -32,6 +32,8 @@ class DomainUse(Frozen):
     """Left for the KV cache: keys and values of the tokens so far, kept for every running request."""
     activations_bytes: float
     overhead_bytes: float
+    outside_bytes: float
+    """Activations and captured graphs that the engine keeps beside its budget."""
     max_concurrency: int
     """Sequences of input plus output tokens that the cache of the whole replica holds."""
 
@@ -223,6 +225,7 @@ def _memory_use(memory: MemoryFit, context: int, concurrency: int) -> MemoryUse:
                 kv_bytes=d.kv_bytes,
                 activations_bytes=d.activations_bytes,
                 overhead_bytes=d.overhead_bytes,
+                outside_bytes=d.outside_bytes,
                 max_concurrency=most if d.name == "device" else 0,
             )
             for d in memory.domains

@@ -1,7 +1,7 @@
 """The resolved records of one replica: model, device, engine, formats, parallelism, settings."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from envelope.errors import InputError, Problem
@@ -45,6 +45,8 @@ class ReplicaSpec:
     server: ServerProfile | None = None
     expert_skew: float = 0.0
     """Exponent of the experts' popularity, rank^(−skew); 0 is uniform routing."""
+    stage_hardware: tuple[HardwareProfile, ...] = ()
+    """Devices of the pipeline stages where they differ."""
 
     @property
     def max_num_seqs(self) -> int:
@@ -134,7 +136,7 @@ class ReplicaSpec:
         """Identity of the resolved records, for caches that keep the records alive."""
         return (
             id(self.model), id(self.hardware), id(self.engine), id(self.weights), id(self.kv), self.parallelism,
-            self.settings, id(self.server), self.expert_skew,
+            self.settings, id(self.server), self.expert_skew, tuple(map(id, self.stage_hardware)),
         )  # fmt: skip
 
 
@@ -200,7 +202,30 @@ def resolve(
         expert_skew=expert_skew,
     )
     _check_measured(replica, file)
-    return replica
+    return _with_stages(replica, file)
+
+
+def _with_stages(replica: ReplicaSpec, file: str) -> ReplicaSpec:
+    """Return the replica with the devices of its stages. Raises ``InputError`` where stages and layers do not match."""
+    settings, pp, layers = replica.settings, replica.parallelism.pp, replica.model.layers
+    problems: list[Problem] = []
+    for name, given in (("stage_layers", settings.stage_layers), ("stage_hardware", settings.stage_hardware)):
+        if given and len(given) != pp:
+            shown = ", ".join(str(x) for x in given)
+            problems.append(Problem(file, f"settings.{name}", shown, f"names {len(given)} stages, pp is {pp}"))
+    if settings.stage_layers and sum(settings.stage_layers) != layers:
+        shown = ", ".join(map(str, settings.stage_layers))
+        rule = f"must add up to the model's {layers} layers, not {sum(settings.stage_layers)}"
+        problems.append(Problem(file, "settings.stage_layers", shown, rule))
+    if problems:
+        raise InputError(problems)
+    if not settings.stage_hardware:
+        return replica
+    found = (
+        load(HardwareProfile, "hardware_profiles", name, file=file, path="settings.stage_hardware")
+        for name in settings.stage_hardware
+    )
+    return replace(replica, stage_hardware=tuple(found))
 
 
 def _check_measured(replica: ReplicaSpec, file: str) -> None:

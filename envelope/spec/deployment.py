@@ -73,6 +73,11 @@ class EngineSettings(Frozen):
     """Probability that each speculative token is accepted, given the one before it was."""
     draft_weight_bytes: float | None = Field(default=None, ge=0)
     """Weights of a separate draft model on each replica; ``None`` loads the model's own MTP layers where it drafts."""
+    stage_layers: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Layers of each pipeline stage (vLLM ``VLLM_PP_LAYER_PARTITION``); empty cuts evenly."""
+    stage_hardware: tuple[str, ...] = ()
+    """Device profile of each pipeline stage where they differ. Memory is counted on each; step times are those of the
+    pool's own ``hardware`` on every stage, so name the slowest there."""
     offload_layers: int = Field(default=0, ge=0)
     """Whole layers kept in host memory (llama.cpp ``-ngl`` counts the others)."""
     offload_expert_layers: int = Field(default=0, ge=0)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from envelope.errors import InputError
 from envelope.perf.checks import blocking_reasons, start_warnings
 from envelope.perf.memory import MemoryFit, device_weight_bytes, fit
 from envelope.perf.replica import ReplicaSpec, resolve
@@ -226,3 +227,22 @@ def test_parts_never_exceed_the_budget(engine: str, model: str, low: float, more
             assert device.needed_bytes + device.kv_bytes <= device.budget_bytes * (1 + 1e-9)
             assert device.budget_bytes <= device.capacity_bytes * (1 + 1e-9)
     assert large.domains[0].kv_bytes >= small.domains[0].kv_bytes - 1
+
+
+def test_unequal_devices_in_one_pipeline():
+    # vllm-project/vllm issue 34076: 16 and 32 GB, 16 and 32 layers
+    devices = {"stage_hardware": ("nvidia-rtx-5080-16gb", "nvidia-rtx-5090-32gb")}
+    uneven = fit(replica("qwen2.5-14b", "nvidia-rtx-5080-16gb", pp=2, weights="fp8", stage_layers=(16, 32), **devices))
+    even = fit(replica("qwen2.5-14b", "nvidia-rtx-5080-16gb", pp=2, weights="fp8", **devices))
+    assert uneven.domains[0].capacity_bytes in {15.47 * GIB, pytest.approx(31.36 * GIB, rel=1e-3)}
+    assert uneven.printed_tokens > 1.5 * even.printed_tokens
+    same = fit(replica("qwen2.5-14b", "nvidia-rtx-5090-32gb", pp=2, weights="fp8", stage_layers=(24, 24)))
+    plain = fit(replica("qwen2.5-14b", "nvidia-rtx-5090-32gb", pp=2, weights="fp8"))
+    assert same.printed_tokens == pytest.approx(plain.printed_tokens)
+
+
+def test_stages_that_do_not_add_up_are_refused():
+    with pytest.raises(InputError, match="must add up to the model's 48 layers, not 40"):
+        replica("qwen2.5-14b", pp=2, stage_layers=(16, 24))
+    with pytest.raises(InputError, match="names 1 stages, pp is 2"):
+        replica("qwen2.5-14b", pp=2, stage_hardware=(H100,))

@@ -158,7 +158,7 @@ def _fit(asked: _Asked) -> MemoryFit:
 
 def _device(replica: ReplicaSpec, stage: StageWeights) -> tuple[DomainFit, StageWeights]:
     """Return the budget of a device of one stage: the engine's fraction of its memory, and what counts against it."""
-    rules, memory = replica.rules, replica.hardware.device_memory
+    rules, memory = replica.rules, stage.hardware.device_memory
     capacity = memory.capacity_bytes * memory.usable_frac
     used = working_set(replica, last_stage=stage.last)
     activations = used.activations_bytes if rules.working_set_inside else 0.0
@@ -176,6 +176,9 @@ def _device(replica: ReplicaSpec, stage: StageWeights) -> tuple[DomainFit, Stage
             overhead += graphs
     outside = used.activations_bytes - activations + used.graphs_bytes - graphs
     left = max(budget - stage.device_bytes - activations - overhead, 0.0)
+    if replica.settings.stage_layers:
+        # the cache is planned for an even share of the layers: a stage with fewer has room for more tokens
+        left *= 1.0 / replica.parallelism.pp / stage.layers_frac
     if replica.settings.kv_cache_bytes is not None:
         left = min(replica.settings.kv_cache_bytes, max(capacity - stage.device_bytes - activations - overhead, 0.0))
         budget = stage.device_bytes + activations + overhead + left

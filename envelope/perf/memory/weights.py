@@ -8,6 +8,7 @@ from envelope.perf.operators import Experts, Operators
 from envelope.perf.params import QUANTISED
 from envelope.perf.replica import ReplicaSpec
 from envelope.perf.work import encoder_bytes, mtp_operators, operators
+from envelope.spec.hardware import HardwareProfile
 from envelope.spec.memory_rules import WidthPadding
 
 ENDS = ("embed", "lm_head")
@@ -25,6 +26,9 @@ class StageWeights:
     host_bytes: float
     last: bool
     """Whether it samples."""
+    hardware: HardwareProfile
+    layers_frac: float
+    """Share of the model's layers."""
 
     @property
     def device_bytes(self) -> float:
@@ -33,9 +37,10 @@ class StageWeights:
 
 
 def stage_weights(replica: ReplicaSpec) -> tuple[StageWeights, ...]:
-    """Return the weights of the first and the last pipeline stage, of the only one without pipeline parallelism.
+    """Return the weights of each pipeline stage, of the only one without pipeline parallelism.
 
-    The layers of a model are taken as cut into equal shares; where they do not divide, stages hold a layer more.
+    Unless stated, the layers of a model are taken as cut into equal shares; where they do not divide, stages hold a
+    layer more.
     """
     model, par, rules = replica.model, replica.parallelism, replica.rules
     dense, experts = _layer_bytes(replica, operators(model))
@@ -43,15 +48,20 @@ def stage_weights(replica: ReplicaSpec) -> tuple[StageWeights, ...]:
     layers_off, experts_off = offload_fracs(replica)
     host = (experts + dense) * layers_off + experts * (1 - layers_off) * experts_off
     body = dense + experts - host
-    share = math.ceil(model.layers / par.pp) / model.layers if par.pp > 1 else 1.0
     beside = _encoders(replica) + _rope_tables(replica) + rules.loading_bytes
     if rules.embedding_on_host and not model.tie_embeddings and replica.host_memory is not None:
         host, embed = host + embed, 0.0
+    devices = replica.stage_hardware or (replica.hardware,) * par.pp
     if par.pp == 1:
-        return (StageWeights(body + beside + _draft(replica), embed + head, host, last=True),)
-    shared = embed or head  # a tied table stands on both ends
-    first = StageWeights(body * share + beside, shared, host * share, last=False)
-    return first, StageWeights(body * share + _draft(replica), head, host * share, last=True)
+        return (StageWeights(body + beside + _draft(replica), embed + head, host, True, devices[0], 1.0),)
+    even = math.ceil(model.layers / par.pp)
+    stages = []
+    for at, layers in enumerate(replica.settings.stage_layers or (even,) * par.pp):
+        first, last, share = at == 0, at == par.pp - 1, layers / model.layers
+        more = (beside if first else 0.0) + (_draft(replica) if last else 0.0)
+        ends = (embed or head) if first else head if last else 0.0  # a tied table stands on both ends
+        stages.append(StageWeights(body * share + more, ends, host * share, last, devices[at], share))
+    return tuple(stages)
 
 
 def device_weight_bytes(replica: ReplicaSpec) -> tuple[float, float]:
