@@ -234,7 +234,7 @@ def test_unequal_devices_in_one_pipeline():
     devices = {"stage_hardware": ("nvidia-rtx-5080-16gb", "nvidia-rtx-5090-32gb")}
     uneven = fit(replica("qwen2.5-14b", "nvidia-rtx-5080-16gb", pp=2, weights="fp8", stage_layers=(16, 32), **devices))
     even = fit(replica("qwen2.5-14b", "nvidia-rtx-5080-16gb", pp=2, weights="fp8", **devices))
-    assert uneven.domains[0].capacity_bytes in {15.47 * GIB, pytest.approx(31.36 * GIB, rel=1e-3)}
+    assert uneven.domains[0].capacity_bytes / GIB == pytest.approx(15.47, rel=1e-3)  # the small card limits
     assert uneven.printed_tokens > 1.5 * even.printed_tokens
     same = fit(replica("qwen2.5-14b", "nvidia-rtx-5090-32gb", pp=2, weights="fp8", stage_layers=(24, 24)))
     plain = fit(replica("qwen2.5-14b", "nvidia-rtx-5090-32gb", pp=2, weights="fp8"))
