@@ -25,8 +25,10 @@ _LEAST_SCALE = 0.2
 _SCALE_WEIGHT = 0.03 / 0.30
 """Weight of the belief that the kernels are as predicted: scatter of measurements over doubt about the scale."""
 _FITTED = ("step_overhead_s", "sequence_overhead_s", "request_overhead_s")
-_ROUNDS = 3
-"""Rounds of the linear fit; times of a closed loop are nearly linear in the constants."""
+_ROUNDS = 6
+"""Rounds of the linear fit; times of a closed loop are nearly linear in the constants, their logarithms less so."""
+_USUAL_ERROR = 0.1
+"""Error from which a level counts less."""
 _LEAST_STEPS = np.array([0.02, 1e-4, 1e-5, 1e-3])
 """Changes of the constants by which their effect is told, at least."""
 
@@ -72,21 +74,20 @@ class _Equations:
     """[levels, 2] time to first token, time per output token."""
     sigma_ln: Array
     """[levels, 2] standard error of the logarithm of each, from the spread between requests."""
+    around: Array
+    """[4] kernel scale, step, sequence and request overhead that the equations are linear around."""
+    predicted_s: Array
+    """[levels, 2] the times that these give."""
     slopes: Array
-    """[levels, 2, 4] seconds per unit of kernel scale, step, sequence and request overhead."""
-    rest_s: Array
-    """[levels, 2] what the linear terms leave of the prediction; 0 where a time only scales with its constants."""
-
-    def predicted_s(self, constants: Array) -> Array:
-        """Return the times that constants give."""
-        return np.asarray(self.slopes @ constants + self.rest_s)
+    """[levels, 2, 4] seconds per unit of each constant."""
 
     def some(self, picked: Array, random: np.random.Generator) -> "_Equations":
         """Return some of the levels, their times moved within their standard errors."""
         moved = np.exp(random.normal(0.0, 1.0, self.sigma_ln[picked].shape) * self.sigma_ln[picked])
         return _Equations(
-            self.measured_s[picked] * moved, self.sigma_ln[picked], self.slopes[picked], self.rest_s[picked]
-        )
+            self.measured_s[picked] * moved, self.sigma_ln[picked], self.around, self.predicted_s[picked],
+            self.slopes[picked],
+        )  # fmt: skip
 
 
 def by_estimate(replica: ReplicaSpec, level: LevelResult) -> tuple[float, float]:
@@ -106,7 +107,7 @@ def lengths_of(level: LevelResult) -> tuple[int, int]:
 def calibrate(result: EndpointResult, replica: ReplicaSpec, predict: Predict = by_estimate) -> Calibration:
     """Return the constants of ``replica``'s engine that fit the measured levels best.
 
-    Both times of every level are fitted at once, each by its relative error and with non-negative constants: how the
+    Both times of every level are fitted at once, in proportion and with non-negative constants: how the
     time to first token grows with the prompt tells the kernels' scale from the time per request, how the time per
     output token grows with the concurrency tells it from the time per step. ``predict`` gives the times of a level; the
     equations are linear in the constants around the last solution, and a few rounds settle them. Needs at least two
@@ -168,8 +169,9 @@ def _equations(levels: Sequence[LevelResult], replica: ReplicaSpec, predict: Pre
     return _Equations(
         measured_s=np.array([[ttft.p50_s, tpot.p50_s] for ttft, tpot in times]),
         sigma_ln=np.array([[_standard_error(ttft), _standard_error(tpot)] for ttft, tpot in times]),
+        around=around,
+        predicted_s=base,
         slopes=slopes,
-        rest_s=base - slopes @ around,
     )
 
 
@@ -190,14 +192,19 @@ def _standard_error(times: Quantiles) -> float:
 def _fit(equations: _Equations) -> Array:
     """Return kernel scale, step, sequence and request overhead.
 
-    Where prompts are of one length and sequences few, scale and overheads cannot be told apart well: one more equation
-    says that the scale is 1 give or take 30 % where measurements scatter by 3 %.
+    Logarithms of predicted over measured are made small: twice too slow counts as much as twice too fast, and a level
+    that nothing fits counts less (soft L1). Where prompts are of one length and sequences few, scale and overheads
+    cannot be told apart well: one more equation says that the scale is 1 give or take 30 % where measurements scatter
+    by 3 %.
     """
     from scipy.optimize import nnls
 
-    relative = 1.0 / equations.measured_s.ravel()
-    matrix = equations.slopes.reshape(len(relative), -1) * relative[:, None]
-    target = 1.0 - equations.rest_s.ravel() * relative
+    predicted = equations.predicted_s.ravel()
+    off = np.log(predicted / equations.measured_s.ravel())
+    weight = (1.0 + (off / _USUAL_ERROR) ** 2) ** -0.25
+    slopes = equations.slopes.reshape(len(predicted), -1) / predicted[:, None]
+    matrix = slopes * weight[:, None]
+    target = (slopes @ equations.around - off) * weight
     matrix = np.vstack([matrix, [_SCALE_WEIGHT, *([0.0] * (matrix.shape[1] - 1))]])
     target = np.array([*target, _SCALE_WEIGHT])
     norms = np.linalg.norm(matrix, axis=0)

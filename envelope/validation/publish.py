@@ -15,6 +15,8 @@ from envelope.validation.tables import peer_table, percent, summary_table, table
 from envelope.validation.validate import ValidationReport, validate
 
 _ROOT = Path(__file__).resolve().parents[2]
+_SERVED = Path(__file__).with_name("served.md")
+"""What runs of ``envelope validate --start`` gave: their loads take minutes on a machine of their own."""
 _CARD = ("<!-- accuracy-card -->", "<!-- /accuracy-card -->")
 
 _LINES: tuple[tuple[str, str, tuple[str, ...], str, str], ...] = (
@@ -117,6 +119,7 @@ def accuracy_page(all_rows: Sequence[ScoredRow], facts: ValidationReport, names:
         _FITTED,
         "## Where it ends",
         _LIMITS,
+        _SERVED.read_text(encoding="utf-8").strip(),
         "## By quantity and family of rows",
         summary_table(totals(all_rows)),
         "## By quantity, device class and architecture",
