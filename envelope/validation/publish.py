@@ -134,10 +134,13 @@ def accuracy_page(all_rows: Sequence[ScoredRow], facts: ValidationReport, names:
 
 
 def publish(files: Sequence[Path], root: Path, date: str) -> list[Path]:
-    """Score ``files`` and the shipped facts; rewrite page, card and bands under ``root``; return what was written."""
+    """Score ``files`` and the shipped facts; rewrite page, card and bands under ``root``; return what was written.
+
+    Start-up logs ship whole, so they count with the files.
+    """
     rows = [row for file in files for row in validate(file).rows]
     facts = validate()
-    scored = rows or list(facts.rows)
+    scored = [*rows, *(r for r in facts.rows if r.collection.startswith("startup"))] if rows else list(facts.rows)
     page = root / "docs" / "accuracy.md"
     page.write_text(accuracy_page(scored, facts, [f"`{f.name}`" for f in files], date), encoding="utf-8")
     readme = root / "README.md"
