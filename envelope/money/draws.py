@@ -50,7 +50,7 @@ def uncertain_names(models: Iterable[Model]) -> list[str]:
     """Return the names of the inputs that have a range and matter to at least one of the candidates."""
     names: dict[str, None] = {}
     for model in models:
-        for name in (*_ALWAYS, *(n for line in model.lines for n in line.input_names)):
+        for name in dict.fromkeys((*_ALWAYS, *(n for line in model.lines for n in line.input_names))):
             for parent in parents(name):
                 low, high = model.inputs[parent].spread.bounds
                 if low < high:

@@ -104,7 +104,12 @@ def literal_name(item: CostItem, position: int) -> str:
 
 def literal_inputs(economics: Economics) -> dict[str, Input]:
     """Return the numbers written directly into items as inputs."""
-    found = {}
+    return dict(_literal_inputs(Same(economics), id(facts())))
+
+
+@lru_cache(maxsize=64)
+def _literal_inputs(money: Same[Economics], _known: int) -> dict[str, Input]:
+    economics, found = money.record, {}
     for item in (*facts().items, *economics.extra):
         for i, spread in enumerate((*item.factors, *item.divided_by)):
             if spread.default is None:

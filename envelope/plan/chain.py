@@ -105,7 +105,7 @@ def judged(
 
     ``until`` says after which rules a candidate that breaks one is done with: those without simulation, or those on
     the service too, after which it is not priced. ``quick`` simulates shortly. Without ``lines``, and for a quick case,
-    the costs are known only as far as the budget asks, which takes a tenth of the time. ``demand_factors`` are
+    the costs are known only as far as the budget asks, which takes a quarter of the time. ``demand_factors`` are
     multiples of the planned demand that are simulated as well; by default they span the range of ``demand_factor``, if
     it has one.
     Raises ``InputError`` for unknown names and missing prices.

@@ -8,8 +8,9 @@ import pytest
 from envelope.money import AnnualUsage, HostedTokens, OwnedAsset, RentedDevices, evaluate
 from envelope.money.cashflow import discount_factors
 from envelope.money.draws import line_draws, sample, uncertain_names, uniform_draws
-from envelope.money.evaluate import monthly_costs
+from envelope.money.evaluate import expected_costs, expected_totals, expected_value, monthly_costs
 from envelope.money.model import Model, build
+from envelope.money.result import PresentValue, Totals
 from envelope.money.surface import Surface
 from envelope.money.uncertainty import sobol_indices, tornado, uncertainty
 from envelope.spec.economics import CostItem, Economics
@@ -80,6 +81,16 @@ def test_quantiles_of_one_uniform_price(bare):
     economics = bare(horizon_months=12, extra=(fee("fee", {"low": 100.0, "high": 200.0}),))
     cost = uncertainty({"a": build(economics, AnnualUsage())}).candidates[0].cost_npv_usd
     assert (cost.p10, cost.p50, cost.p90) == pytest.approx((110, 150, 190), abs=0.1)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tax_rate_frac": 0.3}, {"hosted_commitment_usd_per_year": 90_000.0}])
+def test_what_is_priced_with_less_is_the_same(changes):
+    model = build(Economics(**changes), USAGE)
+    lines, totals, value = (price(model) for price in (expected_costs, expected_totals, expected_value))
+    for field in Totals.model_fields:
+        assert getattr(totals, field) == pytest.approx(getattr(lines, field), rel=1e-12), field
+    for field in PresentValue.model_fields:
+        assert getattr(value, field) == getattr(totals, field), field
 
 
 def test_the_chance_to_be_cheaper(bare):

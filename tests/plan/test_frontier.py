@@ -8,10 +8,13 @@ import pytest
 
 from envelope.cli import main
 from envelope.errors import InputError
+from envelope.money.result import PresentValue
 from envelope.plan.case.scenarios import load_scenario
 from envelope.plan.compare import compare
 from envelope.plan.frontier.axes import axis, axis_names
 from envelope.plan.frontier.map import Frontier, frontier
+from envelope.plan.frontier.surface import node
+from envelope.plan.rules.money_rules import budget_rules
 from envelope.spec.scenario import Scenario
 
 TUTOR = load_scenario("math-tutor")
@@ -43,6 +46,28 @@ def test_the_frontier_equals_pointwise_compare(
             cell = found.cells[j][i]
             assert (found.candidates[cell] if cell >= 0 else None) == who
             assert found.cost_npv[j][i] == (None if usd is None else pytest.approx(usd, rel=0.01))
+
+
+def limited(budget: dict[str, object]) -> Scenario:
+    return TUTOR.replace({"constraints.budget_usd": None, "constraints.budget": budget})
+
+
+@pytest.mark.parametrize("budget", [{"limit_usd": 5e4, "of": "cash"}, {"by_year": [2e4, 2e4, 2e4]}])
+def test_a_budget_on_payments_counts_at_the_points_of_a_map(budget: dict[str, object]) -> None:
+    tight = limited(budget)
+    free = node(TUTOR, next(c for c in TUTOR.candidates if c.id == "own-qwen3-32b"))
+    held = node(tight, next(c for c in tight.candidates if c.id == "own-qwen3-32b"))
+    # Its machines are paid at signature, in the first year.
+    assert not any(name.startswith("budget") for name in free.margins)
+    assert held.margins["budget" if "of" in budget else "budget.year-1"] < 0
+    assert held.cost_usd == free.cost_usd
+
+
+def test_a_budget_on_payments_is_not_judged_without_them() -> None:
+    value = PresentValue(cost_npv_usd=1.0, p10_npv_usd=1.0, p50_npv_usd=1.0, p90_npv_usd=1.0)
+    assert budget_rules(limited({"limit_usd": 2.0}), value)[0].satisfied
+    with pytest.raises(TypeError, match="only the present value"):
+        budget_rules(limited({"limit_usd": 2.0, "of": "cash"}), value)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from envelope.serving.metrics import private_left as left_of
 from envelope.serving.requests import ClassInfo, Requests, open_loop, replace_columns
 from envelope.serving.run import Run, run_once
 from envelope.serving.simulate import simulate
+from envelope.serving.state import build
 from envelope.spec.load import validate
 from envelope.spec.routing import POLICIES
 from envelope.spec.workload import Difficulty, Workload
@@ -158,6 +159,19 @@ def test_all_kv_blocks_are_free_again_after_faults(cache: bool) -> None:
     assert run.rq[:, k.Q_RESTARTS].sum() > 0
     assert (run.rq[:, k.Q_STATUS] == k.STATUS_DONE).all()
     assert (run.blocks_free == 120).all()
+
+
+def test_replicas_share_the_room_for_cache_entries() -> None:
+    requests = mixed(with_sessions(3, 60, 5), 3)
+    small, large = (
+        build(
+            Fleet(pools=(PoolConfig(replica=replica(kv_blocks=100_000, prefix_cache=True), replicas=n),)), requests,
+            compiled=True, ticks=0, tick_s=1.0, outages=np.zeros(0),
+        )
+        for n in (1, 101)
+    )  # fmt: skip
+    # A hundred caches of 100,000 blocks would take 50 million integers if each had room for entries of its own.
+    assert len(large.st) - len(small.st) < 100 * 5_000
 
 
 def test_every_gap_between_tokens_is_counted_once() -> None:

@@ -57,6 +57,8 @@ class Work:
         self._strata, self._asks_difficulty = strata, asks_difficulty
         self._starts, self._own_tokens = starts, own_tokens
         self._weights = _weights(strata, means)
+        self._private = np.array([s.private for s in strata], dtype=np.bool_)
+        self._hard = np.array([s.hard for s in strata], dtype=np.bool_)
         self._cv2 = np.array([0.0 if means is None else means[s.task].prompt_cv ** 2 for s in strata])
         self._counts = np.array([[s.offered, s.served, s.hosted, s.outside] for s in strata], dtype=np.float64)
         self._offered = np.array([s.offered_tokens for s in strata], dtype=np.float64)
@@ -97,10 +99,9 @@ class Work:
     def left(self) -> tuple[float, float]:
         """Return the share of the requests that leave the building, and of those that are private and leave it."""
         shares = self._weights * self._counts[:, 3] / np.maximum(self._counts[:, 0], 1)
-        private = np.array([s.private for s in self._strata], dtype=np.bool_)
         # Without a private request in the run nothing is known of them, and those that may leave are not like them.
         known = any(s.private and s.offered for s in self._strata)
-        return float(shares.sum()), float(shares[private].sum()) if known else 0.0
+        return float(shares.sum()), float(shares[self._private].sum()) if known else 0.0
 
     def served(self) -> tuple[float, float]:
         """Return prompt and answer tokens that are served, per offered request."""
@@ -155,7 +156,7 @@ class Work:
         """
         overall = part.sum(axis=1) / np.maximum(whole.sum(axis=1), 1)
         found = np.where(whole > 0, part / np.maximum(whole, 1), overall[:, None])
-        private, hard = (np.array([getattr(s, name) for s in self._strata]) for name in ("private", "hard"))
+        private, hard = self._private, self._hard
         # Only where the workload means any prompts.
         for i, band in zip(*np.nonzero((whole == 0) & (self._mean[:, :, 0] > 0)), strict=True):
             like = (private == private[i]) & (hard == hard[i])
@@ -195,7 +196,8 @@ class Work:
         offered = np.maximum(self._counts[:, 0], 1)
         p = self._counts[:, 2] / offered
         tokens = self._weights * self._mean[:, :, :2].sum(axis=(1, 2))
-        calls = np.array([work.tasks[s.task].mean_calls for s in self._strata])
+        of_task = [task.mean_calls for task in work.tasks]
+        calls = np.array([of_task[s.task] for s in self._strata])
         variance = float((tokens**2 * p * (1.0 - p) * (1.0 + self._cv2) / np.maximum(offered / calls, 1.0)).sum())
         sent = float((tokens * p).sum())
         return math.sqrt(variance) / sent if sent > 0 else 0.0
