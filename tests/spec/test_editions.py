@@ -73,7 +73,7 @@ def test_an_edition_is_named_by_its_repository_and_the_first_of_a_format_by_the_
     assert total(m, "fp8") == total(m, meta) > 1.15 * total(m, nvidia)
     assert total(m, nvidia) == total(m, nvidia.lower())
     chosen, number_format = weights_named(m, nvidia, file="a test", path="weights")
-    assert number_format is FORMATS["fp8"]
+    assert number_format == FORMATS["fp8"]
     assert in_edition(m, nvidia) is chosen  # one object, so that step tables are shared
     assert weights_named(m, "native", file="a test", path="weights") == (m, None)
     assert resolve(model=m, hardware="nvidia-h100-sxm-80gb", weights=nvidia).model is chosen
@@ -110,7 +110,7 @@ def test_the_nearest_formats_do_quantise_the_model() -> None:
 
 def test_experts_may_come_in_a_format_of_experts() -> None:
     m = model("qwen3-30b-a3b")
-    assert weights_named(m, "int4-g32", file="a test", path="weights")[1] is FORMATS["int4-g32"]
+    assert weights_named(m, "int4-g32", file="a test", path="weights")[1] == FORMATS["int4-g32"]
     assert weights_named(model("deepseek-v4-flash"), "fp4-ue8m0-g32", file="a test", path="weights")[1] is not None
 
 

@@ -17,6 +17,8 @@ from envelope.perf.replica import resolve
 from envelope.sensors.attention import HeadShape
 from envelope.sensors.decoder_shape import DecoderShape, model_record
 from envelope.spec.deployment import EngineSettings
+from envelope.spec.engine import Engine
+from envelope.spec.load import load
 from envelope.validation.server import plan as plan_module
 from envelope.validation.server import run as run_module
 from envelope.validation.server.client import Server, get, server_address
@@ -62,7 +64,8 @@ def test_llama_servers_log_is_read() -> None:
     assert ENGINES["llama-server"].logged(unified)["kv_tokens"] == 16_384
     one = served()
     logged_of = DecoderShape("random-140m", 12, 1024, HeadShape(16, 4, 64), 2816, 8192)
-    medium = Served(model_record(logged_of), one.hardware, one.engine, "q8_0", "fp16", one.settings)
+    engine = load(Engine, "engines", "llama.cpp", file="test", path="engine")
+    medium = Served(model_record(logged_of), one.hardware, engine, "q8_0", "fp16", one.settings)
     rows = {r.name: r for r in memory_rows(medium, logged)}
     assert abs(rows["weights"].error_frac) < 0.01
     assert rows["KV cache"].predicted == pytest.approx(16 * 1024)
@@ -292,7 +295,8 @@ def load_model(name: str):
 def test_ctrl_c_ends_the_engine_and_keeps_what_is_done(tmp_path: Path, number: signal.Signals) -> None:
     """A whole process of its own, interrupted as a terminal does it, or told to end."""
     code = f"""
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 from pathlib import Path
 from envelope.validation.server.client import Server, get
 from envelope.validation.server.plan import Load
