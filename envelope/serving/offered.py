@@ -77,14 +77,15 @@ def _text(task: Same[TaskClass]) -> str:
 @lru_cache(maxsize=256)
 def _offered(of: "_Of", starts: tuple[int, ...], cache_s: float) -> OfferedClass:
     drawn = _lengths(of)
-    prompts, before = drawn.prompts, held_tokens(drawn.before, drawn.gap_s, cache_s)
-    band, later = np.searchsorted(np.asarray(starts)[1:], prompts, side="left"), before > 0
-    shape = (2, len(starts))
-    place = later * shape[1] + band
-    sums = [np.bincount(place, tokens, 2 * shape[1]).reshape(shape) for tokens in (prompts, drawn.answers, before)]
-    counts = np.maximum(np.bincount(later, minlength=2), 1)
-    means = np.stack(sums, axis=2) / counts[:, None, None]
-    return OfferedClass(means, float(later.mean()), float(prompts.std() / prompts.mean()))
+    before = held_tokens(drawn.before, drawn.gap_s, cache_s)
+    later = before > 0
+    shape, place = (2, len(starts)), later.astype(np.int64) * len(starts)
+    for start in starts[1:]:
+        place += drawn.prompts > start
+    columns = (drawn.prompts, drawn.answers, before)
+    sums = np.stack([np.bincount(place, tokens, 2 * shape[1]).reshape(shape) for tokens in columns], axis=2)
+    counts = np.maximum([np.count_nonzero(~later), np.count_nonzero(later)], 1)
+    return OfferedClass(sums / counts[:, None, None], float(later.mean()), _prompt_cv(of))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +105,9 @@ def _lengths(of: _Of) -> Lengths:
     count = REQUESTS // _ROUNDS
     parts = [class_lengths(of.workload, of.task, seed=_SEED + i, requests=count) for i in range(_ROUNDS)]
     return Lengths(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Lengths)))
+
+
+@lru_cache(maxsize=64)
+def _prompt_cv(of: _Of) -> float:
+    prompts = _lengths(of).prompts
+    return float(prompts.std() / prompts.mean())
