@@ -38,7 +38,7 @@ def command_line(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
 
 
 def test_fit_shows_the_memory_and_the_equation_of_the_estimate(capsys: pytest.CaptureFixture[str]) -> None:
-    app = opened("fit", pool=f"{CANDIDATE}.0", weights="fp8", kv="fp8", at_once="32")
+    app = opened("fit", pool=f"{CANDIDATE}.0", weights="native", kv="fp8", at_once="32")
     command = next(code.value for code in app.code if code.value.startswith("envelope estimate"))
     expected = command_line(capsys, *command.replace("\\\n", " ").split()[1:])
     memory = expected["memory"]
