@@ -112,6 +112,8 @@ class MemoryFit:
 
     def longest_context(self, limit_tokens: int) -> int:
         """Return the longest context up to ``limit_tokens`` of which the engine admits one sequence."""
+        if self.plan.admitted_bytes(limit_tokens) <= self.cache_bytes:
+            return limit_tokens
         low, high = 0, limit_tokens
         while low < high:
             middle = (low + high + 1) // 2
