@@ -57,10 +57,13 @@ def test_json_result_feeds_calibrate(server, folder: Path, capsys, monkeypatch) 
     engine = load.load(Engine, "engines", "vllm-here", file="test", path="")
     # The server sleeps 10 ms between tokens whatever the load; an H100 would need less.
     assert engine.step_overhead_s > 0
-    # What was measured is what the estimator now says, and the shipped engine does not.
+    # What was measured is what the estimator now says, and the shipped engine does not; answers are long, for the
+    # closed form counts a fraction of a sequence where the prompt takes most of the time.
     measured_s = json.loads(result.read_text())["levels"][0]["tpot"]["p50_s"]
     ours, shipped = (
-        estimate(model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb", engine=name, input=20, output=6, concurrency=1)
+        estimate(
+            model="llama-3.1-8b", hardware="nvidia-h100-sxm-80gb", engine=name, input=20, output=400, concurrency=1
+        )
         for name in ("vllm-here", "vllm")
     )
     assert ours.itl_s == pytest.approx(measured_s, rel=0.25)
