@@ -66,15 +66,6 @@ def kv_bytes(model: Model, context_tokens: float, kv: NumberFormat) -> float:
     return total + state_bytes(model)
 
 
-def kv_bytes_no_eviction(model: Model, context_tokens: float, kv: NumberFormat) -> float:
-    """Return the bytes of one sequence in an engine that keeps every token of window and chunk layers."""
-    total = kv_bytes(model, context_tokens, kv)
-    for a in operators(model).attentions:
-        if a.kind in ("window", "chunk") and a.window_tokens is not None and a.stores_kv:
-            total += a.layers * max(context_tokens - a.window_tokens, 0) * latent_entry_bytes(a, kv)
-    return total
-
-
 @lru_cache(maxsize=1024)
 def state_bytes(model: Model) -> int:
     """Return the bytes of recurrent state of one sequence; it does not depend on the context."""

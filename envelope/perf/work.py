@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from envelope.perf.kv import entry_bytes, kv_bytes, kv_bytes_no_eviction, kv_bytes_per_token, state_bytes
+from envelope.perf.kv import entry_bytes, kv_bytes, kv_bytes_per_token, state_bytes
 from envelope.perf.layers import mtp_operators, operators
 from envelope.perf.operators import Attention, Experts, Indexer, Linear, Operators
 from envelope.perf.params import ParamCounts, encoder_bytes, param_counts, part_format, weight_bytes
@@ -19,7 +19,6 @@ __all__ = [
     "entry_bytes",
     "flop_per_token",
     "kv_bytes",
-    "kv_bytes_no_eviction",
     "kv_bytes_per_token",
     "mtp_operators",
     "operators",

