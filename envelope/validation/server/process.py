@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from envelope.errors import EnvelopeError
 from envelope.spec.load import Reporter
@@ -100,11 +101,19 @@ def _heeding_termination() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, _as_ctrl_c)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does now: an event loop's own handler cancels its task, where an exception could fall into a
+    callback that swallows it.
+    """
+    ours = signal.getsignal(signal.SIGINT)
+    (ours if callable(ours) else signal.default_int_handler)(number, frame)
 
 
 def _ended(program: str, status: int, log: Path, explain: Callable[[str], str]) -> str:
